@@ -1,0 +1,16 @@
+// What this processor and its operating system can run, as a bit set.
+#pragma once
+
+#include <cstdint>
+
+namespace lucid {
+
+enum CpuFeature : uint32_t {
+  kBaseline = 0,
+  kAvx2 = 1u << 0,    // avx2, fma
+  kAvx512 = 1u << 1,  // f, bw, vl, dq
+};
+
+uint32_t cpu_features();
+
+}  // namespace lucid

@@ -1,0 +1,104 @@
+// Freed blocks wait in one list for each size class, four classes to a power of two. A block carries its class in the
+// line before its data.
+#include "core/memory.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <mutex>
+
+namespace lucid {
+namespace {
+
+constexpr size_t kHeader = 64;            // keeps the data on a line of its own
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kMostCached = size_t{512} << 20;
+constexpr int kClasses = 4 * 48;          // up to 2^48 bytes
+
+struct Block {
+  Block* next;
+  size_t bytes;  // header included
+  int size_class;
+};
+static_assert(sizeof(Block) <= kHeader);
+
+std::mutex mutex;
+Block* cached[kClasses];
+size_t cached_bytes = 0;
+
+// A fork while another thread holds the mutex would leave it locked in the child for ever.
+const int fork_handler = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
+
+// The smallest class whose size is at least `bytes`, and that size; sizes are 4, 5, 6, 7 times a power of two.
+int size_class(size_t bytes, size_t* rounded) {
+  int exponent = 6;
+  while ((size_t{8} << exponent) < bytes) ++exponent;
+  size_t quarter = 4;
+  while ((quarter << exponent) < bytes) ++quarter;
+  *rounded = quarter << exponent;
+  return (exponent - 6) * 4 + static_cast<int>(quarter - 4);
+}
+
+Block* allocate(size_t bytes, int size_class) {
+  // Blocks of whole huge pages: one page fault for 512 small ones.
+  const bool huge = bytes >= kHugePage;
+  const size_t alignment = huge ? kHugePage : kAlignment;
+  bytes = (bytes + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, bytes);
+  if (memory == nullptr) return nullptr;
+  if (huge) madvise(memory, bytes, MADV_HUGEPAGE);
+  return new (memory) Block{nullptr, bytes, size_class};
+}
+
+}  // namespace
+}  // namespace lucid
+
+extern "C" void* lucid_alloc(size_t bytes) {
+  using namespace lucid;
+  if (bytes > (size_t{1} << 47)) return nullptr;  // more than an address space, and safe to round up
+  size_t rounded;
+  const int index = size_class(bytes + kHeader, &rounded);
+  Block* block = nullptr;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if ((block = cached[index]) != nullptr) {
+      cached[index] = block->next;
+      cached_bytes -= block->bytes;
+    }
+  }
+  if (block == nullptr) block = allocate(rounded, index);
+  if (block == nullptr) {  // the cache itself may hold what is missing
+    lucid_release_memory();
+    block = allocate(rounded, index);
+  }
+  return block != nullptr ? reinterpret_cast<char*>(block) + kHeader : nullptr;
+}
+
+extern "C" void lucid_free(void* memory) {
+  using namespace lucid;
+  if (memory == nullptr) return;
+  Block* block = reinterpret_cast<Block*>(static_cast<char*>(memory) - kHeader);
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (cached_bytes + block->bytes <= kMostCached) {
+      block->next = cached[block->size_class];
+      cached[block->size_class] = block;
+      cached_bytes += block->bytes;
+      return;
+    }
+  }
+  std::free(block);
+}
+
+extern "C" void lucid_release_memory(void) {
+  using namespace lucid;
+  const std::lock_guard<std::mutex> lock(mutex);
+  for (Block*& list : cached)
+    while (list != nullptr) {
+      Block* block = list;
+      list = block->next;
+      cached_bytes -= block->bytes;
+      std::free(block);
+    }
+}

@@ -1,0 +1,36 @@
+// The one place that owns threads. A kernel sees only its share, a [begin, end) range of tasks.
+#pragma once
+
+#include <cstdint>
+
+namespace lucid {
+
+// `thread` is below num_threads(): the index of this share's slice of a scratch buffer.
+using Share = void (*)(const void* context, int64_t begin, int64_t end, int thread);
+
+int num_threads();
+
+// The grain of tasks that read or write about `floats` floats each: a parallel region costs a microsecond, in which one
+// thread moves some 16 KB; four times that is worth a second thread.
+inline int64_t grain_of(int64_t floats) {
+  constexpr int64_t kWorthAThread = 16384;
+  return floats < kWorthAThread ? kWorthAThread / (floats > 0 ? floats : 1) : 1;
+}
+
+// Splits [0, tasks) into contiguous shares of at least `grain` tasks, at most one per thread, and waits for all of
+// them. Runs on the calling thread alone where one share is enough, inside another parallel region, and in a forked
+// child.
+void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context);
+
+// The same for a callable: parallel_for(tasks, grain, [&](int64_t begin, int64_t end, int thread) { ... }).
+template <class Body>
+void parallel_for(int64_t tasks, int64_t grain, const Body& body) {
+  parallel_for(
+      tasks, grain,
+      [](const void* context, int64_t begin, int64_t end, int thread) {
+        (*static_cast<const Body*>(context))(begin, end, thread);
+      },
+      &body);
+}
+
+}  // namespace lucid

@@ -1,0 +1,16 @@
+// The algorithms of conv2d on this instruction set, best first: the first that accepts a problem computes it.
+#include "cpu/conv2d.h"
+
+namespace lucid::LUCID_ISA {
+
+extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_dense;
+
+extern const Conv2dAlgorithm* const conv2d_algorithms[];
+const Conv2dAlgorithm* const conv2d_algorithms[] = {
+    &conv2d_grouped_3x3,  // 1, 2, 4 or 8 channels a group
+    &conv2d_grouped,      // the same with any window
+    &conv2d_dense,        // everything
+    nullptr,
+};
+
+}  // namespace lucid::LUCID_ISA

@@ -1,0 +1,110 @@
+// Packing: a chunk of a convolution's input, from any strides, into blocks of kBlock channels with its padding spelled
+// out as zeros. Microkernels then see one layout and no edges.
+//
+// The columns of a row are sorted by their remainder modulo the horizontal stride ("phase"), so that the pixels that
+// one tap reads for consecutive outputs always lie side by side, whatever the stride.
+#pragma once
+
+#include <stddef.h>
+
+#include "cpu/conv2d.h"
+#include "vec.h"
+
+namespace lucid::LUCID_ISA {
+
+// [channel block][input row][phase][column][kBlock]; sizes in floats.
+struct PackedRows {
+  int64_t phase_pitch, row_pitch, plane;
+
+  // Of `out_rows` rows of output. Planes are an odd number of cache lines apart: at multiples of 4 KB all blocks of a
+  // pixel would fall into one set of L1.
+  PackedRows(const Conv2dProblem& p, int64_t out_rows, int64_t block) {
+    const int64_t columns = (p.out_w - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1;
+    phase_pitch = (columns + p.stride_w - 1) / p.stride_w * block;
+    row_pitch = p.stride_w * phase_pitch;
+    plane = odd_lines(in_rows(p, out_rows) * row_pitch);
+  }
+
+  static int64_t in_rows(const Conv2dProblem& p, int64_t out_rows) {
+    return (out_rows - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1;
+  }
+  static int64_t odd_lines(int64_t floats) { return ((floats + 15) / 16 | 1) * 16; }
+
+  // From the first pixel of an output row's window to the pixel under tap (i, j).
+  int64_t tap_offset(const Conv2dProblem& p, int64_t i, int64_t j, int64_t block) const {
+    const int64_t column = j * p.dilation_w;
+    return i * p.dilation_h * row_pitch + column % p.stride_w * phase_pitch + column / p.stride_w * block;
+  }
+};
+
+// `count` pixels of one image row, stride_w apart and beginning at column x0, which may lie in the padding; `source` is
+// column 0 of the row, or null for a row in the padding. Channel block b goes to packed + b * plane; the channels that
+// the last block lacks become zeros.
+template <int kBlock>
+void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channels, int64_t x0, int64_t count, float* packed,
+                 int64_t plane) {
+  const int64_t blocks = (channels + kBlock - 1) / kBlock, s = p.stride_w;
+  int64_t first = x0 < 0 ? (s - 1 - x0) / s : 0, last = x0 < p.w ? (p.w - 1 - x0) / s + 1 : 0;
+  if (last > count) last = count;
+  if (source == nullptr || first >= last) first = last = count;
+  for (int64_t b = 0; b < blocks; ++b) {
+    float* out = packed + b * plane;
+    __builtin_memset(out, 0, static_cast<size_t>(first * kBlock) * sizeof(float));
+    __builtin_memset(out + last * kBlock, 0, static_cast<size_t>((count - last) * kBlock) * sizeof(float));
+  }
+  if (first >= last) return;
+  const int64_t step = s * p.x_w;
+  const float* in = source + (x0 + first * s) * p.x_w;
+  packed += first * kBlock;
+  const int64_t pixels = last - first, whole = channels / kBlock;
+  if (p.x_c == 1) {
+    for (int64_t m = 0; m < pixels; ++m)
+      for (int64_t b = 0; b < whole; ++b)
+        __builtin_memcpy(packed + b * plane + m * kBlock, in + m * step + b * kBlock, kBlock * sizeof(float));
+  } else {
+    for (int64_t b = 0; b < whole; ++b) {
+      float* out = packed + b * plane;
+      const float* block = in + b * kBlock * p.x_c;
+      int64_t m = 0;
+      if constexpr (kBlock % F32::kLanes == 0)
+        if (step == 1)
+          for (; m + F32::kLanes <= pixels; m += F32::kLanes)
+            for (int j = 0; j < kBlock; j += F32::kLanes) {
+              F32 rows[F32::kLanes];
+#pragma GCC unroll 16
+              for (int i = 0; i < F32::kLanes; ++i) rows[i] = F32::load(block + (j + i) * p.x_c + m);
+              transpose(rows);
+#pragma GCC unroll 16
+              for (int i = 0; i < F32::kLanes; ++i) rows[i].store(out + (m + i) * kBlock + j);
+            }
+      for (; m < pixels; ++m)
+        for (int j = 0; j < kBlock; ++j) out[m * kBlock + j] = block[m * step + j * p.x_c];
+    }
+  }
+  if (whole == blocks) return;
+  float* out = packed + whole * plane;
+  for (int64_t m = 0; m < pixels; ++m)
+    for (int64_t j = 0; j < kBlock; ++j) {
+      const int64_t channel = whole * kBlock + j;
+      out[m * kBlock + j] = channel < channels ? in[m * step + channel * p.x_c] : 0.0f;
+    }
+}
+
+// Column 0 of input row y of an image, or null for a row in the padding.
+inline const float* input_row(const Conv2dProblem& p, int64_t image, int64_t y, int64_t channel) {
+  return y >= 0 && y < p.h ? p.x + image * p.x_n + y * p.x_h + channel * p.x_c : nullptr;
+}
+
+// The input of `out_rows` rows of output from row `first` of an image, for channels [channel, channel + channels).
+template <int kBlock>
+void pack_rows(const Conv2dProblem& p, const PackedRows& layout, int64_t image, int64_t first, int64_t out_rows,
+               int64_t channel, int64_t channels, float* packed) {
+  const int64_t top = first * p.stride_h - p.padding_h, rows = PackedRows::in_rows(p, out_rows);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t phase = 0; phase < p.stride_w; ++phase)
+      pack_pixels<kBlock>(p, input_row(p, image, top + r, channel), channels, phase - p.padding_w,
+                          layout.phase_pitch / kBlock, packed + r * layout.row_pitch + phase * layout.phase_pitch,
+                          layout.plane);
+}
+
+}  // namespace lucid::LUCID_ISA

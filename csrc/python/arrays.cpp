@@ -1,0 +1,90 @@
+#include "python/arrays.h"
+
+#include <sstream>
+
+namespace lucid::python {
+namespace {
+
+std::string described(const char* op, const char* name) { return std::string(op) + ": " + name; }
+
+lucid_dtype dtype_of(const char* op, const char* name, const py::dtype& dtype) {
+  const auto make = [&](lucid_dtype_code code) {
+    return lucid_dtype{static_cast<uint8_t>(code), static_cast<uint8_t>(dtype.itemsize() * 8), 1};
+  };
+  if (dtype.byteorder() == '=' || dtype.byteorder() == '|') switch (dtype.kind()) {
+      case 'f': return make(LUCID_FLOAT);
+      case 'i': return make(LUCID_INT);
+      case 'u': return make(LUCID_UINT);
+      case 'c': return make(LUCID_COMPLEX);
+      case 'b': return make(LUCID_BOOL);
+      default: break;
+    }
+  throw py::type_error(described(op, name) + " must be float32 in native byte order, got dtype " +
+                       std::string(py::str(dtype)));
+}
+
+py::array array_of(const char* op, const char* name, const py::object& value) {
+  if (!py::isinstance<py::array>(value))
+    throw py::type_error(described(op, name) + " must be a numpy.ndarray, got " +
+                         std::string(py::str(py::type::of(value).attr("__name__"))));
+  return py::reinterpret_borrow<py::array>(value);
+}
+
+}  // namespace
+
+TensorArgument::TensorArgument(const char* op, const char* name, const py::object& value)
+    : array_(array_of(op, name, value)) {
+  const lucid_dtype dtype = dtype_of(op, name, array_.dtype());
+  const py::ssize_t itemsize = array_.itemsize();
+  for (py::ssize_t d = 0; d < array_.ndim(); ++d) {
+    shape_.push_back(array_.shape(d));
+    // NumPy leaves any value in the stride of a dimension that is never stepped over.
+    const bool stepped = array_.shape(d) > 1;
+    if (stepped && array_.strides(d) % itemsize != 0)
+      throw py::value_error(described(op, name) + " has a stride of " + std::to_string(array_.strides(d)) +
+                            " bytes, which must be a multiple of the item size " + std::to_string(itemsize));
+    strides_.push_back(stepped ? array_.strides(d) / itemsize : 0);
+  }
+  tensor_ = {.data = const_cast<void*>(array_.data()),
+             .device = {LUCID_CPU, 0},
+             .ndim = static_cast<int32_t>(array_.ndim()),
+             .dtype = dtype,
+             .shape = shape_.data(),
+             .strides = strides_.data(),
+             .byte_offset = 0};
+}
+
+py::array new_array(const std::vector<int64_t>& shape) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t bytes = sizeof(float);
+  const auto lay_out = [&](size_t d) {
+    strides[d] = bytes;
+    bytes *= shape[d];
+  };
+  if (shape.size() == 4)
+    for (const size_t d : {1, 3, 2, 0}) lay_out(d);
+  else
+    for (size_t d = shape.size(); d-- > 0;) lay_out(d);
+  void* memory = lucid_alloc(static_cast<size_t>(bytes));
+  if (memory == nullptr) throw std::bad_alloc();
+  return py::array(py::dtype::of<float>(), shape, strides, memory, py::capsule(memory, lucid_free));
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+void check(lucid_status status) {
+  switch (status) {
+    case LUCID_OK: return;
+    case LUCID_OUT_OF_MEMORY: PyErr_SetString(PyExc_MemoryError, lucid_last_error()); break;
+    case LUCID_UNSUPPORTED: PyErr_SetString(PyExc_NotImplementedError, lucid_last_error()); break;
+    default: PyErr_SetString(PyExc_ValueError, lucid_last_error()); break;
+  }
+  throw py::error_already_set();
+}
+
+}  // namespace lucid::python

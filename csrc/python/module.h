@@ -1,0 +1,12 @@
+// The parts of lucid._core, one function a file.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace lucid::python {
+
+void register_runtime(pybind11::module_& module);    // instruction sets, threads, build
+void register_tensor(pybind11::module_& module);     // TensorBase
+void register_operators(pybind11::module_& module);  // one function an operator
+
+}  // namespace lucid::python
