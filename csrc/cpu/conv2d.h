@@ -5,20 +5,43 @@
 
 namespace lucid {
 
-// A checked convolution. x and weight may have any strides (in elements); y is channels-last without gaps.
+// Where an algorithm writes: channel c of pixel (n, h, w) lies at
+//   data + c / 16 * block + c % 16 + n * image + h * row + w * pixel.
+// Channels-last without gaps is block = 16; the blocked layout of a plan, [c / 16][n][h][w][16], is pixel = 16.
+struct OutputView {
+  float* data;
+  int64_t block, image, row, pixel;
+
+  float* at(int64_t c, int64_t n, int64_t h, int64_t w) const {
+    return data + c / 16 * block + c % 16 + n * image + h * row + w * pixel;
+  }
+  // Whether the pixels of `width` columns and `height` rows follow each other without gaps, image after image.
+  bool flat(int64_t height, int64_t width) const { return row == width * pixel && image == height * row; }
+};
+
+// A checked convolution: y = conv(x) + bias + residual, then an optional ReLU.
 struct Conv2dProblem {
   int64_t n, h, w;                       // images, input size
   int64_t groups, in_group, out_group;   // channels of a group
   int64_t kernel_h, kernel_w, out_h, out_w;
   int64_t stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
+
+  // Strides in floats. With x_c = 1, channel c lies at c / 16 * x_block + c % 16.
   const float* x;
-  int64_t x_n, x_c, x_h, x_w;            // strides
-  const float* weight;                   // [groups * out_group, in_group, kernel_h, kernel_w]
+  int64_t x_n, x_c, x_h, x_w, x_block;
+  bool x_has_halo;  // the padding of x is there, as zeros around every image
+
+  const float* weight;                   // [groups * out_group, in_group, kernel_h, kernel_w], any strides
   int64_t weight_k, weight_c, weight_h, weight_w;
   const float* bias;                     // or null
   int64_t bias_stride;
-  float* y;                              // [n, out_h, out_w, groups * out_group]
+  const float* prepared;                 // what Conv2dAlgorithm::prepare wrote, or null: weights are packed on the way
 
+  OutputView y;
+  OutputView residual;                   // data may be null
+  bool relu;
+
+  int64_t in_channels() const { return groups * in_group; }
   int64_t out_channels() const { return groups * out_group; }
   int64_t out_rows() const { return n * out_h; }
   int64_t taps() const { return kernel_h * kernel_w; }
@@ -28,12 +51,19 @@ struct Conv2dProblem {
 // rows of all images numbered through.
 struct Conv2dShare {
   int64_t panel_begin, panel_end, row_begin, row_end;
+  const float* next;  // weights that this thread reads after this share, or null: prefetched under its last panel
+  int64_t next_floats;
 };
 
 struct Conv2dAlgorithm {
   const char* name;
   bool (*accepts)(const Conv2dProblem&);
   int64_t (*panels)(const Conv2dProblem&);
+
+  // The weights in the order in which the algorithm reads them: panel after panel, panel_floats() apart.
+  int64_t (*panel_floats)(const Conv2dProblem&);
+  void (*prepare)(const Conv2dProblem&, int64_t panel, float* prepared);
+
   int64_t (*scratch_floats)(const Conv2dProblem&, const Conv2dShare&);
   // The result of an element does not depend on the share it is in.
   void (*run)(const Conv2dProblem&, const Conv2dShare&, float* scratch);

@@ -1,9 +1,10 @@
 // Convolution as a matrix product that is never laid out: (pixels x taps * channels) by (taps * channels x outputs),
 // group by group, for any window, stride, dilation and number of groups.
 //
-// Bound by the FMA units. Panels of kPanel output channels; the weights of a few panels and the input of a chunk of
-// rows are packed into L2, then every tile of the chunk runs against every panel. Two ways through:
-// - the input of the share fits L2 (14x14, 7x7): it is packed once, and the weights go by panel by panel, each read
+// Bound by the FMA units. The outputs are cut into panels of kPanel channels, the rows into chunks whose input stays in
+// L2; every tile of a chunk runs against every panel. The input is read where it lies if it is blocked and carries its
+// padding (inside a plan), else packed chunk by chunk into that form. Weights come prepared, or are packed on the way:
+// - if the input of the share fits L2 (14x14, 7x7) it is packed once, and the weights go by panel by panel, each read
 //   from memory exactly once;
 // - else (56x56, 28x28) the weights of many panels stay, and the input goes by in small chunks.
 #include "cpu/conv2d.h"
@@ -19,81 +20,113 @@ constexpr int kPanel = kTileVectors * F32::kLanes;
 constexpr int64_t kWholeInput = 200 << 10;
 constexpr int64_t kInputChunk = 48 << 10;
 constexpr int64_t kWeightBlock = 256 << 10;
+constexpr int64_t kSmallWeight = 64 << 10;
 
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Channels that lie together in the packed input: as many as divide the group.
+// Channels that lie together in the input: as many as divide the group.
 int64_t block_of(const Conv2dProblem& p) {
   int64_t block = 16;
   while (p.in_group % block != 0) block /= 2;
   return block == 2 ? 1 : block;
 }
 
+// Whether the tiles can read x where it lies; the steps between pixels that they are made for are 16 and 32 floats.
+bool reads_in_place(const Conv2dProblem& p) {
+  const int64_t block = block_of(p);
+  return p.x_has_halo && p.x_c == 1 && p.x_w == 16 && block >= 4 && (p.stride_w == 1 || (p.stride_w == 2 && block == 16));
+}
+
 int64_t panels_in_group(const Conv2dProblem& p) { return ceil_div(p.out_group, kPanel); }
 int64_t panels(const Conv2dProblem& p) { return p.groups * panels_in_group(p); }
+int64_t terms(const Conv2dProblem& p) { return p.in_group * p.taps(); }  // of the sum behind one output
+
+// A panel's bias and weights: [width], then [terms][width].
+int64_t panel_floats(const Conv2dProblem& p) { return (1 + terms(p)) * kPanel; }
+
+// The output channels of a panel.
+struct Panel {
+  int64_t group, channel, outputs;
+  int64_t width;  // kPanel, or one vector where that is enough
+
+  Panel(const Conv2dProblem& p, int64_t panel) {
+    group = panel / panels_in_group(p);
+    const int64_t first = panel % panels_in_group(p) * kPanel;
+    channel = group * p.out_group + first;
+    outputs = min(kPanel, p.out_group - first);
+    width = outputs <= F32::kLanes ? F32::kLanes : kPanel;
+  }
+};
 
 // How a share is cut, and where its parts lie in the scratch memory.
 struct Blocking {
-  bool pointwise;            // 1x1: a chunk is one run of pixels across rows and images
-  int64_t block, blocks;     // of input channels; blocks * taps entries in the offset table
-  int64_t terms;             // of the sum behind one output
-  int64_t chunk_rows;        // output rows whose input is packed together
-  PackedRows rows;           // of a chunk that is not pointwise
-  int64_t plane;             // floats between the channel blocks of a chunk
-  int64_t weight_panels;     // panels whose weights are packed together
-  int64_t offsets, input, weight, end;  // positions in the scratch memory, in floats
+  bool in_place;
+  bool flat;              // 1x1 between tensors without gaps: pixels are one run across rows and images
+  int64_t block, blocks;  // of input channels; blocks * taps entries in the offset table
+  int64_t chunk_rows;     // output rows whose input stays in L2 together
+  PackedRows rows;        // of a packed chunk
+  int64_t plane;          // floats between the channel blocks of a packed chunk
+  int64_t weight_panels;  // panels that meet a chunk together
+  int64_t input, weight, end;  // positions in the scratch memory, after the offset table
 
   Blocking(const Conv2dProblem& p, const Conv2dShare& share) : rows(p, 1, block_of(p)) {
-    pointwise = p.taps() == 1;
+    in_place = reads_in_place(p);
     block = block_of(p);
     blocks = p.in_group / block;
-    terms = p.in_group * p.taps();
+    flat = p.taps() == 1 && p.y.flat(p.out_h, p.out_w) &&
+           (p.residual.data == nullptr || p.residual.flat(p.out_h, p.out_w)) &&
+           (!in_place || (p.stride_h == 1 && p.stride_w == 1 && p.padding_h == 0 && p.padding_w == 0 &&
+                          p.x_h == p.w * p.x_w && p.x_n == p.h * p.x_h));
     const int64_t share_rows = share.row_end - share.row_begin;
-    const int64_t longest = pointwise ? share_rows : min(share_rows, p.out_h);
+    const int64_t longest = flat ? share_rows : min(share_rows, p.out_h);
     const int64_t first_row = plane_of(p, 1) * blocks, all_rows = plane_of(p, longest) * blocks;
-    const bool single_image = share.row_begin / p.out_h == (share.row_end - 1) / p.out_h;
-    if (all_rows <= kWholeInput && (pointwise || single_image)) {
-      chunk_rows = longest;
-      weight_panels = 1;
-    } else {
-      const int64_t more_rows = longest > 1 ? (all_rows - first_row) / (longest - 1) : first_row;
-      chunk_rows = max(1, min(longest, 1 + (kInputChunk - first_row) / max(more_rows, 1)));
-      weight_panels = max(1, min(panels_in_group(p), kWeightBlock / (terms * kPanel)));
-    }
+    const int64_t more_rows = longest > 1 ? max(1, (all_rows - first_row) / (longest - 1)) : 1;
+    const bool one_chunk = flat || share.row_begin / p.out_h == (share.row_end - 1) / p.out_h;
+    const int64_t group_panels = min(panels_in_group(p), share.panel_end - share.panel_begin);
+    const bool small_weight = group_panels * panel_floats(p) <= kSmallWeight;
+    const bool whole = p.prepared != nullptr ? !small_weight : all_rows <= kWholeInput && one_chunk;
+    chunk_rows = max(1, min(longest, 1 + ((whole ? kWholeInput : kInputChunk) - first_row) / more_rows));
+    if (p.prepared != nullptr)
+      weight_panels = group_panels;
+    else
+      weight_panels = whole ? 1 : max(1, min(group_panels, kWeightBlock / panel_floats(p)));
     rows = PackedRows(p, chunk_rows, block);
     plane = plane_of(p, chunk_rows);
-    offsets = 0;
     input = PackedRows::odd_lines(2 * blocks * p.taps());
-    weight = input + PackedRows::odd_lines(plane * blocks);
-    end = weight + weight_panels * panel_floats();
+    weight = input + (in_place ? 0 : PackedRows::odd_lines(plane * blocks));
+    end = weight + (p.prepared != nullptr ? 0 : weight_panels * panel_floats(p));
   }
 
   int64_t plane_of(const Conv2dProblem& p, int64_t out_rows) const {
-    return pointwise ? PackedRows::odd_lines(out_rows * p.out_w * block) : PackedRows(p, out_rows, block).plane;
+    return p.taps() == 1 ? PackedRows::odd_lines(out_rows * p.out_w * block) : PackedRows(p, out_rows, block).plane;
   }
-  int64_t panel_floats() const { return (1 + terms) * kPanel; }
 };
 
 int64_t scratch_floats(const Conv2dProblem& p, const Conv2dShare& share) { return Blocking(p, share).end; }
 
-void fill_offsets(const Conv2dProblem& p, const Blocking& b, int64_t* offsets) {
+void fill_offsets(const Conv2dProblem& p, const Blocking& b, int64_t group, int64_t* offsets) {
   for (int64_t c = 0; c < b.blocks; ++c)
     for (int64_t i = 0; i < p.kernel_h; ++i)
-      for (int64_t j = 0; j < p.kernel_w; ++j)
-        *offsets++ = c * b.plane + (b.pointwise ? 0 : b.rows.tap_offset(p, i, j, b.block));
+      for (int64_t j = 0; j < p.kernel_w; ++j) {
+        if (b.in_place)
+          *offsets++ = channel_offset(p, group * p.in_group + c * b.block) + i * p.dilation_h * p.x_h + j * p.dilation_w * p.x_w;
+        else
+          *offsets++ = c * b.plane + (p.taps() == 1 ? 0 : b.rows.tap_offset(p, i, j, b.block));
+      }
 }
 
-// The weights of `outputs` output channels from channel `first`, as [bias, then term by term][width], in the order in
-// which the tile consumes them: block of input channels, tap, channel of the block. Missing outputs become zeros.
-void pack_weight(const Conv2dProblem& p, const Blocking& b, int64_t first, int64_t outputs, int64_t width, float* packed) {
+// The weights of a panel in the order in which the tile consumes them: block of input channels, tap, channel of the
+// block. Missing outputs become zeros.
+void prepare(const Conv2dProblem& p, int64_t index, float* packed) {
+  const Panel panel(p, index);
+  const int64_t width = panel.width, outputs = panel.outputs, block = block_of(p), taps = p.taps();
   for (int64_t o = 0; o < width; ++o)
-    packed[o] = o < outputs && p.bias != nullptr ? p.bias[(first + o) * p.bias_stride] : 0.0f;
+    packed[o] = o < outputs && p.bias != nullptr ? p.bias[(panel.channel + o) * p.bias_stride] : 0.0f;
   packed += width;
-  const int64_t taps = p.taps();
-  const auto term = [&](int64_t c, int64_t tap) { return (c / b.block * taps + tap) * b.block + c % b.block; };
-  const float* source = p.weight + first * p.weight_k;
+  const auto term = [&](int64_t c, int64_t tap) { return (c / block * taps + tap) * block + c % block; };
+  const float* source = p.weight + panel.channel * p.weight_k;
   const bool contiguous = p.weight_w == 1 && p.weight_h == p.kernel_w && p.weight_c == taps;
   if (!contiguous) {
     for (int64_t c = 0; c < p.in_group; ++c)
@@ -107,9 +140,9 @@ void pack_weight(const Conv2dProblem& p, const Blocking& b, int64_t first, int64
   // Each output's weights are one run: transpose lanes x lanes squares of it.
   for (int64_t o = 0; o < width; o += F32::kLanes) {
     int64_t c = 0, tap = 0;
-    for (int64_t q = 0; q < b.terms; q += F32::kLanes) {
+    for (int64_t q = 0; q < terms(p); q += F32::kLanes) {
       F32 square[F32::kLanes];
-      const int64_t columns = min(F32::kLanes, b.terms - q);
+      const int64_t columns = min(F32::kLanes, terms(p) - q);
       for (int64_t i = 0; i < F32::kLanes; ++i) {
         const float* row = source + (o + i) * p.weight_k + q;
         if (o + i >= outputs) {
@@ -134,84 +167,132 @@ void pack_weight(const Conv2dProblem& p, const Blocking& b, int64_t first, int64
 template <int kBlock>
 void pack_input(const Conv2dProblem& p, const Blocking& b, int64_t group, int64_t row, int64_t rows, float* packed) {
   const int64_t channel = group * p.in_group;
-  if (!b.pointwise) return pack_rows<kBlock>(p, b.rows, row / p.out_h, row % p.out_h, rows, channel, p.in_group, packed);
+  if (p.taps() > 1)
+    return pack_rows<kBlock>(p, b.rows, row / p.out_h, row % p.out_h, rows, channel, p.in_group, packed);
   for (int64_t r = row; r < row + rows; ++r, packed += p.out_w * kBlock)
-    pack_pixels<kBlock>(p, input_row(p, r / p.out_h, r % p.out_h * p.stride_h - p.padding_h, channel), p.in_group,
+    pack_pixels<kBlock>(p, input_row(p, r / p.out_h, r % p.out_h * p.stride_h - p.padding_h), channel, p.in_group,
                         -p.padding_w, p.out_w, packed, b.plane);
 }
 
-// One panel against one chunk: `outputs` channels from `channel`, `rows` rows from `row`.
-template <int kVectors, int kBlock>
-void multiply(const Conv2dProblem& p, const Blocking& b, const float* input, const int64_t* offsets, const float* weight,
-              int64_t channel, int64_t outputs, int64_t row, int64_t rows, const float* next, int64_t next_floats) {
-  constexpr int64_t kWidth = kVectors * F32::kLanes;
+// One chunk of rows as the tiles see it.
+struct Chunk {
+  const float* a;       // the pixel under the first tap of the first output
+  int64_t line;         // floats to the same of the next output row
+  int64_t row, rows;    // output rows, those of all images numbered through
+  const int64_t* offsets;
+};
+
+// Weights to fetch from far away while a panel computes.
+struct Next {
+  const float* weight;  // or null
+  int64_t floats;
+};
+
+// Copies the outputs that exist of a tile that was computed aside, channel by channel: a panel may end, or begin, in
+// the middle of a block of y.
+void copy_partial(const Conv2dProblem& p, const float* tile, int64_t width, const Panel& panel, int64_t n, int64_t h,
+                  int64_t w, int64_t pixels) {
+  for (int64_t m = 0; m < pixels; ++m)
+    for (int64_t o = 0; o < panel.outputs; ++o) {
+      float value = tile[m * width + o];
+      if (p.residual.data != nullptr) value = value + *p.residual.at(panel.channel + o, n, h, w + m);
+      *p.y.at(panel.channel + o, n, h, w + m) = p.relu && value < 0.0f ? 0.0f : value;
+    }
+}
+
+// One panel against one chunk.
+template <int kVectors, int kBlock, int kStep>
+void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, const Panel& panel, const float* weight, Next next) {
+  constexpr int64_t kWidth = kVectors * F32::kLanes, kHalf = kTileRows / 2;
   alignas(64) float partial[kTileRows * kWidth];
-  const int64_t lines = b.pointwise ? 1 : rows, width = b.pointwise ? rows * p.out_w : p.out_w;
-  const int64_t tiles = lines * ceil_div(width, kTileRows);
-  // The next panel's weights come from memory while this one computes, spread evenly over its tiles.
-  const int64_t step = next != nullptr ? ceil_div(next_floats * 4, tiles * b.terms * 8) * 8 : 0;
-  const char* prefetch = reinterpret_cast<const char*>(next);
-  const char* const prefetch_end = reinterpret_cast<const char*>(next + next_floats);
-  GemmTile tile{.a = nullptr, .offsets = offsets, .blocks = b.blocks * p.taps(), .weight = weight + kWidth, .bias = weight,
-                .y = nullptr, .pixel_stride = 0, .prefetch = reinterpret_cast<const char*>(weight), .prefetch_step = 0};
-  for (int64_t line = 0; line < lines; ++line) {
-    const float* a = input + line * p.stride_h * b.rows.row_pitch;
-    float* y = p.y + (row + line) * p.out_w * p.out_channels() + channel;
+  // Vectors of a panel are whole and inside blocks of 16 channels, unless a group's channels do not begin at one.
+  const bool aside = panel.outputs < kWidth || (p.y.block != 16 && panel.channel % (kWidth < 16 ? kWidth : 16) != 0);
+  const int64_t vector = F32::kLanes < 16 ? F32::kLanes : 0;
+  const int64_t lines = b.flat ? 1 : chunk.rows, width = b.flat ? chunk.rows * p.out_w : p.out_w;
+  const bool two_rows = kBlock == 16 && !b.flat && !aside && width == kHalf;
+  const int64_t tiles = two_rows ? (lines + 1) / 2 : lines * ceil_div(width, kTileRows);
+  const int64_t step = next.weight != nullptr ? ceil_div(next.floats * 4, tiles * terms(p) * 8) * 8 : 0;
+  const char *prefetch = reinterpret_cast<const char*>(next.weight), *const prefetch_end = prefetch + next.floats * 4;
+  GemmTile tile{.a = nullptr, .second_row = chunk.line, .offsets = chunk.offsets, .blocks = b.blocks * p.taps(),
+                .weight = weight + kWidth, .bias = weight,
+                .y = {nullptr, p.y.pixel, vector != 0 ? vector : p.y.block, p.y.row},
+                .residual = {nullptr, p.residual.pixel, vector != 0 ? vector : p.residual.block, p.residual.row},
+                .relu = p.relu && !aside, .prefetch = nullptr, .prefetch_step = 0};
+  if (aside) tile.y = {partial, kWidth, F32::kLanes, 0};
+  for (int64_t line = 0; line < lines;) {
+    const int64_t n = (chunk.row + line) / p.out_h, h = (chunk.row + line) % p.out_h;
+    const bool pair = two_rows && line + 1 < lines;
     for (int64_t x = 0; x < width;) {
       const int64_t count = next_tile_rows(width - x);
-      tile.a = a + x * kBlock;
-      tile.y = outputs < kWidth ? partial : y + x * p.out_channels();
-      tile.pixel_stride = outputs < kWidth ? kWidth : p.out_channels();
-      if (prefetch < prefetch_end) {
-        tile.prefetch = prefetch;
-        tile.prefetch_step = step;
-        prefetch += b.terms * step;
-      } else {
-        tile.prefetch = reinterpret_cast<const char*>(weight);
-        tile.prefetch_step = 0;
+      tile.a = chunk.a + line * chunk.line + x * kStep;
+      if (!aside) {
+        tile.y.data = p.y.at(panel.channel, n, h, x);
+        if (p.residual.data != nullptr) tile.residual.data = p.residual.at(panel.channel, n, h, x);
       }
-      run_gemm_tile<kVectors, kBlock>(count, tile);
-      if (outputs < kWidth)
-        for (int64_t m = 0; m < count; ++m)
-          for (int64_t o = 0; o < outputs; ++o) y[(x + m) * p.out_channels() + o] = partial[m * kWidth + o];
+      const bool fetch = prefetch < prefetch_end;
+      tile.prefetch = fetch ? prefetch : reinterpret_cast<const char*>(weight);
+      tile.prefetch_step = fetch ? step : 0;
+      if (fetch) prefetch += terms(p) * step;
+      if (pair) {
+        if constexpr (kBlock == 16) gemm_tile<kTileRows, kVectors, kBlock, kStep, true>(tile);
+      } else {
+        run_gemm_tile<kVectors, kBlock, kStep>(count, tile);
+      }
+      if (aside) copy_partial(p, partial, kWidth, panel, n, h, x, count);
       x += count;
     }
+    line += pair ? 2 : 1;
   }
 }
 
-template <int kBlock>
+// What to fetch under `panel`, the last of the panels [first, last) or not, with or without chunks to come.
+Next next_weight(const Conv2dProblem& p, const Blocking& b, const Conv2dShare& share, int64_t panel, int64_t first,
+                 int64_t last, bool last_chunk) {
+  if (p.prepared != nullptr) {
+    if (panel + 1 == last && !last_chunk) return {p.prepared + first * panel_floats(p), panel_floats(p)};
+    if (panel + 1 < share.panel_end) return {p.prepared + (panel + 1) * panel_floats(p), panel_floats(p)};
+    return {share.next, share.next_floats};
+  }
+  // Raw weights, if each output's are one run.
+  if (b.weight_panels > 1 || panel + 1 >= share.panel_end || p.weight_k != terms(p)) return {nullptr, 0};
+  const Panel next(p, panel + 1);
+  return {p.weight + next.channel * p.weight_k, next.outputs * p.weight_k};
+}
+
+template <int kBlock, int kStep>
 void run_blocked(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
   const Blocking b(p, share);
-  int64_t* offsets = reinterpret_cast<int64_t*>(scratch + b.offsets);
+  int64_t* offsets = reinterpret_cast<int64_t*>(scratch);
   float *input = scratch + b.input, *weight = scratch + b.weight;
-  fill_offsets(p, b, offsets);
-  const int64_t in_group_panels = panels_in_group(p);
-  int64_t packed_group = -1, packed_row = -1;
+  int64_t offsets_group = -1, packed_group = -1, packed_row = -1;
   for (int64_t first = share.panel_begin; first < share.panel_end;) {
-    const int64_t group = first / in_group_panels;
-    const int64_t last = min(min(first + b.weight_panels, share.panel_end), (group + 1) * in_group_panels);
-    const auto channel_in_group = [&](int64_t panel) { return panel % in_group_panels * kPanel; };
-    const auto outputs = [&](int64_t panel) { return min(kPanel, p.out_group - channel_in_group(panel)); };
-    const auto width = [&](int64_t panel) { return outputs(panel) <= F32::kLanes ? F32::kLanes : kPanel; };
-    for (int64_t panel = first; panel < last; ++panel)
-      pack_weight(p, b, group * p.out_group + channel_in_group(panel), outputs(panel), width(panel),
-                  weight + (panel - first) * b.panel_floats());
+    const int64_t group = first / panels_in_group(p);
+    const int64_t last = min(min(first + b.weight_panels, share.panel_end), (group + 1) * panels_in_group(p));
+    if (offsets_group != group) fill_offsets(p, b, group, offsets);
+    offsets_group = group;
+    if (p.prepared == nullptr)
+      for (int64_t panel = first; panel < last; ++panel) prepare(p, panel, weight + (panel - first) * panel_floats(p));
+    const float* weights = p.prepared != nullptr ? p.prepared + first * panel_floats(p) : weight;
     for (int64_t row = share.row_begin; row < share.row_end;) {
-      const int64_t image_end = b.pointwise ? share.row_end : min(share.row_end, (row / p.out_h + 1) * p.out_h);
-      const int64_t rows = min(b.chunk_rows, image_end - row);
-      if (packed_group != group || packed_row != row) pack_input<kBlock>(p, b, group, row, rows, input);
-      packed_group = group;
-      packed_row = row;
-      for (int64_t panel = first; panel < last; ++panel) {
-        const int64_t channel = group * p.out_group + channel_in_group(panel);
-        const bool more = b.weight_panels == 1 && panel + 1 < share.panel_end && p.weight_k == b.terms;
-        const float* next = more ? p.weight + (channel + outputs(panel)) * p.weight_k : nullptr;
-        const float* packed = weight + (panel - first) * b.panel_floats();
-        const auto multiply_panel = width(panel) == kPanel ? multiply<kTileVectors, kBlock> : multiply<1, kBlock>;
-        multiply_panel(p, b, input, offsets, packed, channel, outputs(panel), row, rows, next,
-                       more ? outputs(panel + 1) * b.terms : 0);
+      const int64_t n = row / p.out_h, h = row % p.out_h;
+      const int64_t image_end = b.flat ? share.row_end : min(share.row_end, (n + 1) * p.out_h);
+      Chunk chunk{.a = input, .line = 0, .row = row, .rows = min(b.chunk_rows, image_end - row), .offsets = offsets};
+      if (b.in_place) {
+        chunk.a = p.x + n * p.x_n + (h * p.stride_h - p.padding_h) * p.x_h - p.padding_w * p.x_w;
+        chunk.line = p.stride_h * p.x_h;
+      } else {
+        chunk.line = p.taps() == 1 ? p.out_w * kBlock : p.stride_h * b.rows.row_pitch;
+        if (packed_group != group || packed_row != row) pack_input<kBlock>(p, b, group, row, chunk.rows, input);
+        packed_group = group;
+        packed_row = row;
       }
-      row += rows;
+      for (int64_t i = first; i < last; ++i) {
+        const Panel panel(p, i);
+        const Next next = next_weight(p, b, share, i, first, last, row + chunk.rows == share.row_end);
+        const auto multiply_panel = panel.width == kPanel ? multiply<kTileVectors, kBlock, kStep> : multiply<1, kBlock, kStep>;
+        multiply_panel(p, b, chunk, panel, weights + (i - first) * panel_floats(p), next);
+      }
+      row += chunk.rows;
     }
     first = last;
   }
@@ -220,17 +301,21 @@ void run_blocked(const Conv2dProblem& p, const Conv2dShare& share, float* scratc
 bool accepts(const Conv2dProblem&) { return true; }
 
 void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
-  switch (block_of(p)) {
-    case 16: return run_blocked<16>(p, share, scratch);
-    case 8: return run_blocked<8>(p, share, scratch);
-    case 4: return run_blocked<4>(p, share, scratch);
-    default: return run_blocked<1>(p, share, scratch);
+  const int64_t block = block_of(p);
+  if (reads_in_place(p) && p.stride_w == 2) return run_blocked<16, 32>(p, share, scratch);
+  if (reads_in_place(p) && block == 8) return run_blocked<8, 16>(p, share, scratch);
+  if (reads_in_place(p) && block == 4) return run_blocked<4, 16>(p, share, scratch);
+  switch (block) {
+    case 16: return run_blocked<16, 16>(p, share, scratch);
+    case 8: return run_blocked<8, 8>(p, share, scratch);
+    case 4: return run_blocked<4, 4>(p, share, scratch);
+    default: return run_blocked<1, 1>(p, share, scratch);
   }
 }
 
 }  // namespace
 
 extern const Conv2dAlgorithm conv2d_dense;
-const Conv2dAlgorithm conv2d_dense = {"dense", accepts, panels, scratch_floats, run};
+const Conv2dAlgorithm conv2d_dense = {"dense", accepts, panels, panel_floats, prepare, scratch_floats, run};
 
 }  // namespace lucid::LUCID_ISA

@@ -1,9 +1,10 @@
 // The register tile under every dense convolution: kRows pixels by kVectors vectors of output channels,
 //
-//   y[m][o] = bias[o] + sum over blocks i, channels j of a[offsets[i] + m * kBlock + j] * weight[i * kBlock + j][o].
+//   y[m][o] = bias[o] + sum over blocks i, channels j of a[offsets[i] + m * kStep + j] * weight[i * kBlock + j][o]
 //
-// A "block" is kBlock channels of a pixel that lie together. The offset table says where the block of each tap and
-// channel range begins, so one tile serves 1x1, 3x3, strided, dilated and stem convolutions without edge code.
+// and then, if asked, + residual[m][o] and max(0, .). A "block" is kBlock channels of a pixel that lie together,
+// kStep floats from those of the next pixel. The offset table says where the block of each tap and channel range
+// begins, so one tile serves 1x1, 3x3, strided, dilated and stem convolutions without edge code.
 // The sum over i and j runs in order into one accumulator: a result does not depend on the tile it is in.
 #pragma once
 
@@ -13,21 +14,41 @@
 
 namespace lucid::LUCID_ISA {
 
+// Where a tile's pixels lie in y or in the residual.
+struct TileTarget {
+  float* data;
+  int64_t pixel;       // floats between pixels
+  int64_t vector;      // between the vectors of a pixel
+  int64_t second_row;  // with kTwoRows: from the first pixel to that of the second half
+
+  template <int kRows, bool kTwoRows>
+  float* at(int m, int v) const {
+    constexpr int kHalf = kRows / 2;
+    const int64_t offset = kTwoRows && m >= kHalf ? second_row + (m - kHalf) * pixel : m * pixel;
+    return data + offset + v * vector;
+  }
+};
+
 struct GemmTile {
   const float* a;
+  int64_t second_row;    // with kTwoRows: floats from the first pixel to that of the second half
   const int64_t* offsets;
   int64_t blocks;
   const float* weight;   // [blocks * kBlock][kVectors * F32::kLanes]
   const float* bias;     // [kVectors * F32::kLanes]
-  float* y;
-  int64_t pixel_stride;  // floats between the pixels of y
+  TileTarget y, residual;  // residual.data may be null
+  bool relu;
   const char* prefetch;  // what the next tiles will want from far away, `prefetch_step` bytes further every channel
   int64_t prefetch_step;
 };
 
-template <int kRows, int kVectors, int kBlock>
+// kTwoRows takes the first half of the pixels from one image row and the second from the next: a row of 7 pixels
+// would leave half of a 14-row tile empty.
+template <int kRows, int kVectors, int kBlock, int kStep, bool kTwoRows>
 [[gnu::noinline]] void gemm_tile(const GemmTile& t) {
   constexpr int kUnroll = kBlock % 4 == 0 ? 4 : 1;
+  constexpr int kHalf = kRows / 2;
+  const int64_t second_row = t.second_row;
   F32 sums[kRows][kVectors];
 #pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m)
@@ -35,6 +56,7 @@ template <int kRows, int kVectors, int kBlock>
     for (int v = 0; v < kVectors; ++v) sums[m][v] = F32::load(t.bias + v * F32::kLanes);
   const float* weight = t.weight;
   const char* prefetch = t.prefetch;
+  const int64_t prefetch_step = t.prefetch_step;
   for (int64_t i = 0; i < t.blocks; ++i) {
     const float* a = t.a + t.offsets[i];
     for (int j = 0; j < kBlock; j += kUnroll) {
@@ -44,10 +66,10 @@ template <int kRows, int kVectors, int kBlock>
 #pragma GCC unroll 2
         for (int v = 0; v < kVectors; ++v) w[v] = F32::load(weight + (u * kVectors + v) * F32::kLanes);
         __builtin_prefetch(prefetch, 0, 2);
-        prefetch += t.prefetch_step;
+        prefetch += prefetch_step;
 #pragma GCC unroll 16
         for (int m = 0; m < kRows; ++m) {
-          const F32 pixel = F32::broadcast(a[m * kBlock + u]);
+          const F32 pixel = F32::broadcast(kTwoRows && m >= kHalf ? a[second_row + (m - kHalf) * kStep + u] : a[m * kStep + u]);
 #pragma GCC unroll 2
           for (int v = 0; v < kVectors; ++v) accumulate(sums[m][v], pixel, w[v]);
         }
@@ -56,18 +78,29 @@ template <int kRows, int kVectors, int kBlock>
       weight += kUnroll * kVectors * F32::kLanes;
     }
   }
+  if (t.residual.data != nullptr)
+#pragma GCC unroll 16
+    for (int m = 0; m < kRows; ++m)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v)
+        sums[m][v] = sums[m][v] + F32::load(t.residual.template at<kRows, kTwoRows>(m, v));
+  if (t.relu)
+#pragma GCC unroll 16
+    for (int m = 0; m < kRows; ++m)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sums[m][v] = max(F32::zero(), sums[m][v]);
 #pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) sums[m][v].store(t.y + m * t.pixel_stride + v * F32::kLanes);
+    for (int v = 0; v < kVectors; ++v) sums[m][v].store(t.y.template at<kRows, kTwoRows>(m, v));
 }
 
 // Runs the tile of `rows` rows, at most kTileRows.
-template <int kVectors, int kBlock, int kRows = kTileRows>
+template <int kVectors, int kBlock, int kStep = kBlock, int kRows = kTileRows>
 void run_gemm_tile(int64_t rows, const GemmTile& t) {
   if constexpr (kRows > 1)
-    if (rows < kRows) return run_gemm_tile<kVectors, kBlock, kRows - 1>(rows, t);
-  gemm_tile<kRows, kVectors, kBlock>(t);
+    if (rows < kRows) return run_gemm_tile<kVectors, kBlock, kStep, kRows - 1>(rows, t);
+  gemm_tile<kRows, kVectors, kBlock, kStep, false>(t);
 }
 
 // How many of the `left` pixels the next tile takes; a tail shorter than half a tile is evened out over two tiles,

@@ -16,15 +16,17 @@ namespace lucid::LUCID_ISA {
 
 struct GroupTile {
   const float* x;                  // the pixel under the first tap of the first output
-  int64_t phase_pitch, row_pitch;  // of the packed input
+  int64_t phase_pitch, row_pitch;  // floats to the next column if the stride is 2, and to the next row
   const float* weight;             // [kGroup][3 * 3][kLanes]
   const float* bias;               // [kLanes]
   float* y;
   int64_t y_pixel, y_row;          // floats between output pixels, and between the two rows
+  bool relu;
 };
 
-// One permutation: all rows and taps of a tile of kRows x kColumns outputs, `kStride` input pixels apart.
-template <int kGroup, int kRows, int kColumns, int kStride, int R>
+// One permutation: all rows and taps of a tile of kRows x kColumns outputs, `kStride` input pixels apart; kStep floats
+// lie between the input pixels of neighbouring outputs.
+template <int kGroup, int kRows, int kColumns, int kStride, int kStep, int R>
 [[gnu::always_inline]] inline void add_permutation(F32 (&sums)[kRows][kColumns], const GroupTile& t) {
   const float* weight = t.weight + R * 9 * F32::kLanes;
 #pragma GCC unroll 8
@@ -32,7 +34,7 @@ template <int kGroup, int kRows, int kColumns, int kStride, int R>
 #pragma GCC unroll 32
     for (int x = 0; x < (kColumns - 1) * kStride + 3; ++x) {
       const F32 pixel =
-          load_permuted<kGroup, R>(t.x + y * t.row_pitch + x % kStride * t.phase_pitch + x / kStride * F32::kLanes);
+          load_permuted<kGroup, R>(t.x + y * t.row_pitch + x % kStride * t.phase_pitch + x / kStride * kStep);
 #pragma GCC unroll 2
       for (int row = 0; row < kRows; ++row) {
         const int i = y - row * kStride;
@@ -47,25 +49,30 @@ template <int kGroup, int kRows, int kColumns, int kStride, int R>
     }
 }
 
-template <int kGroup, int kRows, int kColumns, int kStride>
+template <int kGroup, int kRows, int kColumns, int kStride, int kStep>
 [[gnu::noinline]] void group_tile(const GroupTile& t) {
   F32 sums[kRows][kColumns];
 #pragma GCC unroll 2
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 8
     for (int x = 0; x < kColumns; ++x) sums[row][x] = F32::load(t.bias);
-  add_permutation<kGroup, kRows, kColumns, kStride, 0>(sums, t);
-  if constexpr (kGroup >= 2) add_permutation<kGroup, kRows, kColumns, kStride, 1>(sums, t);
+  add_permutation<kGroup, kRows, kColumns, kStride, kStep, 0>(sums, t);
+  if constexpr (kGroup >= 2) add_permutation<kGroup, kRows, kColumns, kStride, kStep, 1>(sums, t);
   if constexpr (kGroup >= 4) {
-    add_permutation<kGroup, kRows, kColumns, kStride, 2>(sums, t);
-    add_permutation<kGroup, kRows, kColumns, kStride, 3>(sums, t);
+    add_permutation<kGroup, kRows, kColumns, kStride, kStep, 2>(sums, t);
+    add_permutation<kGroup, kRows, kColumns, kStride, kStep, 3>(sums, t);
   }
   if constexpr (kGroup >= 8) {
-    add_permutation<kGroup, kRows, kColumns, kStride, 4>(sums, t);
-    add_permutation<kGroup, kRows, kColumns, kStride, 5>(sums, t);
-    add_permutation<kGroup, kRows, kColumns, kStride, 6>(sums, t);
-    add_permutation<kGroup, kRows, kColumns, kStride, 7>(sums, t);
+    add_permutation<kGroup, kRows, kColumns, kStride, kStep, 4>(sums, t);
+    add_permutation<kGroup, kRows, kColumns, kStride, kStep, 5>(sums, t);
+    add_permutation<kGroup, kRows, kColumns, kStride, kStep, 6>(sums, t);
+    add_permutation<kGroup, kRows, kColumns, kStride, kStep, 7>(sums, t);
   }
+  if (t.relu)
+#pragma GCC unroll 2
+    for (int row = 0; row < kRows; ++row)
+#pragma GCC unroll 8
+      for (int x = 0; x < kColumns; ++x) sums[row][x] = max(F32::zero(), sums[row][x]);
 #pragma GCC unroll 2
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 8
@@ -73,11 +80,11 @@ template <int kGroup, int kRows, int kColumns, int kStride>
 }
 
 // Runs the tile of `columns` columns, at most kGroupTile.
-template <int kGroup, int kRows, int kStride, int kColumns = kGroupTile>
+template <int kGroup, int kRows, int kStride, int kStep, int kColumns = kGroupTile>
 void run_group_tile(int64_t columns, const GroupTile& t) {
   if constexpr (kColumns > 1)
-    if (columns < kColumns) return run_group_tile<kGroup, kRows, kStride, kColumns - 1>(columns, t);
-  group_tile<kGroup, kRows, kColumns, kStride>(t);
+    if (columns < kColumns) return run_group_tile<kGroup, kRows, kStride, kStep, kColumns - 1>(columns, t);
+  group_tile<kGroup, kRows, kColumns, kStride, kStep>(t);
 }
 
 }  // namespace lucid::LUCID_ISA

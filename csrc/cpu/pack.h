@@ -37,12 +37,18 @@ struct PackedRows {
   }
 };
 
+// Channel c of a pixel of x.
+inline int64_t channel_offset(const Conv2dProblem& p, int64_t c) {
+  return p.x_c == 1 ? c / 16 * p.x_block + c % 16 : c * p.x_c;
+}
+
 // `count` pixels of one image row, stride_w apart and beginning at column x0, which may lie in the padding; `source` is
-// column 0 of the row, or null for a row in the padding. Channel block b goes to packed + b * plane; the channels that
-// the last block lacks become zeros.
+// column 0 of the row, or null for a row in the padding. Takes `channels` channels from `channel`, a multiple of
+// kBlock; block b of them goes to packed + b * plane, and the channels that the last block lacks become zeros.
 template <int kBlock>
-void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channels, int64_t x0, int64_t count, float* packed,
-                 int64_t plane) {
+void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channel, int64_t channels, int64_t x0,
+                 int64_t count, float* packed, int64_t plane) {
+  static_assert(16 % kBlock == 0);
   const int64_t blocks = (channels + kBlock - 1) / kBlock, s = p.stride_w;
   int64_t first = x0 < 0 ? (s - 1 - x0) / s : 0, last = x0 < p.w ? (p.w - 1 - x0) / s + 1 : 0;
   if (last > count) last = count;
@@ -53,18 +59,18 @@ void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channels, 
     __builtin_memset(out + last * kBlock, 0, static_cast<size_t>((count - last) * kBlock) * sizeof(float));
   }
   if (first >= last) return;
-  const int64_t step = s * p.x_w;
+  const int64_t step = s * p.x_w, pixels = last - first, whole = channels / kBlock;
   const float* in = source + (x0 + first * s) * p.x_w;
   packed += first * kBlock;
-  const int64_t pixels = last - first, whole = channels / kBlock;
   if (p.x_c == 1) {
     for (int64_t m = 0; m < pixels; ++m)
       for (int64_t b = 0; b < whole; ++b)
-        __builtin_memcpy(packed + b * plane + m * kBlock, in + m * step + b * kBlock, kBlock * sizeof(float));
+        __builtin_memcpy(packed + b * plane + m * kBlock, in + m * step + channel_offset(p, channel + b * kBlock),
+                         kBlock * sizeof(float));
   } else {
     for (int64_t b = 0; b < whole; ++b) {
       float* out = packed + b * plane;
-      const float* block = in + b * kBlock * p.x_c;
+      const float* block = in + (channel + b * kBlock) * p.x_c;
       int64_t m = 0;
       if constexpr (kBlock % F32::kLanes == 0)
         if (step == 1)
@@ -85,14 +91,14 @@ void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channels, 
   float* out = packed + whole * plane;
   for (int64_t m = 0; m < pixels; ++m)
     for (int64_t j = 0; j < kBlock; ++j) {
-      const int64_t channel = whole * kBlock + j;
-      out[m * kBlock + j] = channel < channels ? in[m * step + channel * p.x_c] : 0.0f;
+      const int64_t c = whole * kBlock + j;
+      out[m * kBlock + j] = c < channels ? in[m * step + channel_offset(p, channel + c)] : 0.0f;
     }
 }
 
 // Column 0 of input row y of an image, or null for a row in the padding.
-inline const float* input_row(const Conv2dProblem& p, int64_t image, int64_t y, int64_t channel) {
-  return y >= 0 && y < p.h ? p.x + image * p.x_n + y * p.x_h + channel * p.x_c : nullptr;
+inline const float* input_row(const Conv2dProblem& p, int64_t image, int64_t y) {
+  return y >= 0 && y < p.h ? p.x + image * p.x_n + y * p.x_h : nullptr;
 }
 
 // The input of `out_rows` rows of output from row `first` of an image, for channels [channel, channel + channels).
@@ -102,7 +108,7 @@ void pack_rows(const Conv2dProblem& p, const PackedRows& layout, int64_t image, 
   const int64_t top = first * p.stride_h - p.padding_h, rows = PackedRows::in_rows(p, out_rows);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t phase = 0; phase < p.stride_w; ++phase)
-      pack_pixels<kBlock>(p, input_row(p, image, top + r, channel), channels, phase - p.padding_w,
+      pack_pixels<kBlock>(p, input_row(p, image, top + r), channel, channels, phase - p.padding_w,
                           layout.phase_pitch / kBlock, packed + r * layout.row_pitch + phase * layout.phase_pitch,
                           layout.plane);
 }

@@ -85,10 +85,11 @@ lucid_status describe(const lucid_conv2d_args& a, Conv2dProblem* p) {
         .kernel_h = weight.h, .kernel_w = weight.w, .out_h = out_h, .out_w = out_w,
         .stride_h = a.stride[0], .stride_w = a.stride[1], .padding_h = a.padding[0], .padding_w = a.padding[1],
         .dilation_h = a.dilation[0], .dilation_w = a.dilation[1],
-        .x = x.data, .x_n = x.stride_n, .x_c = x.stride_c, .x_h = x.stride_h, .x_w = x.stride_w,
+        .x = x.data, .x_n = x.stride_n, .x_c = x.stride_c, .x_h = x.stride_h, .x_w = x.stride_w, .x_block = 16,
+        .x_has_halo = false,
         .weight = weight.data,
         .weight_k = weight.stride_n, .weight_c = weight.stride_c, .weight_h = weight.stride_h, .weight_w = weight.stride_w,
-        .bias = bias.data, .bias_stride = bias.stride, .y = nullptr};
+        .bias = bias.data, .bias_stride = bias.stride, .prepared = nullptr, .y = {}, .residual = {}, .relu = false};
   return ok();
 }
 
@@ -139,7 +140,7 @@ lucid_status run(const Conv2dProblem& p, const Conv2dAlgorithm& algorithm) {
   const auto share = [&](int64_t task) {
     const int64_t i = task % parts.panels, j = task / parts.panels;
     return Conv2dShare{panels * i / parts.panels, panels * (i + 1) / parts.panels, p.out_rows() * j / parts.rows,
-                       p.out_rows() * (j + 1) / parts.rows};
+                       p.out_rows() * (j + 1) / parts.rows, nullptr, 0};
   };
   const int64_t tasks = parts.panels * parts.rows;
   int64_t each = 0;
@@ -190,7 +191,7 @@ extern "C" lucid_status lucid_conv2d(const lucid_conv2d_args* args) {
   LUCID_CHECK(choose(p, args->algorithm, &algorithm));
   const StagedOutput staged(y);
   if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for a copy of y");
-  p.y = staged.data();
+  p.y = {staged.data(), 16, p.out_h * p.out_w * p.out_channels(), p.out_w * p.out_channels(), p.out_channels()};
   LUCID_CHECK(run(p, *algorithm));
   staged.finish();
   return ok();
