@@ -1,5 +1,3 @@
-#include "core/cpu_count.h"
-
 #include <algorithm>
 #include <climits>
 #include <cmath>
@@ -8,6 +6,8 @@
 #include <cstring>
 #include <string>
 #include <thread>
+
+#include "core/cpu_count.h"
 
 #if defined(__linux__)
 #include <sched.h>

@@ -1,20 +1,20 @@
 // Freed blocks wait in one list for each size class, four classes to a power of two. A block carries its class in the
 // line before its data.
-#include "core/memory.h"
-
 #include <pthread.h>
 #include <sys/mman.h>
 
 #include <cstdlib>
 #include <mutex>
 
+#include "core/memory.h"
+
 namespace lucid {
 namespace {
 
-constexpr size_t kHeader = 64;            // keeps the data on a line of its own
+constexpr size_t kHeader = 64;  // keeps the data on a line of its own
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kMostCached = size_t{512} << 20;
-constexpr int kClasses = 4 * 48;          // up to 2^48 bytes
+constexpr int kClasses = 4 * 48;  // up to 2^48 bytes
 
 struct Block {
   Block* next;

@@ -13,7 +13,8 @@ constexpr int64_t kAlignment = 64;  // a cache line, and the widest vector
 // A temporary array of floats; data() is null when there was no memory.
 class Scratch {
  public:
-  explicit Scratch(int64_t floats) : data_(static_cast<float*>(lucid_alloc(static_cast<size_t>(floats) * sizeof(float)))) {}
+  explicit Scratch(int64_t floats)
+      : data_(static_cast<float*>(lucid_alloc(static_cast<size_t>(floats) * sizeof(float)))) {}
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() { lucid_free(data_); }

@@ -1,5 +1,3 @@
-#include "core/parallel.h"
-
 #include <omp.h>
 #include <pthread.h>
 
@@ -7,12 +5,13 @@
 #include <atomic>
 
 #include "core/cpu_count.h"
+#include "core/parallel.h"
 #include "core/status.h"
 
 namespace lucid {
 namespace {
 
-std::atomic<int> chosen_threads{0};      // 0: not set, use the default
+std::atomic<int> chosen_threads{0};  // 0: not set, use the default
 std::atomic<bool> in_forked_child{false};
 
 // libgomp's worker threads do not exist in a forked child, but its pool believes they do: the next parallel region
@@ -40,6 +39,18 @@ void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context
   }
 }
 
+void Team::barrier() const {
+  if (size_ == 1) return;
+#pragma omp barrier
+}
+
+void parallel_team(void (*body)(const void* context, const Team& team), const void* context) {
+  const int threads = num_threads();
+  if (threads == 1) return body(context, Team(0, 1));
+#pragma omp parallel num_threads(threads)
+  body(context, Team(omp_get_thread_num(), omp_get_num_threads()));
+}
+
 }  // namespace lucid
 
 extern "C" int32_t lucid_num_threads(void) { return lucid::num_threads(); }
@@ -47,7 +58,8 @@ extern "C" int32_t lucid_num_threads(void) { return lucid::num_threads(); }
 extern "C" lucid_status lucid_set_num_threads(int32_t threads) {
   constexpr int32_t kMost = 1024;
   if (threads < 1 || threads > kMost)
-    return lucid::fail(LUCID_INVALID_ARGUMENT, "set_num_threads: threads must be between 1 and %d, got %d", kMost, threads);
+    return lucid::fail(LUCID_INVALID_ARGUMENT, "set_num_threads: threads must be between 1 and %d, got %d", kMost,
+                       threads);
   lucid::chosen_threads = threads;
   return lucid::ok();
 }

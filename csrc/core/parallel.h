@@ -10,8 +10,8 @@ using Share = void (*)(const void* context, int64_t begin, int64_t end, int thre
 
 int num_threads();
 
-// The grain of tasks that read or write about `floats` floats each: a parallel region costs a microsecond, in which one
-// thread moves some 16 KB; four times that is worth a second thread.
+// The grain of tasks that move about `floats` floats each: a parallel region costs a microsecond, in which one thread
+// moves some 25 KB; a thread should have more than twice that to do.
 inline int64_t grain_of(int64_t floats) {
   constexpr int64_t kWorthAThread = 16384;
   return floats < kWorthAThread ? kWorthAThread / (floats > 0 ? floats : 1) : 1;
@@ -31,6 +31,30 @@ void parallel_for(int64_t tasks, int64_t grain, const Body& body) {
         (*static_cast<const Body*>(context))(begin, end, thread);
       },
       &body);
+}
+
+// A thread's place in a team that goes through several steps together.
+class Team {
+ public:
+  Team(int id, int size) : id_(id), size_(size) {}
+  int id() const { return id_; }
+  int size() const { return size_; }
+  // This thread's contiguous share of `tasks`.
+  int64_t begin(int64_t tasks) const { return tasks * id_ / size_; }
+  int64_t end(int64_t tasks) const { return tasks * (id_ + 1) / size_; }
+  // Waits until all threads of the team are here.
+  void barrier() const;
+
+ private:
+  int id_, size_;
+};
+
+// Runs `body` once on each of at most num_threads() threads, all at the same time.
+void parallel_team(void (*body)(const void* context, const Team& team), const void* context);
+
+template <class Body>
+void parallel_team(const Body& body) {
+  parallel_team([](const void* context, const Team& team) { (*static_cast<const Body*>(context))(team); }, &body);
 }
 
 }  // namespace lucid

@@ -1,6 +1,5 @@
-#include "core/tensor_view.h"
-
 #include "core/status.h"
+#include "core/tensor_view.h"
 
 namespace lucid {
 namespace {
@@ -26,7 +25,8 @@ bool sizes_fit(const lucid_tensor& t) {
   for (int d = 0; d < t.ndim; ++d) {
     int64_t distance;
     if (__builtin_mul_overflow(t.shape[d] - 1, stride_of(t, d), &distance)) return false;
-    if (distance == INT64_MIN || __builtin_add_overflow(reach, distance < 0 ? -distance : distance, &reach)) return false;
+    if (distance == INT64_MIN || __builtin_add_overflow(reach, distance < 0 ? -distance : distance, &reach))
+      return false;
   }
   return reach <= INT64_MAX / static_cast<int64_t>(sizeof(float));
 }
@@ -40,9 +40,7 @@ int64_t stride_of(const lucid_tensor& t, int dim) {
   return stride;
 }
 
-float* data_of(const lucid_tensor& t) {
-  return reinterpret_cast<float*>(static_cast<char*>(t.data) + t.byte_offset);
-}
+float* data_of(const lucid_tensor& t) { return reinterpret_cast<float*>(static_cast<char*>(t.data) + t.byte_offset); }
 
 bool ImageView::dense_channels_last() const {
   return (c == 1 || stride_c == 1) && (w == 1 || stride_w == c) && (h == 1 || stride_h == w * c) &&
@@ -54,17 +52,20 @@ lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* 
   if (t->ndim < min_rank || t->ndim > max_rank) {
     if (min_rank == max_rank)
       return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %d dimensions, got %d", op, name, min_rank, t->ndim);
-    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %d to %d dimensions, got %d", op, name, min_rank, max_rank, t->ndim);
+    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %d to %d dimensions, got %d", op, name, min_rank, max_rank,
+                t->ndim);
   }
   if (t->dtype.code != LUCID_FLOAT || t->dtype.bits != 32 || t->dtype.lanes != 1)
-    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be float32, got %s%d", op, name, dtype_kind(t->dtype.code), t->dtype.bits);
+    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be float32, got %s%d", op, name, dtype_kind(t->dtype.code),
+                t->dtype.bits);
   if (t->device.type != LUCID_CPU)
     return fail(LUCID_UNSUPPORTED, "%s: %s must be on the CPU, got device type %d", op, name, t->device.type);
   if (t->shape == nullptr && t->ndim > 0) return fail(LUCID_INVALID_ARGUMENT, "%s: %s has no shape", op, name);
   bool empty = false;
   for (int d = 0; d < t->ndim; ++d) {
     if (t->shape[d] < 0)
-      return fail(LUCID_INVALID_ARGUMENT, "%s: sizes of %s must not be negative, got %lld", op, name, static_cast<long long>(t->shape[d]));
+      return fail(LUCID_INVALID_ARGUMENT, "%s: sizes of %s must not be negative, got %lld", op, name,
+                  static_cast<long long>(t->shape[d]));
     empty |= t->shape[d] == 0;
   }
   if (!sizes_fit(*t)) return fail(LUCID_INVALID_ARGUMENT, "%s: the size of %s overflows", op, name);
@@ -89,8 +90,8 @@ lucid_status view_image(const char* op, const char* name, const lucid_tensor* t,
 lucid_status view_vector(const char* op, const char* name, const lucid_tensor* t, int64_t size, VectorView* view) {
   LUCID_CHECK(check_tensor(op, name, t, 1, 1));
   if (t->shape[0] != size)
-    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %lld elements, got %lld", op, name, static_cast<long long>(size),
-                static_cast<long long>(t->shape[0]));
+    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %lld elements, got %lld", op, name,
+                static_cast<long long>(size), static_cast<long long>(t->shape[0]));
   *view = {data_of(*t), size, stride_of(*t, 0)};
   return ok();
 }

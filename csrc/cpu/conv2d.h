@@ -5,6 +5,10 @@
 
 namespace lucid {
 
+// Members are inlined even in a debug build: an instance of their own would be built once for each instruction set, and
+// the linker keeps one of them for all.
+#define LUCID_INLINE [[gnu::always_inline]]
+
 // Where an algorithm writes: channel c of pixel (n, h, w) lies at
 //   data + c / 16 * block + c % 16 + n * image + h * row + w * pixel.
 // Channels-last without gaps is block = 16; the blocked layout of a plan, [c / 16][n][h][w][16], is pixel = 16.
@@ -12,17 +16,17 @@ struct OutputView {
   float* data;
   int64_t block, image, row, pixel;
 
-  float* at(int64_t c, int64_t n, int64_t h, int64_t w) const {
+  LUCID_INLINE float* at(int64_t c, int64_t n, int64_t h, int64_t w) const {
     return data + c / 16 * block + c % 16 + n * image + h * row + w * pixel;
   }
   // Whether the pixels of `width` columns and `height` rows follow each other without gaps, image after image.
-  bool flat(int64_t height, int64_t width) const { return row == width * pixel && image == height * row; }
+  LUCID_INLINE bool flat(int64_t height, int64_t width) const { return row == width * pixel && image == height * row; }
 };
 
 // A checked convolution: y = conv(x) + bias + residual, then an optional ReLU.
 struct Conv2dProblem {
-  int64_t n, h, w;                       // images, input size
-  int64_t groups, in_group, out_group;   // channels of a group
+  int64_t n, h, w;                      // images, input size
+  int64_t groups, in_group, out_group;  // channels of a group
   int64_t kernel_h, kernel_w, out_h, out_w;
   int64_t stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
 
@@ -31,20 +35,21 @@ struct Conv2dProblem {
   int64_t x_n, x_c, x_h, x_w, x_block;
   bool x_has_halo;  // the padding of x is there, as zeros around every image
 
-  const float* weight;                   // [groups * out_group, in_group, kernel_h, kernel_w], any strides
+  const float* weight;  // [groups * out_group, in_group, kernel_h, kernel_w], any strides
   int64_t weight_k, weight_c, weight_h, weight_w;
-  const float* bias;                     // or null
+  const float* bias;  // or null
   int64_t bias_stride;
-  const float* prepared;                 // what Conv2dAlgorithm::prepare wrote, or null: weights are packed on the way
+  const float* prepared;  // what Conv2dAlgorithm::prepare wrote, or null: weights are packed on the way
 
   OutputView y;
-  OutputView residual;                   // data may be null
+  OutputView residual;  // data may be null
   bool relu;
+  bool winograd;  // whether the faster and less exact algorithms may be chosen
 
-  int64_t in_channels() const { return groups * in_group; }
-  int64_t out_channels() const { return groups * out_group; }
-  int64_t out_rows() const { return n * out_h; }
-  int64_t taps() const { return kernel_h * kernel_w; }
+  LUCID_INLINE int64_t in_channels() const { return groups * in_group; }
+  LUCID_INLINE int64_t out_channels() const { return groups * out_group; }
+  LUCID_INLINE int64_t out_rows() const { return n * out_h; }
+  LUCID_INLINE int64_t taps() const { return kernel_h * kernel_w; }
 };
 
 // A rectangle of the output: panels (runs of output channels, as wide as the algorithm likes) by rows of pixels, the
@@ -57,6 +62,7 @@ struct Conv2dShare {
 
 struct Conv2dAlgorithm {
   const char* name;
+  int64_t output_tile;  // rows and columns of y computed together; an x that carries its padding carries what they read
   bool (*accepts)(const Conv2dProblem&);
   int64_t (*panels)(const Conv2dProblem&);
 

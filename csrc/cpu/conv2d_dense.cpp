@@ -36,7 +36,8 @@ int64_t block_of(const Conv2dProblem& p) {
 // Whether the tiles can read x where it lies; the steps between pixels that they are made for are 16 and 32 floats.
 bool reads_in_place(const Conv2dProblem& p) {
   const int64_t block = block_of(p);
-  return p.x_has_halo && p.x_c == 1 && p.x_w == 16 && block >= 4 && (p.stride_w == 1 || (p.stride_w == 2 && block == 16));
+  return p.x_has_halo && p.x_c == 1 && p.x_w == 16 && block >= 4 &&
+         (p.stride_w == 1 || (p.stride_w == 2 && block == 16));
 }
 
 int64_t panels_in_group(const Conv2dProblem& p) { return ceil_div(p.out_group, kPanel); }
@@ -63,12 +64,12 @@ struct Panel {
 // How a share is cut, and where its parts lie in the scratch memory.
 struct Blocking {
   bool in_place;
-  bool flat;              // 1x1 between tensors without gaps: pixels are one run across rows and images
-  int64_t block, blocks;  // of input channels; blocks * taps entries in the offset table
-  int64_t chunk_rows;     // output rows whose input stays in L2 together
-  PackedRows rows;        // of a packed chunk
-  int64_t plane;          // floats between the channel blocks of a packed chunk
-  int64_t weight_panels;  // panels that meet a chunk together
+  bool flat;                   // 1x1 between tensors without gaps: pixels are one run across rows and images
+  int64_t block, blocks;       // of input channels; blocks * taps entries in the offset table
+  int64_t chunk_rows;          // output rows whose input stays in L2 together
+  PackedRows rows;             // of a packed chunk
+  int64_t plane;               // floats between the channel blocks of a packed chunk
+  int64_t weight_panels;       // panels that meet a chunk together
   int64_t input, weight, end;  // positions in the scratch memory, after the offset table
 
   Blocking(const Conv2dProblem& p, const Conv2dShare& share) : rows(p, 1, block_of(p)) {
@@ -111,7 +112,8 @@ void fill_offsets(const Conv2dProblem& p, const Blocking& b, int64_t group, int6
     for (int64_t i = 0; i < p.kernel_h; ++i)
       for (int64_t j = 0; j < p.kernel_w; ++j) {
         if (b.in_place)
-          *offsets++ = channel_offset(p, group * p.in_group + c * b.block) + i * p.dilation_h * p.x_h + j * p.dilation_w * p.x_w;
+          *offsets++ =
+              channel_offset(p, group * p.in_group + c * b.block) + i * p.dilation_h * p.x_h + j * p.dilation_w * p.x_w;
         else
           *offsets++ = c * b.plane + (p.taps() == 1 ? 0 : b.rows.tap_offset(p, i, j, b.block));
       }
@@ -176,9 +178,9 @@ void pack_input(const Conv2dProblem& p, const Blocking& b, int64_t group, int64_
 
 // One chunk of rows as the tiles see it.
 struct Chunk {
-  const float* a;       // the pixel under the first tap of the first output
-  int64_t line;         // floats to the same of the next output row
-  int64_t row, rows;    // output rows, those of all images numbered through
+  const float* a;     // the pixel under the first tap of the first output
+  int64_t line;       // floats to the same of the next output row
+  int64_t row, rows;  // output rows, those of all images numbered through
   const int64_t* offsets;
 };
 
@@ -202,7 +204,8 @@ void copy_partial(const Conv2dProblem& p, const float* tile, int64_t width, cons
 
 // One panel against one chunk.
 template <int kVectors, int kBlock, int kStep>
-void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, const Panel& panel, const float* weight, Next next) {
+void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, const Panel& panel, const float* weight,
+              Next next) {
   constexpr int64_t kWidth = kVectors * F32::kLanes, kHalf = kTileRows / 2;
   alignas(64) float partial[kTileRows * kWidth];
   // Vectors of a panel are whole and inside blocks of 16 channels, unless a group's channels do not begin at one.
@@ -213,17 +216,23 @@ void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, con
   const int64_t tiles = two_rows ? (lines + 1) / 2 : lines * ceil_div(width, kTileRows);
   const int64_t step = next.weight != nullptr ? ceil_div(next.floats * 4, tiles * terms(p) * 8) * 8 : 0;
   const char *prefetch = reinterpret_cast<const char*>(next.weight), *const prefetch_end = prefetch + next.floats * 4;
-  GemmTile tile{.a = nullptr, .second_row = chunk.line, .offsets = chunk.offsets, .blocks = b.blocks * p.taps(),
-                .weight = weight + kWidth, .bias = weight,
+  GemmTile tile{.a = nullptr,
+                .second_row = chunk.line,
+                .offsets = chunk.offsets,
+                .blocks = b.blocks * p.taps(),
+                .weight = weight + kWidth,
+                .bias = weight,
                 .y = {nullptr, p.y.pixel, vector != 0 ? vector : p.y.block, p.y.row},
                 .residual = {nullptr, p.residual.pixel, vector != 0 ? vector : p.residual.block, p.residual.row},
-                .relu = p.relu && !aside, .prefetch = nullptr, .prefetch_step = 0};
+                .relu = p.relu && !aside,
+                .prefetch = nullptr,
+                .prefetch_step = 0};
   if (aside) tile.y = {partial, kWidth, F32::kLanes, 0};
   for (int64_t line = 0; line < lines;) {
     const int64_t n = (chunk.row + line) / p.out_h, h = (chunk.row + line) % p.out_h;
     const bool pair = two_rows && line + 1 < lines;
     for (int64_t x = 0; x < width;) {
-      const int64_t count = next_tile_rows(width - x);
+      const int64_t count = next_tile_rows<kBlock>(width - x);
       tile.a = chunk.a + line * chunk.line + x * kStep;
       if (!aside) {
         tile.y.data = p.y.at(panel.channel, n, h, x);
@@ -289,7 +298,8 @@ void run_blocked(const Conv2dProblem& p, const Conv2dShare& share, float* scratc
       for (int64_t i = first; i < last; ++i) {
         const Panel panel(p, i);
         const Next next = next_weight(p, b, share, i, first, last, row + chunk.rows == share.row_end);
-        const auto multiply_panel = panel.width == kPanel ? multiply<kTileVectors, kBlock, kStep> : multiply<1, kBlock, kStep>;
+        const auto multiply_panel =
+            panel.width == kPanel ? multiply<kTileVectors, kBlock, kStep> : multiply<1, kBlock, kStep>;
         multiply_panel(p, b, chunk, panel, weights + (i - first) * panel_floats(p), next);
       }
       row += chunk.rows;
@@ -316,6 +326,6 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
 }  // namespace
 
 extern const Conv2dAlgorithm conv2d_dense;
-const Conv2dAlgorithm conv2d_dense = {"dense", accepts, panels, panel_floats, prepare, scratch_floats, run};
+const Conv2dAlgorithm conv2d_dense = {"dense", 1, accepts, panels, panel_floats, prepare, scratch_floats, run};
 
 }  // namespace lucid::LUCID_ISA

@@ -90,13 +90,18 @@ template <int kGroup, int kStride, int kStep>
 void convolve_3x3(const Conv2dProblem& p, const Input& input, const float* weight, const Rows& r) {
   alignas(64) float partial[2 * kGroupTile * kLanes];
   const bool aside = computes_aside(p, r.panel);
-  GroupTile tile{.x = nullptr, .phase_pitch = input.phase_pitch, .row_pitch = input.row_pitch,
-                 .weight = weight + kLanes, .bias = weight, .y = partial,
-                 .y_pixel = aside ? kLanes : p.y.pixel, .y_row = aside ? kGroupTile * kLanes : p.y.row,
+  GroupTile tile{.x = nullptr,
+                 .phase_pitch = input.phase_pitch,
+                 .row_pitch = input.row_pitch,
+                 .weight = weight + kLanes,
+                 .bias = weight,
+                 .y = partial,
+                 .y_pixel = aside ? kLanes : p.y.pixel,
+                 .y_row = aside ? kGroupTile * kLanes : p.y.row,
                  .relu = p.relu && !aside};
   for (int64_t row = r.row; row < r.row + r.rows; row += 2)
-    for (int64_t x = 0; x < p.out_w; x += kGroupTile) {
-      const int64_t columns = min(kGroupTile, p.out_w - x);
+    for (int64_t x = 0, columns; x < p.out_w; x += columns) {
+      columns = next_tile_columns(p.out_w - x);
       const bool pair = row + 1 < r.row + r.rows;
       tile.x = input.data + (row - r.row) * kStride * input.row_pitch + x * kStep;
       if (!aside) tile.y = p.y.at(r.panel * kLanes, row / p.out_h, row % p.out_h, x);
@@ -112,11 +117,13 @@ void convolve_3x3(const Conv2dProblem& p, const Input& input, const float* weigh
 
 // kColumns outputs of one row under any window.
 template <int kGroup, int R, int kColumns>
-void add_window(F32 (&sums)[kColumns], const Conv2dProblem& p, const Input& input, const float* x, const float* weight) {
+void add_window(F32 (&sums)[kColumns], const Conv2dProblem& p, const Input& input, const float* x,
+                const float* weight) {
   for (int64_t i = 0; i < p.kernel_h; ++i)
     for (int64_t j = 0; j < p.kernel_w; ++j) {
       const int64_t column = j * p.dilation_w;
-      const float* tap = x + i * p.dilation_h * input.row_pitch + column % p.stride_w * input.phase_pitch + column / p.stride_w * kLanes;
+      const float* tap = x + i * p.dilation_h * input.row_pitch + column % p.stride_w * input.phase_pitch +
+                         column / p.stride_w * kLanes;
       const F32 w = F32::load(weight + ((R * p.kernel_h + i) * p.kernel_w + j) * kLanes);
 #pragma GCC unroll 8
       for (int m = 0; m < kColumns; ++m) accumulate(sums[m], load_permuted<kGroup, R>(tap + m * kLanes), w);
@@ -129,7 +136,8 @@ void convolve_tile(const Conv2dProblem& p, const Input& input, const float* weig
                    int64_t first_row, int64_t x) {
   F32 sums[kColumns];
   for (F32& sum : sums) sum = F32::load(weight);
-  add_window<kGroup, 0>(sums, p, input, input.data + (row - first_row) * p.stride_h * input.row_pitch + x * kLanes, weight + kLanes);
+  add_window<kGroup, 0>(sums, p, input, input.data + (row - first_row) * p.stride_h * input.row_pitch + x * kLanes,
+                        weight + kLanes);
   alignas(64) float tile[kColumns * kLanes];
   for (int m = 0; m < kColumns; ++m) sums[m].store(tile + m * kLanes);
   copy_partial(p, tile, panel, row, x, kColumns);
@@ -177,8 +185,10 @@ void run_in_place(Convolve convolve, const Conv2dProblem& p, const Conv2dShare& 
   for (int64_t panel = share.panel_begin; panel < share.panel_end; ++panel)
     for (int64_t row = share.row_begin; row < share.row_end;) {
       const int64_t rows = rows_from(p, share, row, p.out_h);
-      const float* x = p.x + row / p.out_h * p.x_n + (row % p.out_h * p.stride_h - p.padding_h) * p.x_h - p.padding_w * p.x_w;
-      convolve(p, {x + channel_offset(p, panel * kLanes), p.x_w, p.x_h}, p.prepared + panel * panel_floats(p), {panel, row, rows});
+      const float* x =
+          p.x + row / p.out_h * p.x_n + (row % p.out_h * p.stride_h - p.padding_h) * p.x_h - p.padding_w * p.x_w;
+      convolve(p, {x + channel_offset(p, panel * kLanes), p.x_w, p.x_h}, p.prepared + panel * panel_floats(p),
+               {panel, row, rows});
       row += rows;
     }
 }
@@ -230,7 +240,8 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
 }  // namespace
 
 extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped;
-const Conv2dAlgorithm conv2d_grouped_3x3 = {"grouped_3x3", accepts_3x3, panels, panel_floats, prepare, scratch_floats, run_3x3};
-const Conv2dAlgorithm conv2d_grouped = {"grouped", accepts, panels, panel_floats, prepare, scratch_floats, run};
+const Conv2dAlgorithm conv2d_grouped_3x3 = {"grouped_3x3", 1,       accepts_3x3,    panels,
+                                            panel_floats,  prepare, scratch_floats, run_3x3};
+const Conv2dAlgorithm conv2d_grouped = {"grouped", 1, accepts, panels, panel_floats, prepare, scratch_floats, run};
 
 }  // namespace lucid::LUCID_ISA

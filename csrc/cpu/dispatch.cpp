@@ -10,7 +10,10 @@
 
 namespace lucid {
 
-#define DECLARE(isa) namespace isa { extern const Kernels kernels; }
+#define DECLARE(isa) \
+  namespace isa { \
+  extern const Kernels kernels; \
+  }
 LUCID_ISAS(DECLARE)
 #undef DECLARE
 
@@ -20,9 +23,7 @@ namespace {
 const Kernels* const tables[] = {LUCID_ISAS(ENTRY)};
 #undef ENTRY
 
-bool runs_here(const Kernels& table) {
-  return (cpu_features() & table.required_features) == table.required_features;
-}
+bool runs_here(const Kernels& table) { return (cpu_features() & table.required_features) == table.required_features; }
 
 const Kernels* find(const char* name) {
   for (const Kernels* table : tables)

@@ -31,11 +31,11 @@ struct TileTarget {
 
 struct GemmTile {
   const float* a;
-  int64_t second_row;    // with kTwoRows: floats from the first pixel to that of the second half
+  int64_t second_row;  // with kTwoRows: floats from the first pixel to that of the second half
   const int64_t* offsets;
   int64_t blocks;
-  const float* weight;   // [blocks * kBlock][kVectors * F32::kLanes]
-  const float* bias;     // [kVectors * F32::kLanes]
+  const float* weight;     // [blocks * kBlock][kVectors * F32::kLanes]
+  const float* bias;       // [kVectors * F32::kLanes]
   TileTarget y, residual;  // residual.data may be null
   bool relu;
   const char* prefetch;  // what the next tiles will want from far away, `prefetch_step` bytes further every channel
@@ -69,7 +69,8 @@ template <int kRows, int kVectors, int kBlock, int kStep, bool kTwoRows>
         prefetch += prefetch_step;
 #pragma GCC unroll 16
         for (int m = 0; m < kRows; ++m) {
-          const F32 pixel = F32::broadcast(kTwoRows && m >= kHalf ? a[second_row + (m - kHalf) * kStep + u] : a[m * kStep + u]);
+          const F32 pixel =
+              F32::broadcast(kTwoRows && m >= kHalf ? a[second_row + (m - kHalf) * kStep + u] : a[m * kStep + u]);
 #pragma GCC unroll 2
           for (int v = 0; v < kVectors; ++v) accumulate(sums[m][v], pixel, w[v]);
         }
@@ -95,19 +96,29 @@ template <int kRows, int kVectors, int kBlock, int kStep, bool kTwoRows>
     for (int v = 0; v < kVectors; ++v) sums[m][v].store(t.y.template at<kRows, kTwoRows>(m, v));
 }
 
-// Runs the tile of `rows` rows, at most kTileRows.
-template <int kVectors, int kBlock, int kStep = kBlock, int kRows = kTileRows>
-void run_gemm_tile(int64_t rows, const GemmTile& t) {
-  if constexpr (kRows > 1)
-    if (rows < kRows) return run_gemm_tile<kVectors, kBlock, kStep, kRows - 1>(rows, t);
-  gemm_tile<kRows, kVectors, kBlock, kStep, false>(t);
+// Tile heights below the full one. Blocks of 16 channels, which nearly every layer has, get all of them; the rest make
+// do with halves, since every height costs a second of compilation and a kilobyte.
+template <int kBlock>
+constexpr int lower_height(int rows) {
+  return kBlock == 16 ? rows - 1 : rows / 2;
 }
 
-// How many of the `left` pixels the next tile takes; a tail shorter than half a tile is evened out over two tiles,
-// since 8 + 8 rows run faster than 14 + 2.
-inline int64_t next_tile_rows(int64_t left) {
-  if (left <= kTileRows) return left;
-  return left < kTileRows + kTileRows / 2 ? (left + 1) / 2 : kTileRows;
+// How many of the `left` pixels the next tile takes. A tail shorter than half a tile is evened out over two tiles where
+// all heights are there: 8 + 8 rows run faster than 14 + 2.
+template <int kBlock>
+int64_t next_tile_rows(int64_t left) {
+  if (kBlock == 16 && left > kTileRows && left < kTileRows + kTileRows / 2) return (left + 1) / 2;
+  int rows = kTileRows;
+  while (rows > left) rows = lower_height<kBlock>(rows);
+  return rows;
+}
+
+// Runs the tile of `rows` rows, which next_tile_rows gave.
+template <int kVectors, int kBlock, int kStep, int kRows = kTileRows>
+void run_gemm_tile(int64_t rows, const GemmTile& t) {
+  if constexpr (kRows > 1)
+    if (rows < kRows) return run_gemm_tile<kVectors, kBlock, kStep, lower_height<kBlock>(kRows)>(rows, t);
+  gemm_tile<kRows, kVectors, kBlock, kStep, false>(t);
 }
 
 }  // namespace lucid::LUCID_ISA

@@ -20,7 +20,7 @@ struct GroupTile {
   const float* weight;             // [kGroup][3 * 3][kLanes]
   const float* bias;               // [kLanes]
   float* y;
-  int64_t y_pixel, y_row;          // floats between output pixels, and between the two rows
+  int64_t y_pixel, y_row;  // floats between output pixels, and between the two rows
   bool relu;
 };
 
@@ -79,11 +79,18 @@ template <int kGroup, int kRows, int kColumns, int kStride, int kStep>
     for (int x = 0; x < kColumns; ++x) sums[row][x].store(t.y + row * t.y_row + x * t.y_pixel);
 }
 
-// Runs the tile of `columns` columns, at most kGroupTile.
+// Halves below the full tile: 7, 3, 1. The widths of these networks are multiples of 7.
+inline int64_t next_tile_columns(int64_t left) {
+  int64_t columns = kGroupTile;
+  while (columns > left) columns /= 2;
+  return columns;
+}
+
+// Runs the tile of `columns` columns, which next_tile_columns gave.
 template <int kGroup, int kRows, int kStride, int kStep, int kColumns = kGroupTile>
 void run_group_tile(int64_t columns, const GroupTile& t) {
   if constexpr (kColumns > 1)
-    if (columns < kColumns) return run_group_tile<kGroup, kRows, kStride, kStep, kColumns - 1>(columns, t);
+    if (columns < kColumns) return run_group_tile<kGroup, kRows, kStride, kStep, kColumns / 2>(columns, t);
   group_tile<kGroup, kRows, kColumns, kStride, kStep>(t);
 }
 

@@ -6,6 +6,15 @@ namespace lucid::LUCID_ISA {
 
 extern const Conv2dAlgorithm* const conv2d_algorithms[];
 void batch_norm(const BatchNorm&, int64_t, int64_t);
+void batch_norm_moments(const BatchNormStatistics&, int64_t, int64_t);
+void batch_norm_combine(const BatchNormStatistics&, int64_t, int64_t);
+void pool2d(const Pool2d&, int64_t, int64_t);
+void global_avg_pool2d(const GlobalAvgPool2d&, int64_t, int64_t);
+void split_attention_weights(const SplitAttention&, int64_t, int64_t);
+void split_attention(const SplitAttention&, int64_t, int64_t);
+void linear(const Linear&, int64_t, int64_t);
+void relu(const Elementwise&, int64_t, int64_t);
+void add(const Elementwise&, int64_t, int64_t);
 
 extern const Kernels kernels;
 const Kernels kernels = {
@@ -13,6 +22,15 @@ const Kernels kernels = {
     .required_features = kRequired,
     .conv2d = conv2d_algorithms,
     .batch_norm = batch_norm,
+    .batch_norm_moments = batch_norm_moments,
+    .batch_norm_combine = batch_norm_combine,
+    .pool2d = pool2d,
+    .global_avg_pool2d = global_avg_pool2d,
+    .split_attention_weights = split_attention_weights,
+    .split_attention = split_attention,
+    .linear = linear,
+    .relu = relu,
+    .add = add,
 };
 
 }  // namespace lucid::LUCID_ISA

@@ -7,6 +7,7 @@
 #include "core/parallel.h"
 #include "core/status.h"
 #include "cpu/kernels.h"
+#include "ops/conv2d.h"
 #include "ops/staging.h"
 
 namespace lucid {
@@ -15,8 +16,8 @@ namespace {
 using Long = long long;  // what %lld prints
 
 // out = (in + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1, refused when it overflows or is not positive.
-lucid_status output_size(const char* axis, int64_t in, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation,
-                         int64_t* out) {
+lucid_status output_size(const char* axis, int64_t in, int64_t kernel, int64_t stride, int64_t padding,
+                         int64_t dilation, int64_t* out) {
   if (stride < 1) return fail(LUCID_INVALID_ARGUMENT, "conv2d: stride must be positive, got %lld", Long{stride});
   if (padding < 0) return fail(LUCID_INVALID_ARGUMENT, "conv2d: padding must not be negative, got %lld", Long{padding});
   if (dilation < 1) return fail(LUCID_INVALID_ARGUMENT, "conv2d: dilation must be positive, got %lld", Long{dilation});
@@ -26,9 +27,10 @@ lucid_status output_size(const char* axis, int64_t in, int64_t kernel, int64_t s
     return fail(LUCID_INVALID_ARGUMENT, "conv2d: the size of y overflows with padding %lld and dilation %lld",
                 Long{padding}, Long{dilation});
   if (window >= padded)
-    return fail(LUCID_INVALID_ARGUMENT,
-                "conv2d: the window must fit into the padded input, got %s %lld + 2 * %lld and kernel %lld with dilation %lld",
-                axis, Long{in}, Long{padding}, Long{kernel}, Long{dilation});
+    return fail(
+        LUCID_INVALID_ARGUMENT,
+        "conv2d: the window must fit into the padded input, got %s %lld + 2 * %lld and kernel %lld with dilation %lld",
+        axis, Long{in}, Long{padding}, Long{kernel}, Long{dilation});
   *out = (padded - window - 1) / stride + 1;
   return ok();
 }
@@ -50,9 +52,11 @@ lucid_status check_channels(const ImageView& x, const ImageView& weight, int64_t
                 Long{weight.n}, Long{weight.c}, Long{weight.h}, Long{weight.w});
   if (groups < 1) return fail(LUCID_INVALID_ARGUMENT, "conv2d: groups must be positive, got %lld", Long{groups});
   if (x.c % groups != 0)
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: groups (%lld) must divide in_channels (%lld)", Long{groups}, Long{x.c});
+    return fail(LUCID_INVALID_ARGUMENT, "conv2d: groups (%lld) must divide in_channels (%lld)", Long{groups},
+                Long{x.c});
   if (weight.n % groups != 0)
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: groups (%lld) must divide out_channels (%lld)", Long{groups}, Long{weight.n});
+    return fail(LUCID_INVALID_ARGUMENT, "conv2d: groups (%lld) must divide out_channels (%lld)", Long{groups},
+                Long{weight.n});
   if (weight.c != x.c / groups)
     return fail(LUCID_INVALID_ARGUMENT,
                 "conv2d: weight must have in_channels / groups = %lld / %lld = %lld channels, got %lld", Long{x.c},
@@ -60,8 +64,9 @@ lucid_status check_channels(const ImageView& x, const ImageView& weight, int64_t
   return ok();
 }
 
-// Checks everything but y, and fills in the problem but for y.
-lucid_status describe(const lucid_conv2d_args& a, Conv2dProblem* p) {
+}  // namespace
+
+lucid_status describe_conv2d(const lucid_conv2d_args& a, Conv2dProblem* p) {
   ImageView x, weight;
   LUCID_CHECK(view_image("conv2d", "x", a.x, 4, &x));
   LUCID_CHECK(view_image("conv2d", "weight", a.weight, 4, &weight));
@@ -71,8 +76,11 @@ lucid_status describe(const lucid_conv2d_args& a, Conv2dProblem* p) {
   int64_t out_h, out_w;
   LUCID_CHECK(output_size("height", x.h, weight.h, a.stride[0], a.padding[0], a.dilation[0], &out_h));
   LUCID_CHECK(output_size("width", x.w, weight.w, a.stride[1], a.padding[1], a.dilation[1], &out_w));
-  // The packed input of one output row is the largest scratch memory: all taps' rows, padding spelled out.
-  if (!fits(x.n, weight.n, out_h, out_w) || !fits(x.c, weight.h * a.dilation[0] + a.stride[0], x.w + 2 * a.padding[1], 4))
+  // A stride or dilation that is never stepped may be any number; as 1 it overflows nothing.
+  const int64_t stride_h = out_h > 1 ? a.stride[0] : 1, dilation_h = weight.h > 1 ? a.dilation[0] : 1;
+  const int64_t stride_w = out_w > 1 ? a.stride[1] : 1, dilation_w = weight.w > 1 ? a.dilation[1] : 1;
+  // An input with its padding spelled out is the largest scratch memory.
+  if (!fits(x.n, weight.n, out_h, out_w) || !fits(2 * x.c, x.h + 2 * a.padding[0], x.w + 2 * a.padding[1], 16))
     return fail(LUCID_INVALID_ARGUMENT, "conv2d: the size of y overflows, got (%lld, %lld, %lld, %lld)", Long{x.n},
                 Long{weight.n}, Long{out_h}, Long{out_w});
   // Strides of dimensions of size 1 are never stepped over; these keep the fast paths open.
@@ -80,20 +88,45 @@ lucid_status describe(const lucid_conv2d_args& a, Conv2dProblem* p) {
   if (weight.w == 1) weight.stride_w = 1;
   if (weight.h == 1) weight.stride_h = weight.w;
   if (weight.c == 1) weight.stride_c = weight.h * weight.w;
-  *p = {.n = x.n, .h = x.h, .w = x.w,
-        .groups = a.groups, .in_group = weight.c, .out_group = weight.n / a.groups,
-        .kernel_h = weight.h, .kernel_w = weight.w, .out_h = out_h, .out_w = out_w,
-        .stride_h = a.stride[0], .stride_w = a.stride[1], .padding_h = a.padding[0], .padding_w = a.padding[1],
-        .dilation_h = a.dilation[0], .dilation_w = a.dilation[1],
-        .x = x.data, .x_n = x.stride_n, .x_c = x.stride_c, .x_h = x.stride_h, .x_w = x.stride_w, .x_block = 16,
+  *p = {.n = x.n,
+        .h = x.h,
+        .w = x.w,
+        .groups = a.groups,
+        .in_group = weight.c,
+        .out_group = weight.n / a.groups,
+        .kernel_h = weight.h,
+        .kernel_w = weight.w,
+        .out_h = out_h,
+        .out_w = out_w,
+        .stride_h = stride_h,
+        .stride_w = stride_w,
+        .padding_h = a.padding[0],
+        .padding_w = a.padding[1],
+        .dilation_h = dilation_h,
+        .dilation_w = dilation_w,
+        .x = x.data,
+        .x_n = x.stride_n,
+        .x_c = x.stride_c,
+        .x_h = x.stride_h,
+        .x_w = x.stride_w,
+        .x_block = 16,
         .x_has_halo = false,
         .weight = weight.data,
-        .weight_k = weight.stride_n, .weight_c = weight.stride_c, .weight_h = weight.stride_h, .weight_w = weight.stride_w,
-        .bias = bias.data, .bias_stride = bias.stride, .prepared = nullptr, .y = {}, .residual = {}, .relu = false};
+        .weight_k = weight.stride_n,
+        .weight_c = weight.stride_c,
+        .weight_h = weight.stride_h,
+        .weight_w = weight.stride_w,
+        .bias = bias.data,
+        .bias_stride = bias.stride,
+        .prepared = nullptr,
+        .y = {},
+        .residual = {},
+        .relu = false,
+        .winograd = false};
   return ok();
 }
 
-lucid_status choose(const Conv2dProblem& p, const char* name, const Conv2dAlgorithm** chosen) {
+lucid_status choose_conv2d(const Conv2dProblem& p, const char* name, const Conv2dAlgorithm** chosen) {
   for (const Conv2dAlgorithm* const* a = kernels().conv2d; *a != nullptr; ++a) {
     if (name != nullptr && std::strcmp((*a)->name, name) != 0) continue;
     if ((*a)->accepts(p)) {
@@ -101,55 +134,54 @@ lucid_status choose(const Conv2dProblem& p, const char* name, const Conv2dAlgori
       return ok();
     }
   }
-  return fail(LUCID_INVALID_ARGUMENT, "conv2d: algorithm '%s' does not exist or does not accept this problem on %s", name,
-              kernels().isa);
+  return fail(LUCID_INVALID_ARGUMENT, "conv2d: algorithm '%s' does not exist or does not accept this problem on %s",
+              name, kernels().isa);
 }
 
-// How many parts the panels and the rows are cut into, their product at most `threads`.
-struct Parts {
-  int64_t panels, rows;
-};
-
-// Every share packs the weights of its panels and the input of its rows, so cutting the panels repeats the packing of
-// the input and cutting the rows that of the weights. Packing an element costs about as much as this many FMAs of one
-// lane each (measured with AVX-512: 0.5 cycles against 32 FMAs a cycle).
-Parts cut(const Conv2dProblem& p, int64_t panels, int64_t threads) {
-  constexpr double kPackingCost = 16;
-  const double weights = kPackingCost * static_cast<double>(p.out_channels()) * static_cast<double>(p.in_group * p.taps());
-  const double inputs = kPackingCost * static_cast<double>(p.n * p.h * p.w) * static_cast<double>(p.groups * p.in_group);
-  const double product = static_cast<double>(p.out_rows() * p.out_w) * weights / kPackingCost;
-  Parts best{1, 1};
+// Cutting the rows repeats the reading of the weights in every part, and cutting the panels that of the input; where
+// nothing is prepared, their packing too. An element costs about as much as this many FMAs of one lane each (with
+// AVX-512: 0.5 cycles to pack, 0.1 from another core's cache, against 32 FMAs a cycle).
+Conv2dShares::Conv2dShares(const Conv2dProblem& p, int64_t panels, int64_t threads)
+    : panels_(panels), rows_(p.out_rows()) {
+  const double element = p.prepared != nullptr ? 4 : 16;
+  const double weights = element * static_cast<double>(p.out_channels()) * static_cast<double>(p.in_group * p.taps());
+  const double inputs = element * static_cast<double>(p.n * p.h * p.w) * static_cast<double>(p.in_channels());
+  const double product = static_cast<double>(p.out_rows() * p.out_w) * weights / element;
   double lowest = INFINITY;
   for (int64_t a = 1; a <= std::min(threads, panels); ++a) {
-    const int64_t b = std::min(threads / a, p.out_rows());
+    const int64_t b = std::min(threads / a, rows_);
     const double panel_share = static_cast<double>((panels + a - 1) / a) / static_cast<double>(panels);
-    const double row_share = static_cast<double>((p.out_rows() + b - 1) / b) / static_cast<double>(p.out_rows());
+    const double row_share = static_cast<double>((rows_ + b - 1) / b) / static_cast<double>(rows_);
     const double cost = product * panel_share * row_share + weights * panel_share + inputs * row_share;
-    if (cost < lowest) lowest = cost, best = {a, b};
+    if (cost < lowest) lowest = cost, panel_parts_ = a, row_parts_ = b;
   }
-  return best;
 }
+
+Conv2dShare Conv2dShares::operator[](int64_t index) const {
+  const int64_t i = index % panel_parts_, j = index / panel_parts_;
+  return {panels_ * i / panel_parts_,
+          panels_ * (i + 1) / panel_parts_,
+          rows_ * j / row_parts_,
+          rows_ * (j + 1) / row_parts_,
+          nullptr,
+          0};
+}
+
+namespace {
 
 lucid_status run(const Conv2dProblem& p, const Conv2dAlgorithm& algorithm) {
   // A parallel region costs a microsecond, about 50 000 multiplications.
   constexpr double kParallelFrom = 1e5;
   const double multiplications = static_cast<double>(p.out_rows() * p.out_w) * static_cast<double>(p.out_channels()) *
                                  static_cast<double>(p.in_group * p.taps());
-  const int64_t panels = algorithm.panels(p);
-  const Parts parts = cut(p, panels, multiplications < kParallelFrom ? 1 : num_threads());
-  const auto share = [&](int64_t task) {
-    const int64_t i = task % parts.panels, j = task / parts.panels;
-    return Conv2dShare{panels * i / parts.panels, panels * (i + 1) / parts.panels, p.out_rows() * j / parts.rows,
-                       p.out_rows() * (j + 1) / parts.rows, nullptr, 0};
-  };
-  const int64_t tasks = parts.panels * parts.rows;
+  const Conv2dShares shares(p, algorithm.panels(p), multiplications < kParallelFrom ? 1 : num_threads());
   int64_t each = 0;
-  for (int64_t task = 0; task < tasks; ++task) each = std::max(each, algorithm.scratch_floats(p, share(task)));
-  const Scratch scratch(each * tasks);
+  for (int64_t i = 0; i < shares.count(); ++i) each = std::max(each, algorithm.scratch_floats(p, shares[i]));
+  const Scratch scratch(each * shares.count());
   if (scratch.data() == nullptr)
-    return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for %lld floats of scratch", Long{each * tasks});
-  parallel_for(tasks, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t task = begin; task < end; ++task) algorithm.run(p, share(task), scratch.data() + task * each);
+    return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for %lld floats of scratch", Long{each * shares.count()});
+  parallel_for(shares.count(), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) algorithm.run(p, shares[i], scratch.data() + i * each);
   });
   return ok();
 }
@@ -160,7 +192,7 @@ lucid_status run(const Conv2dProblem& p, const Conv2dAlgorithm& algorithm) {
 extern "C" lucid_status lucid_conv2d_output_shape(const lucid_conv2d_args* args, int64_t shape[4]) {
   using namespace lucid;
   Conv2dProblem p;
-  LUCID_CHECK(describe(*args, &p));
+  LUCID_CHECK(describe_conv2d(*args, &p));
   const int64_t sizes[4] = {p.n, p.out_channels(), p.out_h, p.out_w};
   std::copy(sizes, sizes + 4, shape);
   return ok();
@@ -170,7 +202,7 @@ extern "C" lucid_status lucid_conv2d_algorithms(const lucid_conv2d_args* args, c
   using namespace lucid;
   thread_local std::string list;
   Conv2dProblem p;
-  LUCID_CHECK(describe(*args, &p));
+  LUCID_CHECK(describe_conv2d(*args, &p));
   list.clear();
   for (const Conv2dAlgorithm* const* a = kernels().conv2d; *a != nullptr; ++a)
     if ((*a)->accepts(p)) list.append(list.empty() ? "" : ",").append((*a)->name);
@@ -183,12 +215,13 @@ extern "C" lucid_status lucid_conv2d(const lucid_conv2d_args* args) {
   Conv2dProblem p;
   ImageView y;
   const Conv2dAlgorithm* algorithm = nullptr;
-  LUCID_CHECK(describe(*args, &p));
+  LUCID_CHECK(describe_conv2d(*args, &p));
   LUCID_CHECK(view_image("conv2d", "y", args->y, 4, &y));
   if (y.n != p.n || y.c != p.out_channels() || y.h != p.out_h || y.w != p.out_w)
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: y must have shape (%lld, %lld, %lld, %lld), got (%lld, %lld, %lld, %lld)",
-                Long{p.n}, Long{p.out_channels()}, Long{p.out_h}, Long{p.out_w}, Long{y.n}, Long{y.c}, Long{y.h}, Long{y.w});
-  LUCID_CHECK(choose(p, args->algorithm, &algorithm));
+    return fail(LUCID_INVALID_ARGUMENT,
+                "conv2d: y must have shape (%lld, %lld, %lld, %lld), got (%lld, %lld, %lld, %lld)", Long{p.n},
+                Long{p.out_channels()}, Long{p.out_h}, Long{p.out_w}, Long{y.n}, Long{y.c}, Long{y.h}, Long{y.w});
+  LUCID_CHECK(choose_conv2d(p, args->algorithm, &algorithm));
   const StagedOutput staged(y);
   if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for a copy of y");
   p.y = {staged.data(), 16, p.out_h * p.out_w * p.out_channels(), p.out_w * p.out_channels(), p.out_channels()};

@@ -14,7 +14,7 @@ int64_t copy_size(const ImageView& v) { return v.dense_channels_last() ? 0 : v.n
 template <class Move>
 void for_each_element(const ImageView& v, const Move& move) {
   constexpr int64_t kChannels = 16;
-  parallel_for(v.n * v.h, 1, [&](int64_t begin, int64_t end, int) {
+  parallel_for(v.n * v.h, grain_of(v.w * v.c), [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t from = row / v.h * v.stride_n + row % v.h * v.stride_h, to = row * v.w * v.c;
       for (int64_t c0 = 0; c0 < v.c; c0 += kChannels)

@@ -1,6 +1,8 @@
-#include "python/arrays.h"
+#include <pybind11/stl.h>
 
 #include <sstream>
+
+#include "python/arrays.h"
 
 namespace lucid::python {
 namespace {
@@ -54,19 +56,24 @@ TensorArgument::TensorArgument(const char* op, const char* name, const py::objec
              .byte_offset = 0};
 }
 
-py::array new_array(const std::vector<int64_t>& shape) {
+py::array new_array(const char* op, const std::vector<int64_t>& shape) {
   std::vector<int64_t> strides(shape.size());
   int64_t bytes = sizeof(float);
+  bool fits = true;
   const auto lay_out = [&](size_t d) {
     strides[d] = bytes;
-    bytes *= shape[d];
+    fits = fits && !__builtin_mul_overflow(bytes, shape[d], &bytes);
   };
   if (shape.size() == 4)
     for (const size_t d : {1, 3, 2, 0}) lay_out(d);
   else
     for (size_t d = shape.size(); d-- > 0;) lay_out(d);
-  void* memory = lucid_alloc(static_cast<size_t>(bytes));
-  if (memory == nullptr) throw std::bad_alloc();
+  void* memory = fits ? lucid_alloc(static_cast<size_t>(bytes)) : nullptr;
+  if (memory == nullptr) {
+    const std::string sizes = py::str(py::tuple(py::cast(shape)));
+    PyErr_SetString(PyExc_MemoryError, (described(op, "no memory for a result of shape ") + sizes).c_str());
+    throw py::error_already_set();
+  }
   return py::array(py::dtype::of<float>(), shape, strides, memory, py::capsule(memory, lucid_free));
 }
 

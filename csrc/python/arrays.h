@@ -45,8 +45,9 @@ class OptionalTensorArgument {
   std::optional<TensorArgument> tensor_;
 };
 
-// A new float32 array in memory from lucid_alloc; images (rank 4) are channels-last in memory.
-py::array new_array(const std::vector<int64_t>& shape);
+// A new float32 array in memory from lucid_alloc; images (rank 4) are channels-last in memory. MemoryError, naming the
+// operator, where there is none.
+py::array new_array(const char* op, const std::vector<int64_t>& shape);
 
 // The parts of a list that lucid.h gives as text.
 std::vector<std::string> split(const std::string& text, char separator);

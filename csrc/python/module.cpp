@@ -6,4 +6,5 @@ PYBIND11_MODULE(_core, module) {
   lucid::python::register_runtime(module);
   lucid::python::register_tensor(module);
   lucid::python::register_operators(module);
+  lucid::python::register_plan(module);
 }

@@ -67,5 +67,6 @@ inline void transpose(F32 (&rows)[F32::kLanes]) {
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 constexpr int kGroupTile = 4;
+constexpr int kDotRows = 2;
 
 }  // namespace lucid::LUCID_ISA

@@ -74,5 +74,6 @@ inline void transpose(F32 (&rows)[F32::kLanes]) {
 constexpr int kTileRows = 14;
 constexpr int kTileVectors = 2;
 constexpr int kGroupTile = 7;  // divides the widths 56, 28, 14 and 7
+constexpr int kDotRows = 4;
 
 }  // namespace lucid::LUCID_ISA

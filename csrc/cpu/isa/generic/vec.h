@@ -62,4 +62,7 @@ constexpr int kTileVectors = 2;
 // Pixels in a tile of the grouped 3x3 kernel, two rows of them: 8 accumulators.
 constexpr int kGroupTile = 4;
 
+// Rows in the tile of the dot-product kernel, by four outputs.
+constexpr int kDotRows = 2;
+
 }  // namespace lucid::LUCID_ISA

@@ -1,0 +1,57 @@
+// y = max(a, 0) and y = a + b on any strides.
+//
+// Bound by memory. Where all operands step by one element along the last dimension, runs of it go by vectors; the
+// operator has merged and sorted the dimensions, so that dense operands are one long run.
+#include "cpu/kernels.h"
+#include "cpu/lanes.h"
+
+namespace lucid::LUCID_ISA {
+namespace {
+
+struct Relu {
+  static F32 of(F32 a, F32) { return max(F32::zero(), a); }
+  static float of(float a, float) { return a < 0.0f ? 0.0f : a; }
+};
+
+struct Add {
+  static F32 of(F32 a, F32 b) { return a + b; }
+  static float of(float a, float b) { return a + b; }
+};
+
+template <class Function>
+void run(const Elementwise& p, const float* a, const float* b, float* y, int64_t count) {
+  const int64_t a_step = p.a_stride[p.dims - 1], b_step = p.b_stride[p.dims - 1], y_step = p.y_stride[p.dims - 1];
+  if (a_step == 1 && b_step == 1 && y_step == 1)
+    for_each_vector(
+        count, [&](int64_t i, auto lanes) { lanes.store(Function::of(lanes.load(a + i), lanes.load(b + i)), y + i); });
+  else
+    for (int64_t i = 0; i < count; ++i) y[i * y_step] = Function::of(a[i * a_step], b[i * b_step]);
+}
+
+template <class Function>
+void elementwise(const Elementwise& p, int64_t begin, int64_t end) {
+  const int last = p.dims - 1;
+  while (begin < end) {
+    const int64_t first = begin % p.size[last];
+    int64_t a = first * p.a_stride[last], b = first * p.b_stride[last], y = first * p.y_stride[last];
+    int64_t rest = begin / p.size[last];
+    for (int d = last - 1; d >= 0; --d) {
+      const int64_t index = rest % p.size[d];
+      a += index * p.a_stride[d];
+      b += index * p.b_stride[d];
+      y += index * p.y_stride[d];
+      rest /= p.size[d];
+    }
+    const int64_t count = p.size[last] - first < end - begin ? p.size[last] - first : end - begin;
+    run<Function>(p, p.a + a, p.b + b, p.y + y, count);
+    begin += count;
+  }
+}
+
+}  // namespace
+
+void relu(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Relu>(p, begin, end); }
+
+void add(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Add>(p, begin, end); }
+
+}  // namespace lucid::LUCID_ISA

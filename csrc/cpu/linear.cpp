@@ -1,0 +1,67 @@
+// Linear layer: y[n][o] = bias[o] + sum over i of x[n][i] * weight[o][i], with both operands as they lie.
+//
+// Bound by reading the weights when there are few rows, and by FMAs when there are many. A tile of rows by outputs
+// keeps one vector of partial sums for each of its results: every result adds its products in the same order, whatever
+// tile it is in, and needs no packing.
+#include "cpu/kernels.h"
+#include "cpu/lanes.h"
+
+namespace lucid::LUCID_ISA {
+namespace {
+
+// One vector of each row times one of each output.
+template <int kRows, int kOutputs, class Lanes>
+[[gnu::always_inline]] inline void add_products(F32 (&sums)[kRows][kOutputs], const Linear& p, const float* x,
+                                                const float* weight, Lanes lanes) {
+  F32 rows[kRows];
+#pragma GCC unroll 4
+  for (int n = 0; n < kRows; ++n) rows[n] = lanes.load(x + n * p.x_row);
+#pragma GCC unroll 4
+  for (int o = 0; o < kOutputs; ++o) {
+    const F32 w = lanes.load(weight + o * p.in);
+#pragma GCC unroll 4
+    for (int n = 0; n < kRows; ++n) accumulate(sums[n][o], rows[n], w);
+  }
+}
+
+template <int kRows, int kOutputs>
+void dot_tile(const Linear& p, int64_t row, int64_t output) {
+  const float *x = p.x + row * p.x_row, *weight = p.weight + output * p.in;
+  F32 sums[kRows][kOutputs];
+#pragma GCC unroll 4
+  for (int n = 0; n < kRows; ++n)
+#pragma GCC unroll 4
+    for (int o = 0; o < kOutputs; ++o) sums[n][o] = F32::zero();
+  int64_t i = 0;
+  for (; i + F32::kLanes <= p.in; i += F32::kLanes) add_products(sums, p, x + i, weight + i, Whole{});
+  if (i < p.in) add_products(sums, p, x + i, weight + i, Part{p.in - i});
+#pragma GCC unroll 4
+  for (int n = 0; n < kRows; ++n)
+#pragma GCC unroll 4
+    for (int o = 0; o < kOutputs; ++o) {
+      const float bias = p.bias != nullptr ? p.bias[(output + o) * p.bias_stride] : 0.0f;
+      const float value = sum(sums[n][o]) + bias;
+      p.y[(row + n) * p.y_row + output + o] = p.relu && value < 0.0f ? 0.0f : value;
+    }
+}
+
+template <int kOutputs>
+void dot_rows(const Linear& p, int64_t row, int64_t end, int64_t output) {
+  for (; row + kDotRows <= end; row += kDotRows) dot_tile<kDotRows, kOutputs>(p, row, output);
+  for (; row < end; ++row) dot_tile<1, kOutputs>(p, row, output);
+}
+
+}  // namespace
+
+void linear(const Linear& p, int64_t begin, int64_t end) {
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t row = task % p.row_blocks * p.kRows, output = task / p.row_blocks * p.kOutputs;
+    const int64_t row_end = row + p.kRows < p.rows ? row + p.kRows : p.rows;
+    if (output + p.kOutputs <= p.outputs)
+      dot_rows<p.kOutputs>(p, row, row_end, output);
+    else
+      for (int64_t o = output; o < p.outputs; ++o) dot_rows<1>(p, row, row_end, o);
+  }
+}
+
+}  // namespace lucid::LUCID_ISA

@@ -1,0 +1,86 @@
+// relu and add: any shape of up to 8 dimensions, any strides.
+#include <algorithm>
+#include <utility>
+
+#include "core/parallel.h"
+#include "core/status.h"
+#include "core/tensor_view.h"
+#include "cpu/kernels.h"
+#include "ops/shapes.h"
+
+namespace lucid {
+namespace {
+
+static_assert(Elementwise::kMaxDims == kMaxDims);
+
+int64_t magnitude(int64_t stride) { return stride < 0 ? -stride : stride; }
+
+// The dimensions in the order of y's memory, those that are one step of another merged with it: dense operands of the
+// same order, whatever their shape, end as one dimension.
+Elementwise describe(const lucid_tensor& a, const lucid_tensor& b, const lucid_tensor& y) {
+  Elementwise p{.a = data_of(a),
+                .b = data_of(b),
+                .y = data_of(y),
+                .dims = 0,
+                .size = {1},
+                .a_stride = {1},
+                .b_stride = {1},
+                .y_stride = {1}};
+  int order[kMaxDims], dims = 0;
+  for (int d = 0; d < y.ndim; ++d)
+    if (y.shape[d] != 1) order[dims++] = d;
+  std::stable_sort(order, order + dims,
+                   [&](int d, int e) { return magnitude(stride_of(y, d)) > magnitude(stride_of(y, e)); });
+  for (int i = 0; i < dims; ++i) {
+    const int d = order[i], last = p.dims - 1;
+    const int64_t size = y.shape[d], a_stride = stride_of(a, d), b_stride = stride_of(b, d), y_stride = stride_of(y, d);
+    const bool merges = last >= 0 && p.a_stride[last] == a_stride * size && p.b_stride[last] == b_stride * size &&
+                        p.y_stride[last] == y_stride * size;
+    const int to = merges ? last : p.dims++;
+    p.size[to] = merges ? p.size[to] * size : size;
+    p.a_stride[to] = a_stride;
+    p.b_stride[to] = b_stride;
+    p.y_stride[to] = y_stride;
+  }
+  p.dims = std::max(p.dims, 1);
+  return p;
+}
+
+// In place is fine element by element, but not where y's steps over that memory differ from the operand's.
+lucid_status check_aliasing(const char* op, const char* name, const lucid_tensor& operand, const lucid_tensor& y) {
+  if (data_of(operand) != data_of(y)) return ok();
+  for (int d = 0; d < y.ndim; ++d)
+    if (y.shape[d] > 1 && stride_of(operand, d) != stride_of(y, d))
+      return fail(LUCID_INVALID_ARGUMENT,
+                  "%s: y must have the strides of %s where it is the same memory, got %lld for %lld in dimension %d",
+                  op, name, static_cast<long long>(stride_of(y, d)), static_cast<long long>(stride_of(operand, d)), d);
+  return ok();
+}
+
+lucid_status run(const char* op, const char* a_name, const lucid_tensor* a, const lucid_tensor* b,
+                 const lucid_tensor* y, void (*kernel)(const Elementwise&, int64_t, int64_t)) {
+  LUCID_CHECK(check_tensor(op, a_name, a, 0, kMaxDims));
+  LUCID_CHECK(check_not_empty(op, a_name, *a));
+  LUCID_CHECK(check_tensor(op, "b", b, 0, kMaxDims));
+  LUCID_CHECK(check_shape(op, "b", *b, a->shape, a->ndim));
+  LUCID_CHECK(check_tensor(op, "y", y, 0, kMaxDims));
+  LUCID_CHECK(check_shape(op, "y", *y, a->shape, a->ndim));
+  LUCID_CHECK(check_aliasing(op, a_name, *a, *y));
+  LUCID_CHECK(check_aliasing(op, "b", *b, *y));
+  const Elementwise p = describe(*a, *b, *y);
+  int64_t elements = 1;
+  for (int d = 0; d < p.dims; ++d) elements *= p.size[d];
+  parallel_for(elements, grain_of(1), [&](int64_t begin, int64_t end, int) { kernel(p, begin, end); });
+  return ok();
+}
+
+}  // namespace
+}  // namespace lucid
+
+extern "C" lucid_status lucid_relu(const lucid_relu_args* args) {
+  return lucid::run("relu", "x", args->x, args->x, args->y, lucid::kernels().relu);
+}
+
+extern "C" lucid_status lucid_add(const lucid_add_args* args) {
+  return lucid::run("add", "a", args->a, args->b, args->y, lucid::kernels().add);
+}

@@ -1,0 +1,84 @@
+// Steps on rows (n, c).
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/memory.h"
+#include "plan/steps.h"
+
+namespace lucid::plan {
+namespace {
+
+class LinearStep final : public Step {
+ public:
+  LinearStep(const float* weight, const float* bias, int64_t groups, bool relu, const Value& x, const Value& y)
+      : groups_(groups), has_bias_(bias != nullptr), relu_(relu), x_(x), y_(y), weight_(weight_floats()) {
+    if (weight_.data() == nullptr) return;
+    std::copy(weight, weight + y.c * (x.c / groups), weight_.data());
+    if (bias != nullptr) std::copy(bias, bias + y.c, weight_.data() + y.c * (x.c / groups));
+  }
+  bool usable() const { return weight_.data() != nullptr; }
+  const char* algorithm() const override { return "linear"; }
+  int64_t weight_floats() const override { return y_.c * (x_.c / groups_ + (has_bias_ ? 1 : 0)); }
+
+  void run(const Run& run, const Team& team, float*) const override {
+    const int64_t in = x_.c / groups_, out = y_.c / groups_;
+    const int64_t row_blocks = (y_.n + Linear::kRows - 1) / Linear::kRows;
+    const int64_t tasks = (out + Linear::kOutputs - 1) / Linear::kOutputs * row_blocks;
+    const float* bias = has_bias_ ? weight_.data() + y_.c * in : nullptr;
+    for (int64_t i = team.begin(groups_ * tasks); i < team.end(groups_ * tasks);) {
+      const int64_t group = i / tasks, last = std::min(team.end(groups_ * tasks), (group + 1) * tasks);
+      kernels().linear({.x = x_.rows(run.arena) + group * in,
+                        .weight = weight_.data() + group * out * in,
+                        .bias = bias != nullptr ? bias + group * out : nullptr,
+                        .bias_stride = 1,
+                        .y = y_.rows(run.arena) + group * out,
+                        .rows = y_.n,
+                        .in = in,
+                        .outputs = out,
+                        .x_row = x_.c,
+                        .y_row = y_.c,
+                        .row_blocks = row_blocks,
+                        .relu = relu_},
+                       i % tasks, last - group * tasks);
+      i = last;
+    }
+  }
+
+ private:
+  int64_t groups_;
+  bool has_bias_, relu_;
+  const Value &x_, &y_;
+  Scratch weight_;
+};
+
+class SoftmaxStep final : public Step {
+ public:
+  SoftmaxStep(const Value& x, const Value& y) : x_(x), y_(y) {}
+  const char* algorithm() const override { return "softmax"; }
+  void run(const Run& run, const Team& team, float*) const override {
+    for (int64_t n = team.begin(y_.n); n < team.end(y_.n); ++n) {
+      const float* x = x_.rows(run.arena) + n * x_.c;
+      float* y = y_.rows(run.arena) + n * y_.c;
+      const float largest = *std::max_element(x, x + x_.c);
+      float total = 0;
+      for (int64_t c = 0; c < y_.c; ++c) total += y[c] = std::exp(x[c] - largest);
+      for (int64_t c = 0; c < y_.c; ++c) y[c] /= total;
+    }
+  }
+
+ private:
+  const Value &x_, &y_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> linear_step(const float* weight, const float* bias, int64_t groups, bool relu, const Value& x,
+                                  const Value& y) {
+  auto step = std::make_unique<LinearStep>(weight, bias, groups, relu, x, y);
+  if (!step->usable()) return nullptr;
+  return step;
+}
+std::unique_ptr<Step> softmax_step(const Value& x, const Value& y) { return std::make_unique<SoftmaxStep>(x, y); }
+
+}  // namespace lucid::plan
