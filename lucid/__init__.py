@@ -1,0 +1,65 @@
+"""ResNeXt and ResNeSt on hand-written kernels, under a layer API with PyTorch's names."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# First: it explains a broken installation, before the imports below fail for reasons that explain nothing.
+from lucid import installation as installation
+
+# isort: split
+
+from lucid import random, runtime
+from lucid._core import version
+from lucid.creation import arange, empty, from_dlpack, from_numpy, full, ones, tensor, zeros
+from lucid.runtime import get_num_threads, set_num_threads, show_config
+from lucid.tensor import Tensor
+
+if TYPE_CHECKING:
+    from lucid import data, inference, models, nn
+    from lucid.inference import compile, load_plan
+
+__version__ = version()
+
+__all__ = [
+    "Tensor",
+    "__version__",
+    "arange",
+    "compile",
+    "data",
+    "empty",
+    "from_dlpack",
+    "from_numpy",
+    "full",
+    "get_num_threads",
+    "inference",
+    "load_plan",
+    "models",
+    "nn",
+    "ones",
+    "random",
+    "runtime",
+    "set_num_threads",
+    "show_config",
+    "tensor",
+    "zeros",
+]
+
+# Imported at the first use, so that `import lucid` costs no more than NumPy and the kernels.
+_SUBPACKAGES = ("data", "inference", "models", "nn")
+_PLANS = ("compile", "load_plan")
+
+
+if not TYPE_CHECKING:  # seen by a type checker, it would let any misspelt attribute pass
+
+    def __getattr__(name: str) -> Any:
+        if name in _SUBPACKAGES:
+            return importlib.import_module(f"lucid.{name}")
+        if name in _PLANS:
+            return getattr(importlib.import_module("lucid.inference"), name)
+        raise AttributeError(f"module 'lucid' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBPACKAGES, *_PLANS})

@@ -1,0 +1,68 @@
+"""Layers and the functions under them, with PyTorch's names.
+
+``ResNeXt``, ``ResNeXtConfig``, ``ResNeSt`` and ``ResNeStConfig`` are the ones of ``lucid.models``, where they
+live; the names here are kept for programs that look for them among the layers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lucid.nn import functional, init
+from lucid.nn.activation import ReLU, Sigmoid, Softmax
+from lucid.nn.container import ModuleList, Sequential
+from lucid.nn.conv import Conv2d
+from lucid.nn.dropout import Dropout
+from lucid.nn.linear import Flatten, Identity, Linear
+from lucid.nn.loss import CrossEntropyLoss
+from lucid.nn.module import Buffer, Module, Parameter
+from lucid.nn.norm import BatchNorm2d
+from lucid.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from lucid.nn.split_attention import SplitAttention
+
+if TYPE_CHECKING:
+    from lucid.models import ResNeSt, ResNeStConfig, ResNeXt, ResNeXtConfig
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Buffer",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Linear",
+    "MaxPool2d",
+    "Module",
+    "ModuleList",
+    "Parameter",
+    "ReLU",
+    "ResNeSt",
+    "ResNeStConfig",
+    "ResNeXt",
+    "ResNeXtConfig",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "SplitAttention",
+    "functional",
+    "init",
+]
+
+# Looked up when asked for: lucid.models is built on this package.
+_MODELS = ("ResNeSt", "ResNeStConfig", "ResNeXt", "ResNeXtConfig")
+
+
+if not TYPE_CHECKING:  # seen by a type checker, it would let any misspelt attribute pass
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODELS:
+            return getattr(importlib.import_module("lucid.models"), name)
+        raise AttributeError(f"module 'lucid.nn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODELS})
