@@ -1,0 +1,255 @@
+"""Passes: functions from graph to graph that keep what is computed and make it cheaper.
+
+None changes the graph that it is given, nor the arrays in it. ``optimize`` is all of them, in the order that
+suits them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from lucid.inference.graph import Array, Graph, Node
+
+__all__ = [
+    "fold_batch_norm",
+    "fuse_relu",
+    "fuse_residual",
+    "fuse_split_attention",
+    "optimize",
+    "own_weights",
+    "pointwise_to_linear",
+    "remove_identity",
+    "remove_unused",
+]
+
+
+def optimize(graph: Graph) -> Graph:
+    """The graph that a plan runs: all fused that can be, with weights of its own, in float32."""
+    improved = graph
+    for improve in (
+        remove_unused,
+        remove_identity,
+        pointwise_to_linear,
+        fold_batch_norm,
+        fuse_residual,
+        fuse_relu,
+        fuse_split_attention,
+    ):
+        improved = improve(improved)
+    return own_weights(improved, graph)
+
+
+# ---- Fusing two nodes into one
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """Scales the weights of a convolution, linear layer or norm instead of what it gives."""
+
+    def fold(before: Node, node: Node) -> Node | None:
+        foldable = before.kind in ("conv2d", "linear", "batch_norm") and len(before.inputs) == 1
+        if node.kind != "batch_norm" or not foldable or before.attributes["relu"]:
+            return None
+        scale, shift = node.weights["weight"], node.weights["bias"]
+        weight, bias = before.weights["weight"], before.weights.get("bias", np.zeros(1))
+        by_channel = scale.reshape(-1, *(1,) * (weight.ndim - 1))
+        weights = {"weight": weight * by_channel, "bias": bias * scale + shift}
+        if before.kind != "batch_norm":  # norms stay in float64 until they are folded themselves
+            weights = {name: array.astype(np.float32) for name, array in weights.items()}
+        return replace(before, weights=weights).having(relu=node.attributes["relu"])
+
+    return _merged(graph, fold)
+
+
+def fuse_relu(graph: Graph) -> Graph:
+    """Lets the node that computes a value clip it at 0 as well."""
+
+    def fuse(before: Node, node: Node) -> Node | None:
+        return before.having(relu=True) if node.kind == "relu" and "relu" in before.attributes else None
+
+    return _merged(graph, fuse)
+
+
+def _merged(graph: Graph, merge: Callable[[Node, Node], Node | None]) -> Graph:
+    """Replaces pairs of nodes, of which the second alone reads the first, by what ``merge`` makes of them."""
+    uses = graph.uses()
+    nodes: dict[str, Node] = {}
+    renamed: dict[str, str] = {}
+    for node in graph.nodes:
+        source = renamed.get(node.inputs[0], node.inputs[0])
+        single = len(node.inputs) == 1 and uses[source] == 1 and source in nodes
+        both = merge(nodes[source], node) if single else None
+        if both is None:
+            nodes[node.output] = node
+        else:
+            nodes[source] = both
+            renamed[node.output] = source
+            uses[source] = uses[node.output]
+    return _rebuilt(graph, nodes.values(), renamed)
+
+
+def fuse_residual(graph: Graph) -> Graph:
+    """Lets a convolution add the other operand of a sum to what it gives, in the place of the sum.
+
+    Of two convolutions it is the later one, since the operand of the other is there by then.
+    """
+    uses = graph.uses()
+    nodes: dict[str, Node] = {}
+    renamed: dict[str, str] = {}
+    for node in graph.nodes:
+        operands = [renamed.get(name, name) for name in node.inputs]
+        candidates = [name for name in nodes if name in operands] if node.kind == "add" else []
+        free = [name for name in candidates if _takes_residual(nodes[name], uses)]
+        chosen = free[-1] if free else None
+        if chosen is None:
+            nodes[node.output] = node
+            continue
+        convolution = nodes.pop(chosen)
+        other = operands[1 - operands.index(chosen)]
+        fused = replace(convolution, inputs=(*convolution.inputs, other))
+        nodes[chosen] = fused.having(relu=node.attributes["relu"])
+        renamed[node.output] = chosen
+        uses[chosen] = uses[node.output]
+    return _rebuilt(graph, nodes.values(), renamed)
+
+
+def _takes_residual(node: Node, uses: Mapping[str, int]) -> bool:
+    free = len(node.inputs) == 1 and not node.attributes.get("relu", False)
+    return node.kind == "conv2d" and free and uses[node.output] == 1
+
+
+def fuse_split_attention(graph: Graph) -> Graph:
+    """Turns an image times a sigmoid of one number a channel into split attention of one split: the same."""
+    givers = {node.output: node for node in graph.nodes}
+
+    def fuse(node: Node) -> Node:
+        giver = givers.get(node.inputs[1]) if node.kind == "gate" else None
+        if giver is None or giver.kind != "sigmoid":
+            return node
+        inputs = (node.inputs[0], giver.inputs[0])
+        attributes = {"radix": 1, "cardinality": 1}
+        return replace(node, kind="split_attention", inputs=inputs, attributes=attributes)
+
+    return remove_unused(replace(graph, nodes=tuple(fuse(node) for node in graph.nodes)))
+
+
+# ---- Vectors instead of images of one pixel
+
+
+def pointwise_to_linear(graph: Graph) -> Graph:
+    """Computes with vectors (n, c) what is computed with images (n, c, 1, 1) made of vectors.
+
+    Those are the two convolutions of split attention, between a global pooling and a softmax. The image is
+    made where something needs it after all.
+    """
+    nodes: list[Node] = []
+    vectors: dict[str, str] = {}  # by the name of an image of one pixel, the vector that it is made of
+    images: dict[str, str] = {}  # those that had to be made, under their names in the result
+    renamed: dict[str, str] = {}
+
+    def read(name: str) -> str:
+        """The name in the result of what was ``name``; an image stays an image."""
+        if name not in vectors:
+            return renamed.get(name, name)
+        if name not in images:
+            images[name] = f"{name}.image" if vectors[name] == name else name
+            nodes.append(Node("unflatten", (vectors[name],), images[name]))
+        return images[name]
+
+    for node in graph.nodes:
+        small = all(name in vectors for name in node.inputs)
+        if node.kind == "unflatten":
+            vectors[node.output] = read(node.inputs[0])
+        elif node.kind == "flatten" and small:
+            renamed[node.output] = vectors[node.inputs[0]]
+        elif small and (converted := _on_vectors(node)) is not None:
+            nodes.append(replace(converted, inputs=tuple(vectors[name] for name in node.inputs)))
+            vectors[node.output] = node.output
+        else:
+            nodes.append(replace(node, inputs=tuple(read(name) for name in node.inputs)))
+    outputs = tuple(read(name) for name in graph.outputs)
+    return replace(graph, nodes=tuple(nodes), outputs=outputs)
+
+
+def _on_vectors(node: Node) -> Node | None:
+    """The node that does the same with vectors, if there is one."""
+    if node.kind in ("relu", "sigmoid", "add", "batch_norm"):
+        return node
+    if node.kind != "conv2d" or len(node.inputs) > 1 or node.attributes["padding"] != (0, 0):
+        return None
+    weight = node.weights["weight"]
+    if weight.shape[2:] != (1, 1):
+        return None
+    attributes = {name: node.attributes[name] for name in ("groups", "relu")}
+    weights = {**node.weights, "weight": weight.reshape(weight.shape[:2])}
+    return replace(node, kind="linear", attributes=attributes, weights=weights)
+
+
+# ---- Leaving out what does nothing
+
+
+def remove_identity(graph: Graph) -> Graph:
+    """Leaves out pooling over one pixel, a norm by 1 and 0, and a ReLU of what a ReLU gave."""
+    nodes: dict[str, Node] = {}
+    renamed: dict[str, str] = {}
+    for node in graph.nodes:
+        source = renamed.get(node.inputs[0], node.inputs[0])
+        if _is_identity(node, nodes.get(source)):
+            renamed[node.output] = source
+        else:
+            nodes[node.output] = node
+    return _rebuilt(graph, nodes.values(), renamed)
+
+
+def _is_identity(node: Node, before: Node | None) -> bool:
+    if node.kind in ("max_pool2d", "avg_pool2d"):
+        window = [node.attributes[name] for name in ("kernel", "stride", "padding")]
+        return window == [(1, 1), (1, 1), (0, 0)]
+    if node.kind == "batch_norm" and not node.attributes["relu"]:
+        return bool((node.weights["weight"] == 1).all() and (node.weights["bias"] == 0).all())
+    if node.kind == "relu" and before is not None:
+        return before.kind == "relu" or before.attributes.get("relu") is True
+    return False
+
+
+def remove_unused(graph: Graph) -> Graph:
+    """Leaves out what no output depends on."""
+    needed = set(graph.outputs)
+    nodes = []
+    for node in reversed(graph.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            nodes.append(node)
+    return replace(graph, nodes=tuple(reversed(nodes)))
+
+
+def own_weights(graph: Graph, traced: Graph) -> Graph:
+    """Weights as row-major float32, copied where they are those of ``traced``: they change with it."""
+    foreign = {id(_owner(array)) for node in traced.nodes for array in node.weights.values()}
+
+    def own(array: Array) -> Array:
+        if id(_owner(array)) in foreign:
+            return np.array(array, np.float32, order="C")
+        return np.ascontiguousarray(array, np.float32)
+
+    def owning(node: Node) -> Node:
+        return replace(node, weights={name: own(array) for name, array in node.weights.items()})
+
+    return replace(graph, nodes=tuple(owning(node) for node in graph.nodes))
+
+
+def _owner(array: Array) -> Array:
+    """The array that a view is one of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _rebuilt(graph: Graph, nodes: Iterable[Node], renamed: Mapping[str, str]) -> Graph:
+    """The graph of other nodes, which read the values in ``renamed`` under their other names."""
+    final = tuple(
+        replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs)) for node in nodes
+    )
+    return replace(graph, nodes=final, outputs=tuple(renamed.get(name, name) for name in graph.outputs))

@@ -1,0 +1,200 @@
+"""Plan files: safetensors, with the graph as JSON in the metadata.
+
+``{"format": "lucid-plan", "version": "1", "graph": JSON, "checksum": CRC-32 of that JSON}``. The JSON holds a
+CRC-32 of each tensor, so that no damage goes unseen. Tensors are float32, named ``NODE.weight`` and
+``NODE.bias``; they are the folded weights as NumPy has them, packed for no machine in particular.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import numpy as np
+
+from lucid.inference.graph import Array, Graph, Node
+from lucid.inference.kinds import Attribute, Shape
+
+FORMAT, VERSION = "lucid-plan", "1"
+
+
+def write_plan(path: Path, graph: Graph, winograd: bool) -> None:
+    """Writes a file, which appears whole or not at all.
+
+    Args:
+        path: Of any ending. A file that is there is replaced.
+        graph: With weights in float32.
+        winograd: As the plan was compiled.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    arrays = {f"{node.output}.{name}": array for node in graph.nodes for name, array in node.weights.items()}
+    text = json.dumps(
+        {
+            "inputs": {name: list(shape) for name, shape in graph.inputs.items()},
+            "outputs": list(graph.outputs),
+            "as_tuple": graph.as_tuple,
+            "winograd": winograd,
+            "nodes": [_as_json(node) for node in graph.nodes],
+        },
+        separators=(",", ":"),
+    )
+    metadata = {"format": FORMAT, "version": VERSION, "graph": text, "checksum": checksum(text.encode())}
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        save_file(arrays, temporary, metadata)
+        os.replace(temporary, path)
+    except SafetensorError as error:
+        raise OSError(f"save: {path} cannot be written: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _as_json(node: Node) -> dict[str, Any]:
+    return {
+        "kind": node.kind,
+        "inputs": list(node.inputs),
+        "output": node.output,
+        "attributes": dict(node.attributes),
+        "weights": {name: checksum(array) for name, array in node.weights.items()},
+    }
+
+
+def checksum(data: bytes | Array) -> str:
+    """CRC-32 in hexadecimal; of an array, that of its elements in row-major order."""
+    if isinstance(data, np.ndarray):
+        return f"{zlib.crc32(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data):08x}"
+    return f"{zlib.crc32(data):08x}"
+
+
+def read_plan(path: Path) -> tuple[Graph, bool]:
+    """The graph of a file, and whether it was compiled with ``winograd``.
+
+    The header is checked first, down to the shape of each tensor, and the checksum of each tensor as it is
+    read.
+
+    Raises:
+        ValueError: The file is damaged, or no plan, or one that this version cannot run.
+        FileNotFoundError: There is none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"load_plan: {path} must be a file, found {'a folder' if path.exists() else 'none'}"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            graph, checksums, winograd = _parse(path, file.metadata() or {}, _tensor_shapes(path, file))
+            nodes = tuple(_with_weights(path, file, node, checksums[node.output]) for node in graph.nodes)
+    except SafetensorError as error:
+        raise ValueError(f"load_plan: {path} must be an undamaged safetensors file: {error}") from None
+    return replace(graph, nodes=nodes), winograd
+
+
+def _tensor_shapes(path: Path, file: Any) -> dict[str, Shape]:
+    shapes = {}
+    for name in file.keys():  # noqa: SIM118  # not a dict
+        entry = file.get_slice(name)
+        if entry.get_dtype() != "F32":
+            _fail(path, f"{name} must be float32, got {entry.get_dtype()}")
+        shapes[name] = tuple(entry.get_shape())
+    return shapes
+
+
+def _parse(
+    path: Path, metadata: Mapping[str, str], shapes: Mapping[str, Shape]
+) -> tuple[Graph, dict[str, dict[str, str]], bool]:
+    """The graph with placeholders for its weights, their checksums by node, and ``winograd``."""
+    if metadata.get("format") != FORMAT:
+        _fail(path, f"it must be a plan (format {FORMAT!r}), got format {metadata.get('format')!r}")
+    if metadata.get("version") != VERSION:
+        found = metadata.get("version")
+        _fail(path, f"it must be of version {VERSION}, got {found!r}; compile the model again")
+    text = metadata.get("graph", "")
+    if checksum(text.encode()) != metadata.get("checksum"):
+        _fail(path, "its graph is damaged: the checksum is another")
+    try:
+        content = json.loads(text, parse_constant=_no_number, parse_float=_no_number)
+        described = [_described(entry, shapes) for entry in _typed(content["nodes"], list)]
+        graph = Graph(
+            {name: _sizes(shape) for name, shape in _typed(content["inputs"], dict).items()},
+            tuple(node for node, _ in described),
+            tuple(_typed(name, str) for name in _typed(content["outputs"], list)),
+            _typed(content["as_tuple"], bool),
+        )
+        winograd = _typed(content["winograd"], bool)
+    except (KeyError, TypeError, RecursionError) as error:
+        _fail(path, f"its graph must have the fields of version {VERSION}, got {error!r}")
+    except ValueError as error:
+        _fail(path, str(error))
+    checksums = {node.output: sums for node, sums in described}
+    named = {f"{node}.{name}" for node, sums in checksums.items() for name in sums}
+    if named != shapes.keys():
+        _fail(path, f"it must hold the tensors of its graph only, got {min(shapes.keys() - named)}")
+    return graph, checksums, winograd
+
+
+def _described(entry: Any, shapes: Mapping[str, Shape]) -> tuple[Node, dict[str, str]]:
+    """A node from its JSON, and the checksums of its weights.
+
+    Its weights have their shapes and take no memory.
+    """
+    output = _typed(entry["output"], str)
+    checksums = {name: _typed(text, str) for name, text in _typed(entry["weights"], dict).items()}
+    missing = [f"{output}.{name}" for name in checksums if f"{output}.{name}" not in shapes]
+    if missing:
+        raise ValueError(f"it must hold the tensors of its graph, got none named {missing[0]}")
+    node = Node(
+        _typed(entry["kind"], str),
+        tuple(_typed(name, str) for name in _typed(entry["inputs"], list)),
+        output,
+        {name: _attribute(value) for name, value in _typed(entry["attributes"], dict).items()},
+        {name: np.broadcast_to(np.float32(0), shapes[f"{output}.{name}"]) for name in checksums},
+    )
+    return node, checksums
+
+
+def _with_weights(path: Path, file: Any, node: Node, checksums: Mapping[str, str]) -> Node:
+    weights = {name: file.get_tensor(f"{node.output}.{name}") for name in checksums}
+    for name, array in weights.items():
+        if checksum(array) != checksums[name]:
+            _fail(path, f"{node.output}.{name} is damaged: the checksum is another")
+    return replace(node, weights=weights)
+
+
+def _typed(value: Any, expected: type) -> Any:
+    if type(value) is not expected:
+        raise TypeError(f"{value!r} where there must be a {expected.__name__}")
+    return value
+
+
+def _sizes(value: Any) -> Shape:
+    return tuple(_typed(length, int) for length in _typed(value, list))
+
+
+def _attribute(value: Any) -> Attribute:
+    """A number or a bool, or a pair, which JSON has as a list; the graph checks which it must be."""
+    if type(value) is not list:
+        return value  # type: ignore[no-any-return]
+    if len(value) != 2:
+        raise TypeError(f"{value!r} where there must be a pair")
+    return value[0], value[1]
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"a graph must have integers only, got {text}")
+
+
+def _fail(path: Path, reason: str) -> NoReturn:
+    raise ValueError(f"load_plan: {path}: {reason}")

@@ -1,0 +1,131 @@
+"""What a plan says of itself: a table of its steps, and one of where its time goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lucid.inference.graph import Graph, size_text
+from lucid.inference.kinds import Shape
+
+_MEBI = 1 << 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan.
+
+    Attributes:
+        name: Of the value that it computes, after the module that it comes from.
+        kind: What it is.
+        algorithm: How it is computed on this machine.
+        shape: Of what it gives.
+        macs: Multiplications with an addition each, as the definition of convolution counts them; an
+            algorithm such as Winograd's needs fewer. Steps other than convolutions and linear layers count as
+            0.
+        bytes: What it must read and write at least: inputs, weights and output, in float32.
+    """
+
+    name: str
+    kind: str
+    algorithm: str
+    shape: Shape
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """What a step took: its median time, and the rate of its arithmetic, two operations a MAC."""
+
+    step: Step
+    milliseconds: float
+    gflops: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a plan goes; printed, it is a table.
+
+    Attributes:
+        steps: In the order in which they run.
+        runs: How many runs the medians are taken of.
+        peak_gflops: What this machine's threads reach with nothing but fused multiply-adds, measured together
+            with the steps; None where that is not known.
+    """
+
+    steps: tuple[StepTime, ...]
+    runs: int
+    peak_gflops: float | None
+
+    @property
+    def milliseconds(self) -> float:
+        """The sum over all steps."""
+        return sum(entry.milliseconds for entry in self.steps)
+
+    def percent_of_peak(self, entry: StepTime) -> float | None:
+        """The step's rate in percent of the machine's. Winograd's may exceed 100."""
+        return None if self.peak_gflops is None else 100.0 * entry.gflops / self.peak_gflops
+
+    def __str__(self) -> str:
+        total = self.milliseconds
+        rows = []
+        for entry in self.steps:
+            percent = self.percent_of_peak(entry) if entry.step.macs else None
+            rows.append(
+                [
+                    *_leading_cells(entry.step),
+                    f"{entry.milliseconds:.3f}",
+                    f"{100.0 * entry.milliseconds / total:.1f} %" if total else "",
+                    f"{entry.gflops:.1f}" if entry.step.macs else "",
+                    f"{percent:.0f} %" if percent is not None else "",
+                ]
+            )
+        columns = ["step", "kind", "algorithm", "output", "ms", "share", "GFLOP/s", "of peak"]
+        peak = "" if self.peak_gflops is None else f", peak {self.peak_gflops:.1f} GFLOP/s"
+        return f"{_table(columns, rows, left=4)}\n{total:.3f} ms, medians of {self.runs} runs{peak}"
+
+
+def steps_of(graph: Graph, algorithms: Sequence[str]) -> tuple[Step, ...]:
+    """The steps that compute a graph, one for each of its nodes, which ``algorithms`` belong to."""
+    steps = []
+    for node, algorithm in zip(graph.nodes, algorithms, strict=True):
+        shape = graph.shapes[node.output]
+        elements = math.prod(shape) + sum(math.prod(graph.shapes[name]) for name in node.inputs)
+        elements += sum(array.size for array in node.weights.values())
+        macs = 0
+        if node.kind in ("conv2d", "linear"):
+            macs = math.prod(shape) * math.prod(node.weights["weight"].shape[1:])
+        steps.append(Step(node.output, node.kind, algorithm, shape, macs, 4 * elements))
+    return tuple(steps)
+
+
+def summary(title: str, steps: Sequence[Step], memory: dict[str, int]) -> str:
+    """A table with a line for each step, and what all of them need together."""
+    rows = [
+        [*_leading_cells(step), f"{step.macs / 1e6:.1f}" if step.macs else "", f"{step.bytes / _MEBI:.2f}"]
+        for step in steps
+    ]
+    table = _table(["step", "kind", "algorithm", "output", "MMACs", "MiB"], rows, left=4)
+    held = ", ".join(f"{name} {size / _MEBI:.1f} MiB" for name, size in memory.items())
+    gmacs = sum(step.macs for step in steps) / 1e9
+    return f"{title}\n{table}\n{len(steps)} steps, {gmacs:.3f} GMACs; {held}"
+
+
+def _leading_cells(step: Step) -> list[str]:
+    return [step.name, step.kind, step.algorithm, size_text(step.shape)]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """Aligned columns, the first ``left`` to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(map(line, [columns, *rows]))
