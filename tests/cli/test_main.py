@@ -1,0 +1,106 @@
+"""The command as a whole: help, usage errors, exit codes, closed pipes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import lucid
+from lucid.cli.main import main
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_help_lists_the_commands(command: Command) -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    assert not done.stderr
+    for name in ("classify", "demo", "info", "summary"):
+        assert f"    {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["classify", "demo", "info", "summary"])
+def test_every_command_has_help(command: Command, name: str) -> None:
+    done = command(name, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: lucid {name}")
+
+
+def test_version(command: Command) -> None:
+    assert command("--version").stdout == f"lucid {lucid.__version__}\n"
+
+
+def test_help_imports_little(environment: dict[str, str]) -> None:
+    code = (
+        "import sys; from lucid.cli.main import main; main(['--help']); "
+        "sys.exit(str({'PIL', 'tqdm', 'safetensors', 'lucid.models', 'lucid.nn'} & set(sys.modules) or ''))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "lucid: the following arguments are required: COMMAND"),
+        (["paint"], "lucid: argument COMMAND: invalid choice: 'paint'"),
+        (["info", "--colour"], "lucid: unrecognized arguments: --colour"),
+        (["classify"], "lucid classify: the following arguments are required: IMAGE"),
+        (["classify", "--top", "3", "x.png"], "lucid: unrecognized arguments: --top"),
+        (["classify", "x.png", "--topk", "0"], "lucid classify: argument --topk: must be at least 1, got 0"),
+        (
+            ["classify", "x.png", "--topk", "many"],
+            "lucid classify: argument --topk: must be an integer, got 'many'",
+        ),
+        (
+            ["summary", "resnet", "--input-size", "2x"],
+            "lucid summary: argument --input-size: must be an integer, got ''",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    command: Command, arguments: list[str], message: str
+) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+def test_failure_is_one_line_and_exit_code_1(command: Command) -> None:
+    done = command("summary", "resnext50")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("lucid summary: ")
+    assert "resnext50_32x4d" in done.stderr  # what may have been meant
+    assert done.stderr.count("\n") == 1
+
+
+def test_traceback_on_demand(command: Command) -> None:
+    assert "Traceback" in command("summary", "resnext50", LUCID_TRACEBACK="1").stderr
+
+
+def test_reader_that_goes_away_is_no_error(environment: dict[str, str], tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "lucid", "summary", "resnext_digits"]
+    with subprocess.Popen(
+        line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_main_returns_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    assert main(["--version"]) == 0
+    assert main(["nothing"]) == 2
+    assert capsys.readouterr().out

@@ -1,0 +1,34 @@
+"""Fixtures that every test may use: a seeded generator, and each instruction set of this build in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import lucid
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-parity",
+        action="store_true",
+        help="compare every published network with timm at full size on every instruction set (half an hour)",
+    )
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same numbers in every run and every test, whatever ran before."""
+    return np.random.default_rng(20170411)
+
+
+@pytest.fixture(params=lucid.runtime.isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test once on every instruction set that this machine can run, and restores the one in use."""
+    name: str = request.param
+    before = lucid.runtime.isa()
+    lucid.runtime.set_isa(name)
+    yield name
+    lucid.runtime.set_isa(before)

