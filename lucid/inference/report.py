@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lucid.inference.graph import Graph, size_text
@@ -101,14 +101,14 @@ def steps_of(graph: Graph, algorithms: Sequence[str]) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def summary(title: str, steps: Sequence[Step], memory: dict[str, int]) -> str:
+def summary(title: str, steps: Sequence[Step], memory: Mapping[str, int]) -> str:
     """A table with a line for each step, and what all of them need together."""
     rows = [
         [*_leading_cells(step), f"{step.macs / 1e6:.1f}" if step.macs else "", f"{step.bytes / _MEBI:.2f}"]
         for step in steps
     ]
     table = _table(["step", "kind", "algorithm", "output", "MMACs", "MiB"], rows, left=4)
-    held = ", ".join(f"{name} {size / _MEBI:.1f} MiB" for name, size in memory.items())
+    held = ", ".join(f"{name} {memory[name] / _MEBI:.1f} MiB" for name in ("weights", "arena"))
     gmacs = sum(step.macs for step in steps) / 1e9
     return f"{title}\n{table}\n{len(steps)} steps, {gmacs:.3f} GMACs; {held}"
 
