@@ -44,7 +44,7 @@ def randomize(model: Module, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def settle(model: ResNet, rng: np.random.Generator) -> None:
-    """Running statistics anew: random, but near those of the values that reach each norm, as training leaves them.
+    """Running statistics anew: random, but near those of the values that reach each norm, as in training.
 
     Otherwise the values of a network of 200 layers grow until its attention saturates, and rounding errors
     decide between its splits: PyTorch's float32 logits are then 5 % from its float64 ones, and here 3e-7.

@@ -147,6 +147,12 @@ def small_networks() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
         "two_outputs": (TwoOutputs(), (1, 3, 9, 7)),
         "squeeze_excite": (SqueezeExcite(), (2, 3, 8, 11)),
         "normalizing": (Normalizing(), (2, 3, 7, 6)),
+        "one_pixel": (
+            nn.Sequential(
+                nn.Conv2d(3, 20, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(20, 5, 3, padding=1), nn.ReLU()
+            ),
+            (2, 3, 6, 5),
+        ),
         "perceptron": (nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 3), nn.Sigmoid()), (5, 6)),
     }
 

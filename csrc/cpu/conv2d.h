@@ -52,8 +52,8 @@ struct Conv2dProblem {
   LUCID_INLINE int64_t taps() const { return kernel_h * kernel_w; }
 };
 
-// A rectangle of the output: panels (runs of output channels, as wide as the algorithm likes) by rows of pixels, the
-// rows of all images numbered through.
+// A rectangle of the output: panels (runs of output channels) by rows of pixels, those of all images numbered through;
+// both as thick as the algorithm likes.
 struct Conv2dShare {
   int64_t panel_begin, panel_end, row_begin, row_end;
   const float* next;  // weights that this thread reads after this share, or null: prefetched under its last panel
@@ -65,6 +65,7 @@ struct Conv2dAlgorithm {
   int64_t output_tile;  // rows and columns of y computed together; an x that carries its padding carries what they read
   bool (*accepts)(const Conv2dProblem&);
   int64_t (*panels)(const Conv2dProblem&);
+  int64_t (*rows)(const Conv2dProblem&);
 
   // The weights in the order in which the algorithm reads them: panel after panel, panel_floats() apart.
   int64_t (*panel_floats)(const Conv2dProblem&);

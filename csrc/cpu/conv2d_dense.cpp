@@ -42,6 +42,7 @@ bool reads_in_place(const Conv2dProblem& p) {
 
 int64_t panels_in_group(const Conv2dProblem& p) { return ceil_div(p.out_group, kPanel); }
 int64_t panels(const Conv2dProblem& p) { return p.groups * panels_in_group(p); }
+int64_t rows(const Conv2dProblem& p) { return p.out_rows(); }
 int64_t terms(const Conv2dProblem& p) { return p.in_group * p.taps(); }  // of the sum behind one output
 
 // A panel's bias and weights: [width], then [terms][width].
@@ -326,6 +327,6 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
 }  // namespace
 
 extern const Conv2dAlgorithm conv2d_dense;
-const Conv2dAlgorithm conv2d_dense = {"dense", 1, accepts, panels, panel_floats, prepare, scratch_floats, run};
+const Conv2dAlgorithm conv2d_dense = {"dense", 1, accepts, panels, rows, panel_floats, prepare, scratch_floats, run};
 
 }  // namespace lucid::LUCID_ISA

@@ -22,6 +22,7 @@ int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 int64_t panels(const Conv2dProblem& p) { return (p.out_channels() + kLanes - 1) / kLanes; }
+int64_t rows(const Conv2dProblem& p) { return p.out_rows(); }
 
 // A panel's bias and weights: a vector, then one for every permutation and tap.
 int64_t panel_floats(const Conv2dProblem& p) { return (1 + p.in_group * p.taps()) * kLanes; }
@@ -240,8 +241,9 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
 }  // namespace
 
 extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped;
-const Conv2dAlgorithm conv2d_grouped_3x3 = {"grouped_3x3", 1,       accepts_3x3,    panels,
+const Conv2dAlgorithm conv2d_grouped_3x3 = {"grouped_3x3", 1,       accepts_3x3,    panels, rows,
                                             panel_floats,  prepare, scratch_floats, run_3x3};
-const Conv2dAlgorithm conv2d_grouped = {"grouped", 1, accepts, panels, panel_floats, prepare, scratch_floats, run};
+const Conv2dAlgorithm conv2d_grouped = {"grouped",    1,       accepts,        panels, rows,
+                                        panel_floats, prepare, scratch_floats, run};
 
 }  // namespace lucid::LUCID_ISA

@@ -10,22 +10,33 @@
 
 namespace lucid::LUCID_ISA {
 
+namespace {
+
+// Of one channel: its logits are `width` floats apart, its weights c.
+void softmax(const float* logits, int64_t width, float* weights, int64_t c, int64_t radix) {
+  float largest = logits[0];
+  for (int64_t r = 1; r < radix; ++r)
+    if (logits[r * width] > largest) largest = logits[r * width];
+  float total = 0.0f;
+  for (int64_t r = 0; r < radix; ++r) total += weights[r * c] = expf(logits[r * width] - largest);
+  for (int64_t r = 0; r < radix; ++r) weights[r * c] /= total;
+}
+
+}  // namespace
+
 void split_attention_weights(const SplitAttention& p, int64_t begin, int64_t end) {
   const int64_t width = p.c / p.cardinality;
-  for (int64_t task = begin; task < end; ++task) {
-    const int64_t image = task / p.c, channel = task % p.c, group = channel / width;
-    const float* logits = p.logits + image * p.radix * p.c + group * p.radix * width + channel % width;
+  while (begin < end) {  // what the share has of one group's channels
+    const int64_t image = begin / p.c, channel = begin % p.c, group = channel / width, first = channel % width;
+    const float* logits = p.logits + (image * p.c + group * width) * p.radix + first;
     float* weights = p.weights + image * p.radix * p.c + channel;
-    if (p.radix == 1) {
-      weights[0] = 1.0f / (1.0f + expf(-logits[0]));
-      continue;
-    }
-    float largest = logits[0];
-    for (int64_t r = 1; r < p.radix; ++r)
-      if (logits[r * width] > largest) largest = logits[r * width];
-    float total = 0.0f;
-    for (int64_t r = 0; r < p.radix; ++r) total += weights[r * p.c] = expf(logits[r * width] - largest);
-    for (int64_t r = 0; r < p.radix; ++r) weights[r * p.c] /= total;
+    const int64_t count = width - first < end - begin ? width - first : end - begin;
+    for (int64_t i = 0; i < count; ++i)
+      if (p.radix == 1)
+        weights[i] = 1.0f / (1.0f + expf(-logits[i]));
+      else
+        softmax(logits + i, width, weights + i, p.c, p.radix);
+    begin += count;
   }
 }
 

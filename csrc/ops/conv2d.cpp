@@ -1,4 +1,6 @@
 // conv2d: checks a call, chooses the algorithm, and cuts the output into shares for the threads.
+#include "ops/conv2d.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -7,7 +9,6 @@
 #include "core/parallel.h"
 #include "core/status.h"
 #include "cpu/kernels.h"
-#include "ops/conv2d.h"
 #include "ops/staging.h"
 
 namespace lucid {
@@ -141,16 +142,16 @@ lucid_status choose_conv2d(const Conv2dProblem& p, const char* name, const Conv2
 // Cutting the rows repeats the reading of the weights in every part, and cutting the panels that of the input; where
 // nothing is prepared, their packing too. An element costs about as much as this many FMAs of one lane each (with
 // AVX-512: 0.5 cycles to pack, 0.1 from another core's cache, against 32 FMAs a cycle).
-Conv2dShares::Conv2dShares(const Conv2dProblem& p, int64_t panels, int64_t threads)
-    : panels_(panels), rows_(p.out_rows()) {
+Conv2dShares::Conv2dShares(const Conv2dProblem& p, const Conv2dAlgorithm& algorithm, int64_t threads)
+    : panels_(algorithm.panels(p)), rows_(algorithm.rows(p)) {
   const double element = p.prepared != nullptr ? 4 : 16;
   const double weights = element * static_cast<double>(p.out_channels()) * static_cast<double>(p.in_group * p.taps());
   const double inputs = element * static_cast<double>(p.n * p.h * p.w) * static_cast<double>(p.in_channels());
   const double product = static_cast<double>(p.out_rows() * p.out_w) * weights / element;
   double lowest = INFINITY;
-  for (int64_t a = 1; a <= std::min(threads, panels); ++a) {
+  for (int64_t a = 1; a <= std::min(threads, panels_); ++a) {
     const int64_t b = std::min(threads / a, rows_);
-    const double panel_share = static_cast<double>((panels + a - 1) / a) / static_cast<double>(panels);
+    const double panel_share = static_cast<double>((panels_ + a - 1) / a) / static_cast<double>(panels_);
     const double row_share = static_cast<double>((rows_ + b - 1) / b) / static_cast<double>(rows_);
     const double cost = product * panel_share * row_share + weights * panel_share + inputs * row_share;
     if (cost < lowest) lowest = cost, panel_parts_ = a, row_parts_ = b;
@@ -174,7 +175,7 @@ lucid_status run(const Conv2dProblem& p, const Conv2dAlgorithm& algorithm) {
   constexpr double kParallelFrom = 1e5;
   const double multiplications = static_cast<double>(p.out_rows() * p.out_w) * static_cast<double>(p.out_channels()) *
                                  static_cast<double>(p.in_group * p.taps());
-  const Conv2dShares shares(p, algorithm.panels(p), multiplications < kParallelFrom ? 1 : num_threads());
+  const Conv2dShares shares(p, algorithm, multiplications < kParallelFrom ? 1 : num_threads());
   int64_t each = 0;
   for (int64_t i = 0; i < shares.count(); ++i) each = std::max(each, algorithm.scratch_floats(p, shares[i]));
   const Scratch scratch(each * shares.count());

@@ -15,7 +15,7 @@ lucid_status choose_conv2d(const Conv2dProblem& problem, const char* name, const
 // The output cut into at most `threads` rectangles.
 class Conv2dShares {
  public:
-  Conv2dShares(const Conv2dProblem& problem, int64_t panels, int64_t threads);
+  Conv2dShares(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, int64_t threads);
   int64_t count() const { return panel_parts_ * row_parts_; }
   Conv2dShare operator[](int64_t index) const;
 

@@ -40,7 +40,7 @@ class Conv2dStep final : public Step {
   void prefetch_next(const Conv2dStep* next) { next_ = next; }
 
   int64_t scratch_floats(int team) const override {
-    const Conv2dShares shares(problem_, panels(), team);
+    const Conv2dShares shares(problem_, algorithm_, team);
     int64_t floats = 0;
     for (int64_t i = 0; i < shares.count(); ++i)
       floats = std::max(floats, algorithm_.scratch_floats(problem_, shares[i]));
@@ -58,7 +58,7 @@ class Conv2dStep final : public Step {
       p.x = x.data;
       p.x_n = x.stride_n, p.x_c = x.c == 1 ? 1 : x.stride_c, p.x_h = x.stride_h, p.x_w = x.stride_w, p.x_block = kBlock;
     }
-    const Conv2dShares shares(p, panels(), team.size());
+    const Conv2dShares shares(p, algorithm_, team.size());
     for (int64_t i = team.begin(shares.count()); i < team.end(shares.count()); ++i) {
       Conv2dShare share = shares[i];
       if (next_ != nullptr) {
@@ -75,7 +75,7 @@ class Conv2dStep final : public Step {
   int64_t panel_floats() const { return algorithm_.panel_floats(problem_); }
 
   const float* first_weight(const Team& team) const {
-    const Conv2dShares shares(problem_, panels(), team.size());
+    const Conv2dShares shares(problem_, algorithm_, team.size());
     const int64_t first = team.begin(shares.count());
     return first < shares.count() ? prepared_.data() + shares[first].panel_begin * panel_floats() : nullptr;
   }

@@ -239,7 +239,8 @@ class Builder {
     for (const int i : plan_.outputs) value(i).stays_outside = false;
     for (int i = 0; i < args_.step_count; ++i) {
       const lucid_plan_step& s = step(i);
-      if (s.kind != LUCID_STEP_CONV2D) value(s.input).stays_outside = false;
+      // Winograd reads whole tiles, beyond the image if need be.
+      if (s.kind != LUCID_STEP_CONV2D || checked_[i].algorithm->output_tile > 1) value(s.input).stays_outside = false;
       if (exists(s.other)) value(s.other).stays_outside = false;
     }
     for (int i = 0; i < args_.step_count; ++i) {

@@ -55,9 +55,10 @@ def fold_batch_norm(graph: Graph) -> Graph:
         scale, shift = node.weights["weight"], node.weights["bias"]
         weight, bias = before.weights["weight"], before.weights.get("bias", np.zeros(1))
         by_channel = scale.reshape(-1, *(1,) * (weight.ndim - 1))
-        weights = {"weight": weight * by_channel, "bias": bias * scale + shift}
-        if before.kind != "batch_norm":  # norms stay in float64 until they are folded themselves
-            weights = {name: array.astype(np.float32) for name, array in weights.items()}
+        with np.errstate(all="ignore"):  # broken weights stay as broken as they are
+            weights = {"weight": weight * by_channel, "bias": bias * scale + shift}
+            if before.kind != "batch_norm":  # norms stay in float64 until they are folded themselves
+                weights = {name: array.astype(np.float32) for name, array in weights.items()}
         return replace(before, weights=weights).having(relu=node.attributes["relu"])
 
     return _merged(graph, fold)
@@ -226,13 +227,15 @@ def remove_unused(graph: Graph) -> Graph:
 
 
 def own_weights(graph: Graph, traced: Graph) -> Graph:
-    """Weights as row-major float32, copied where they are those of ``traced``: they change with it."""
+    """Weights as row-major float32 that nobody can change, copied where they are those of ``traced``."""
     foreign = {id(_owner(array)) for node in traced.nodes for array in node.weights.values()}
 
     def own(array: Array) -> Array:
-        if id(_owner(array)) in foreign:
-            return np.array(array, np.float32, order="C")
-        return np.ascontiguousarray(array, np.float32)
+        copy = np.array if id(_owner(array)) in foreign else np.asarray
+        with np.errstate(over="ignore"):
+            owned: Array = copy(array, np.float32, order="C")
+        owned.flags.writeable = False
+        return owned
 
     def owning(node: Node) -> Node:
         return replace(node, weights={name: own(array) for name, array in node.weights.items()})

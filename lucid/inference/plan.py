@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeAlias, overload
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -115,10 +115,6 @@ class InferencePlan:
         """Of inputs, outputs and all between."""
         return np.dtype(np.float32)
 
-    @overload
-    def __call__(self, *inputs: Tensor) -> Any: ...
-    @overload
-    def __call__(self, *inputs: Array) -> Any: ...
     def __call__(self, *inputs: Tensor | Array) -> Any:
         """What the model returns for inputs of ``input_shapes``: arrays if all inputs are arrays.
 
@@ -156,7 +152,10 @@ class InferencePlan:
         return summary(repr(self), self.steps, self.memory())
 
     def memory(self) -> dict[str, int]:
-        """Bytes of the packed weights, and of the arena that holds the activations of one run."""
+        """Bytes of the packed weights, and of the arena that holds the activations of one run.
+
+        Beside them, ``graph`` keeps the weights as they are saved.
+        """
         return dict(self._plan.memory())
 
     def profile(self, *inputs: Tensor | Array, runs: int = 10) -> Profile:

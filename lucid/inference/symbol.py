@@ -115,7 +115,7 @@ class Symbol(symbolic.Symbol):
         )
 
     def contiguous(self) -> Symbol:
-        return self
+        return self.clone()  # what an operator gives is channels-last, so this copies
 
     def to(self, dtype: npt.DTypeLike) -> Symbol:
         if self.dtype != dtype:
@@ -197,8 +197,9 @@ class Symbol(symbolic.Symbol):
         sign: float = 1.0,
     ) -> Symbol:
         """``self * scale / divisor + sign * shift``, with numbers or arrays of one number a channel."""
-        values = [self._per_channel(sign_text, value) for value in (scale, shift, divisor)]
-        weights = {"weight": values[0] / values[2], "bias": sign * values[1]}
+        scale, shift, divisor = (self._per_channel(sign_text, value) for value in (scale, shift, divisor))
+        with np.errstate(all="ignore"):
+            weights = {"weight": scale / divisor, "bias": sign * shift}
         return self.add("batch_norm", weights=weights, relu=False)
 
     def _per_channel(self, sign_text: str, value: object) -> Array:
@@ -215,8 +216,7 @@ class Symbol(symbolic.Symbol):
                 f"{sign_text} of {self.shape} and {array.dtype} of shape {array.shape}",
                 f"{_NO_COUNTERPART}: it knows numbers, and float32 constants with one value for each channel",
             )
-        with np.errstate(all="ignore"):
-            return np.broadcast_to(array.astype(np.float64).reshape(-1), self.shape[1:2])
+        return np.broadcast_to(array.astype(np.float64).reshape(-1), self.shape[1:2])
 
     # ---- NumPy
 

@@ -30,12 +30,11 @@ def trace(model: Module, *input_shapes: Shape) -> Graph:
         ValueError: The model is in training mode, or its layers do not fit the shapes.
         TypeError: ``forward`` does not return tensors.
     """
-    training = [name or "it" for name, module in model.named_modules() if module.training]
+    training = [name for name, module in model.named_modules() if module.training]
     if training:
-        more = f" and {len(training) - 3} more" if len(training) > 3 else ""
+        what = "it" if model.training else ", ".join(training[:3]) + ", ..." * (len(training) > 3)
         raise ValueError(
-            f"compile: the model must be in eval mode, got {', '.join(training[:3])}{more} in training mode; "
-            "call model.eval()"
+            f"compile: the model must be in eval mode, got {what} in training mode; call model.eval()"
         )
     names = ["input"] if len(input_shapes) == 1 else [f"input{i}" for i in range(len(input_shapes))]
     tracer = Tracer(model, dict(zip(names, input_shapes, strict=True)))

@@ -309,6 +309,7 @@ def test_weights_are_the_graphs_own() -> None:
     owning = passes.own_weights(graph, graph)
     arrays = [array for entry in owning.nodes for array in entry.weights.values()]
     assert all(array.dtype == np.float32 and array.flags.c_contiguous for array in arrays)
+    assert not any(array.flags.writeable for array in arrays)
     assert_same(graph, owning, tolerance=0.0)
     before = [array.copy() for array in arrays]
     for layer in (conv, flipped):

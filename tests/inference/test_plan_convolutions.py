@@ -1,0 +1,189 @@
+"""Convolutions in a plan against float64: blocked images, prepared weights, residual and ReLU, Winograd."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import reference
+from tolerance import assert_close
+
+from lucid import _core
+
+# What lucid.h promises of Winograd's algorithms.
+WINOGRAD_RELATIVE_RMS = 2.4e-6
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Case:
+    n: int
+    channels: int
+    out_channels: int
+    h: int
+    w: int
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+DIRECT = [
+    Case(1, 64, 96, 9, 14, (1, 1), padding=(0, 0)),  # one run of pixels
+    Case(3, 32, 32, 5, 7, (1, 1), padding=(0, 0)),
+    Case(2, 32, 64, 7, 7),  # two rows a tile
+    Case(1, 32, 48, 15, 9, stride=(2, 2)),
+    Case(2, 48, 40, 6, 11, groups=2),  # 24 channels a group, 20 out
+    Case(1, 80, 80, 7, 8, groups=4),  # 20 a group: blocks of 4
+    Case(1, 160, 160, 5, 6, groups=16),  # 10 a group: packed
+    Case(1, 17, 19, 6, 6, (1, 1), padding=(0, 0)),
+    Case(2, 32, 32, 13, 15, groups=8),  # lanes of a vector
+    Case(1, 64, 64, 14, 14, stride=(2, 2), groups=8),
+    Case(1, 24, 24, 9, 7, groups=24),  # depthwise, a partial block
+    Case(1, 32, 32, 8, 9, (5, 3), (1, 1), (2, 1), groups=16),
+    Case(1, 32, 16, 10, 12, stride=(3, 1), dilation=(2, 1)),
+    Case(2, 16, 16, 5, 5, (1, 1), padding=(1, 2)),
+]
+WINOGRAD = [
+    Case(1, 32, 64, 28, 28),  # 4x4
+    Case(2, 32, 32, 25, 30, groups=2),  # clipped tiles, half a panel
+    Case(1, 48, 80, 14, 14),  # 2x2
+    Case(3, 16, 48, 9, 13, padding=(2, 0)),
+]
+
+
+def build(case: Case, weight: Array, bias: Array, entry: Array, *, residual: bool, relu: bool) -> _core.Plan:
+    """A 1x1 convolution, so that the one under test reads a plan's own layout, and then that one."""
+    out = [
+        reference.output_size(size, k, s, p, d)
+        for size, k, s, p, d in zip(
+            (case.h, case.w), case.kernel, case.stride, case.padding, case.dilation, strict=True
+        )
+    ]
+    image, result = (case.n, case.channels, case.h, case.w), (case.n, case.out_channels, *out)
+    steps = [
+        {"kind": "conv2d", "inputs": [0], "output": 2, "weight": entry, "bias": None},
+        {
+            "kind": "conv2d",
+            "inputs": [2, 1] if residual else [2],
+            "output": 3,
+            "weight": weight,
+            "bias": bias,
+            "stride": case.stride,
+            "padding": case.padding,
+            "dilation": case.dilation,
+            "groups": case.groups,
+            "relu": relu,
+        },
+    ]
+    return _core.Plan([image, result, image, result], [0, 1], [3], steps)
+
+
+def problems(
+    cases: list[Case], rng: np.random.Generator
+) -> Iterator[tuple[_core.Plan, list[Array], Array, float]]:
+    """For each case, with and without residual and ReLU: the plan, its inputs, and float64's result."""
+    for case, residual, relu in itertools.product(cases, (False, True), (False, True)):
+        # Its input passes the 1x1 unchanged, so the reference starts at the second convolution.
+        entry = np.eye(case.channels, dtype=np.float32)[:, :, None, None]
+        x = rng.standard_normal((case.n, case.channels, case.h, case.w), dtype=np.float32)
+        shape = (case.out_channels, case.channels // case.groups, *case.kernel)
+        weight = rng.standard_normal(shape, dtype=np.float32)
+        bias = rng.standard_normal(case.out_channels, dtype=np.float32)
+        want = reference.conv2d(x, weight, bias, case.stride, case.padding, case.dilation, case.groups)
+        other = rng.standard_normal(want.shape, dtype=np.float32)
+        if residual:
+            want = want + other
+        if relu:
+            want = reference.relu(want)
+        products = float(np.abs(x).max() * np.abs(weight).max())
+        yield build(case, weight, bias, entry, residual=residual, relu=relu), [x, other], want, products
+
+
+def agree_over_threads(plan: _core.Plan, inputs: list[Array], got: Array) -> None:
+    before = _core.num_threads()
+    try:
+        for threads in (1, 2, 3):
+            _core.set_num_threads(threads)
+            np.testing.assert_array_equal(plan.run(inputs)[0], got)
+    finally:
+        _core.set_num_threads(before)
+
+
+def test_direct_matches_reference(isa: str, rng: np.random.Generator) -> None:
+    for (plan, inputs, want, products), case in zip(
+        problems(DIRECT, rng), [case for case in DIRECT for _ in range(4)], strict=True
+    ):
+        got = plan.run(inputs)[0]
+        terms = case.channels // case.groups * case.kernel[0] * case.kernel[1] + 2
+        assert_close(got, want, terms=terms, products=products)
+        agree_over_threads(plan, inputs, got)
+
+
+def test_winograd_matches_reference(isa: str, rng: np.random.Generator) -> None:
+    used = set()
+    for plan, inputs, want, _ in problems(WINOGRAD, rng):
+        got = plan.run(inputs)[0]
+        used.add(plan.algorithms()[1])
+        error = np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2))
+        assert error <= WINOGRAD_RELATIVE_RMS, (plan.algorithms(), want.shape, error)
+        agree_over_threads(plan, inputs, got)
+    assert used == {"winograd_4x4", "winograd_2x2"}
+
+
+def test_an_image_alone_or_in_a_batch_is_bitwise_the_same(isa: str, rng: np.random.Generator) -> None:
+    weight = rng.standard_normal((32, 16, 3, 3), dtype=np.float32)
+    bias = rng.standard_normal(32, dtype=np.float32)
+    entry = rng.standard_normal((32, 32, 1, 1), dtype=np.float32)
+    x = rng.standard_normal((3, 32, 30, 21), dtype=np.float32)
+    other = np.zeros((3, 32, 30, 21), dtype=np.float32)
+    batch, alone = (
+        build(Case(n, 32, 32, 30, 21, groups=2), weight, bias, entry, residual=False, relu=True)
+        for n in (3, 1)
+    )
+    assert batch.algorithms() == alone.algorithms()
+    together = batch.run([x, other])[0]
+    for i in range(3):
+        np.testing.assert_array_equal(alone.run([x[i : i + 1], other[i : i + 1]])[0][0], together[i])
+
+
+def test_concurrent_runs_do_not_meet(rng: np.random.Generator) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    [(plan, inputs, _, _)] = itertools.islice(problems(WINOGRAD, rng), 1)
+    batches = [[array + np.float32(i) for array in inputs] for i in range(8)]
+    want = [plan.run(batch)[0] for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(
+            pool.map(lambda batch: plan.run(batch)[0], batches * 4), want * 4, strict=True
+        ):
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": [7]}, r"plan: step 1: its inputs must be computed before it, got values 7 and -1"),
+        ({"inputs": [3]}, r"plan: step 1: its inputs must be computed before it"),
+        ({"output": 2}, r"plan: step 1: its output must be a value that nothing else computes, got 2"),
+        ({"groups": 5}, r"plan: step 1: conv2d: groups \(5\) must divide in_channels \(16\)"),
+        ({"stride": (2, 2)}, r"plan: step 1: conv2d: the value must have shape"),
+        ({"kind": "deconvolution"}, r"plan: unknown kind of step 'deconvolution'"),
+        ({"weight": None}, r"plan: step 1: conv2d: weight must not be NULL"),
+    ],
+)
+def test_rejects_a_step(change: dict[str, object], message: str, rng: np.random.Generator) -> None:
+    weight = rng.standard_normal((16, 16, 3, 3), dtype=np.float32)
+    image = (1, 16, 6, 6)
+    steps = [
+        {"kind": "relu", "inputs": [0], "output": 2},
+        {"kind": "conv2d", "inputs": [2], "output": 3, "weight": weight, "padding": (1, 1)} | change,
+    ]
+    with pytest.raises(ValueError, match=message):
+        _core.Plan([image, image, image, image], [0], [3], steps)
