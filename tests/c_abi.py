@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from lucid import _core
 
-PACKAGE = Path(_core.__file__).parent  # of the compiled module, which an editable installation keeps elsewhere
+PACKAGE = Path(
+    _core.__file__
+).parent  # of the compiled module, which an editable installation keeps elsewhere
 LIBRARY = PACKAGE / "lib" / "liblucid.so"
 HEADER = PACKAGE / "include" / "lucid.h"
 

@@ -33,7 +33,13 @@ class Case:
     bias: bool = False
 
     def __str__(self) -> str:
-        pairs = [("", self.size), ("k", self.kernel), ("s", self.stride), ("p", self.padding), ("d", self.dilation)]
+        pairs = [
+            ("", self.size),
+            ("k", self.kernel),
+            ("s", self.stride),
+            ("p", self.padding),
+            ("d", self.dilation),
+        ]
         text = "_".join(f"{name}{h}x{w}" for name, (h, w) in pairs)
         return f"{self.n}x{self.in_channels}to{self.out_channels}_{text}_g{self.groups}{'_bias' * self.bias}"
 
@@ -78,7 +84,11 @@ class Case:
         x = draw((self.n, self.in_channels, *self.size))
         weight = draw((self.out_channels, self.in_group, *self.kernel))
         bias = draw((self.out_channels,)) if self.bias else None
-        return x.astype(np.float32), weight.astype(np.float32), None if bias is None else bias.astype(np.float32)
+        return (
+            x.astype(np.float32),
+            weight.astype(np.float32),
+            None if bias is None else bias.astype(np.float32),
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,12 @@ def _draw(rng: np.random.Generator) -> Case:
     def pick(choices: tuple[Any, ...]) -> Any:
         return choices[rng.integers(len(choices))]
 
-    in_group, groups, kernel, dilation = pick(_GROUP_CHANNELS), pick(_GROUPS), pick(_KERNELS), pick(_DILATIONS)
+    in_group, groups, kernel, dilation = (
+        pick(_GROUP_CHANNELS),
+        pick(_GROUPS),
+        pick(_KERNELS),
+        pick(_DILATIONS),
+    )
     out_group = in_group if rng.random() < 0.5 else pick(_GROUP_CHANNELS)
     size = (pick(_SIZES), pick(_SIZES))
     same = (dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2)

@@ -82,7 +82,9 @@ def test_cpp_file_includes_only_what_lies_below_it(path: Path) -> None:
             assert by_build or by_isa, f"{where} includes {name} without its folder"
             continue
         target = name.strip("<>").split("/")[0]
-        assert target in MAY_INCLUDE[folder] | {folder}, f"{where}, which must not know {target}/, includes {name}"
+        assert target in MAY_INCLUDE[folder] | {folder}, (
+            f"{where}, which must not know {target}/, includes {name}"
+        )
 
 
 # ---- C++: what is compiled once per instruction set ----------------------------------------------------------------
@@ -91,7 +93,9 @@ def test_cpp_file_includes_only_what_lies_below_it(path: Path) -> None:
 # set, of which the linker keeps one copy for everybody.
 HARMLESS_HEADERS = {"<cstddef>", "<cstdint>", "<math.h>", "<stddef.h>", "<stdint.h>", "<string.h>"}
 INTRINSICS_HEADERS = {"<arm_neon.h>", "<immintrin.h>"}
-INTRINSICS = re.compile(r"immintrin|arm_neon|\b_mm\d*_|\b__m(?:128|256|512)|\b(?:__)?asm\b|__builtin_ia32|\b_tile_")
+INTRINSICS = re.compile(
+    r"immintrin|arm_neon|\b_mm\d*_|\b__m(?:128|256|512)|\b(?:__)?asm\b|__builtin_ia32|\b_tile_"
+)
 OPENMP = re.compile(r"#\s*pragma\s+omp|<omp\.h>|\bomp_\w+\(")
 
 
@@ -165,10 +169,22 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
     if compiler is None or nm is None:
         pytest.skip("no C++ compiler, or no nm")
     flags, inherit = isas()[isa]
-    if subprocess.run([compiler, *flags, "-E", "-x", "c++", "-"], input=b"", capture_output=True).returncode != 0:
+    if (
+        subprocess.run([compiler, *flags, "-E", "-x", "c++", "-"], input=b"", capture_output=True).returncode
+        != 0
+    ):
         pytest.skip(f"the compiler has no {' '.join(flags)}, it is for another processor")
     folders = [CSRC / "cpu" / "isa" / name for name in (isa, *inherit)] + [CSRC, CSRC / "include"]
-    command = [compiler, "-std=c++20", "-O0", "-fno-exceptions", "-fno-rtti", *flags, f"-DLUCID_ISA={isa}", "-c"]
+    command = [
+        compiler,
+        "-std=c++20",
+        "-O0",
+        "-fno-exceptions",
+        "-fno-rtti",
+        *flags,
+        f"-DLUCID_ISA={isa}",
+        "-c",
+    ]
     command += [f"-I{folder}" for folder in folders]
     own = re.compile(rf"_Z(?:T[VIS]|GV|Z)*N[VK]*5lucid{len(isa)}{isa}")
 
@@ -176,8 +192,14 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
         target = tmp_path / f"{source.stem}.o"
         subprocess.run([*command, str(source), "-o", str(target)], check=True, capture_output=True, text=True)
         lines = subprocess.run([nm, target], check=True, capture_output=True, text=True).stdout.splitlines()
-        symbols = [line.split()[-2:] for line in lines]  # kind and mangled name; small letters but u, v, w are local
-        return [f"{source.name}: {name}" for kind, name in symbols if kind in "ABCDGRSTVWuvwi" and not own.match(name)]
+        symbols = [
+            line.split()[-2:] for line in lines
+        ]  # kind and mangled name; small letters but u, v, w are local
+        return [
+            f"{source.name}: {name}"
+            for kind, name in symbols
+            if kind in "ABCDGRSTVWuvwi" and not own.match(name)
+        ]
 
     with ThreadPoolExecutor(2) as pool:
         assert [symbol for found in pool.map(foreign_symbols, kernel_sources()) for symbol in found] == []
@@ -258,7 +280,9 @@ def test_python_file_imports_only_what_lies_below_it(path: Path) -> None:
         assert layer(target) <= layer(part), f"{where}, which lies below {target}, imports {name}"
         assert (part, target) not in SEPARATE and (target, part) not in SEPARATE, f"{where} imports {name}"
         if part == "nn" and where.stem in NN_WITHOUT_LAYERS and target == "nn":
-            assert name.split(".")[2] in NN_WITHOUT_LAYERS, f"{where}, which lies below the layers, imports {name}"
+            assert name.split(".")[2] in NN_WITHOUT_LAYERS, (
+                f"{where}, which lies below the layers, imports {name}"
+            )
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=relative)
@@ -306,7 +330,17 @@ LONG_FILES = {  # and why
 MOST_FUNCTION_LINES = 60
 LONG_FUNCTIONS: dict[str, str] = {}
 
-TOP_LEVEL = {"CHANGELOG.md", "CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "csrc", "lucid", "tests", "bench"}
+TOP_LEVEL = {
+    "CHANGELOG.md",
+    "CMakeLists.txt",
+    "LICENSE",
+    "README.md",
+    "pyproject.toml",
+    "csrc",
+    "lucid",
+    "tests",
+    "bench",
+}
 BY_PRODUCTS = {"build", "dist", "PKG-INFO"}
 
 
@@ -332,7 +366,9 @@ def test_text_is_plain(path: Path) -> None:
 
 def test_files_are_short_or_have_a_reason() -> None:
     lines = {relative(path): path.read_text().count("\n") for path in CODE}
-    assert {name: count for name, count in lines.items() if count > MOST_LINES and name not in LONG_FILES} == {}
+    assert {
+        name: count for name, count in lines.items() if count > MOST_LINES and name not in LONG_FILES
+    } == {}
 
 
 def test_functions_are_short_or_have_a_reason() -> None:

@@ -103,13 +103,14 @@ void average_image(const GlobalAvgPool2d& p, int64_t image, int64_t first, int64
   const bool flat = p.x.row == p.w * p.x.pixel;
   const int64_t rows = flat ? 1 : p.h, columns = flat ? p.h * p.w : p.w, step = p.x.pixel;
   for_each_vector(c, [&](int64_t i, auto lanes) { lanes.store(F32::zero(), y + i); });
-  for (int64_t r = 0; r < p.radix; ++r)
-    for (int64_t row = 0; row < rows; ++row) {
-      const float* x = p.x.data + image * p.x.image + row * p.x.row + r * p.x_radix + first;
-      int64_t m = 0;
-      for (; m + kPixels <= columns; m += kPixels) add_pixels<kPixels>(x + m * step, step, c, y);
-      for (; m < columns; ++m) add_pixels<1>(x + m * step, step, c, y);
-    }
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* x = p.x.data + image * p.x.image + row * p.x.row + first;
+    int64_t m = 0;
+    for (; m + kPixels <= columns; m += kPixels)
+      for (int64_t r = 0; r < p.radix; ++r) add_pixels<kPixels>(x + m * step + r * p.x_radix, step, c, y);
+    for (; m < columns; ++m)
+      for (int64_t r = 0; r < p.radix; ++r) add_pixels<1>(x + m * step + r * p.x_radix, step, c, y);
+  }
   const F32 pixels = F32::broadcast(static_cast<float>(p.h * p.w));
   for_each_vector(c, [&](int64_t i, auto lanes) { lanes.store(lanes.load(y + i) / pixels, y + i); });
 }

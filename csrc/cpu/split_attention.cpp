@@ -9,7 +9,6 @@
 #include "cpu/lanes.h"
 
 namespace lucid::LUCID_ISA {
-
 namespace {
 
 // Of one channel: its logits are `width` floats apart, its weights c.

@@ -51,7 +51,7 @@ extern "C" lucid_status lucid_split_attention(const lucid_split_attention_args* 
                          .c = y.c,
                          .channels = y.c,
                          .cardinality = a->cardinality};
-  // An exponential takes as long as moving some 30 floats.
+  // An exponential and a division take as long as moving some 30 floats.
   parallel_for(x.n * p.c, grain_of(30 * p.radix),
                [&](int64_t begin, int64_t end, int) { kernels().split_attention_weights(p, begin, end); });
   parallel_for(y.n * y.h, grain_of(x.c * x.w),

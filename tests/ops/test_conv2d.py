@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import reference
-from conv2d_cases import Array, Case, Sample, from_file, generated, integer_sample, network_layers, random_sample
+from conv2d_cases import (
+    Array,
+    Case,
+    Sample,
+    from_file,
+    generated,
+    integer_sample,
+    network_layers,
+    random_sample,
+)
 from lucid import _core
 from tolerance import assert_close
 
@@ -66,7 +75,9 @@ def test_generated_shape_is_exact_for_integers(case: Case, isa: str) -> None:
 
 
 @on_each_isa
-@pytest.mark.parametrize("case", LAYERS[::4], ids=str)  # rounding does not depend on much; the rest is indices
+@pytest.mark.parametrize(
+    "case", LAYERS[::4], ids=str
+)  # rounding does not depend on much; the rest is indices
 def test_network_layer_matches_reference(case: Case, isa: str) -> None:
     check_against_reference(case)
 
@@ -97,7 +108,9 @@ def test_generated_shapes_cover_what_they_are_meant_to() -> None:
         "dilation": lambda case: max(case.dilation) > 1 and min(case.kernel) > 1,
         "padding beyond the image": lambda case: case.padding[0] > case.size[0],
         "kernel as large as the padded input": lambda case: case.out_size == (1, 1) and max(case.kernel) > 7,
-        "groups of different input and output": lambda case: case.groups > 1 and case.in_group != case.out_group,
+        "groups of different input and output": lambda case: (
+            case.groups > 1 and case.in_group != case.out_group
+        ),
         "bias": lambda case: case.bias,
         **{
             f"{channels} channels in a group": lambda case, channels=channels: case.in_group == channels  # type: ignore[misc]

@@ -51,7 +51,9 @@ def misaligned(*shape: int) -> Any:
 
 def odd_strides(*shape: int) -> Any:
     """float32 fields of 6-byte records: aligned at first, and then not."""
-    records = np.zeros(shape, np.dtype({"names": ["value", "rest"], "formats": ["<f4", "<u2"], "offsets": [0, 4]}))
+    records = np.zeros(
+        shape, np.dtype({"names": ["value", "rest"], "formats": ["<f4", "<u2"], "offsets": [0, 4]})
+    )
     return records["value"]
 
 
@@ -93,7 +95,11 @@ BAD: dict[str, tuple[Arguments, tuple[type[Exception], ...], str]] = {
     "no outputs": ({"weight": zeros(0, 4, 3, 3), "bias": None}, (ValueError,), "0"),
     "empty kernel": ({"weight": zeros(4, 4, 0, 3)}, (ValueError,), "0"),
     "channels of x and weight differ": ({"weight": zeros(4, 3, 3, 3)}, (ValueError,), "3"),
-    "groups do not divide the input": ({"groups": 3, "weight": zeros(6, 2, 3, 3), "bias": None}, (ValueError,), "3"),
+    "groups do not divide the input": (
+        {"groups": 3, "weight": zeros(6, 2, 3, 3), "bias": None},
+        (ValueError,),
+        "3",
+    ),
     "groups do not divide the output": ({"weight": zeros(5, 4, 3, 3), "bias": None}, (ValueError,), "5"),
     "more groups than channels": ({"groups": 16}, (ValueError,), "16"),
     "groups 0": ({"groups": 0}, (ValueError,), "0"),
@@ -105,8 +111,16 @@ BAD: dict[str, tuple[Arguments, tuple[type[Exception], ...], str]] = {
     "dilation negative": ({"dilation": (-1, 1)}, (ValueError,), "dilation"),
     "padding negative": ({"padding": (0, -1)}, (ValueError,), "padding"),
     "padding -2**63": ({"padding": (-(2**63), 0)}, (ValueError,), "padding"),
-    "kernel higher than the padded input": ({"padding": (0, 0), "weight": zeros(4, 4, 7, 3)}, (ValueError,), "7"),
-    "kernel wider than the padded input": ({"padding": (0, 0), "weight": zeros(4, 4, 3, 6)}, (ValueError,), "6"),
+    "kernel higher than the padded input": (
+        {"padding": (0, 0), "weight": zeros(4, 4, 7, 3)},
+        (ValueError,),
+        "7",
+    ),
+    "kernel wider than the padded input": (
+        {"padding": (0, 0), "weight": zeros(4, 4, 3, 6)},
+        (ValueError,),
+        "6",
+    ),
     "dilated kernel beyond the padded input": ({"dilation": (4, 1)}, (ValueError,), "conv2d"),
     "padding 2**62": ({"padding": (2**62, 0)}, (ValueError, MemoryError), "conv2d"),
     "padding 2**63 - 1": ({"padding": (2**63 - 1, 2**63 - 1)}, (ValueError, MemoryError), "conv2d"),
@@ -175,7 +189,14 @@ def test_refuses_algorithm_that_does_not_take_the_problem(isa: str) -> None:
     for algorithm in set(grouped) - set(dense):
         with pytest.raises((ValueError, NotImplementedError), match=rf"^conv2d: .*{algorithm}"):
             _core.conv2d(
-                zeros(1, 128, 9, 9), zeros(128, 128, 5, 1), None, (3, 2), (1, 1), (2, 3), 1, algorithm=algorithm
+                zeros(1, 128, 9, 9),
+                zeros(128, 128, 5, 1),
+                None,
+                (3, 2),
+                (1, 1),
+                (2, 3),
+                1,
+                algorithm=algorithm,
             )
 
 

@@ -168,7 +168,12 @@ def test_openmp_may_give_fewer_threads_than_asked_for() -> None:
     for limits in [{}, {"OMP_THREAD_LIMIT": "1"}, {"OMP_THREAD_LIMIT": "2"}, {"OMP_DYNAMIC": "true"}]:
         command = [sys.executable, "-c", PROGRAM]
         result = subprocess.run(
-            command, env={**os.environ, **limits}, cwd=c_abi.PACKAGE.parent, capture_output=True, text=True, timeout=60
+            command,
+            env={**os.environ, **limits},
+            cwd=c_abi.PACKAGE.parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert result.returncode == 0, result.stderr
         digests.add(result.stdout)
