@@ -1,4 +1,4 @@
-"""Convolutions that the tests run: generated ones, the layers of the two families, and a file of someone else's."""
+"""Convolutions that the tests run: generated, layers of the two families, and a file of someone else's."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def integer_sample(case: Case) -> Sample:
     return Sample(*arrays, reference.conv2d(*arrays, **case.params))
 
 
-# ---- generated cases -----------------------------------------------------------------------------------------------
+# ---- generated cases -----------------------------------------------------------------------------
 
 _GROUP_CHANNELS = (1, 2, 3, 4, 5, 7, 8, 10, 12, 15, 16, 17, 20, 24, 31, 32, 33, 40, 48, 63, 64, 80)
 _GROUPS = (1, 1, 1, 2, 2, 3, 4, 5, 8, 16, 32)
@@ -172,7 +172,7 @@ def _draw(rng: np.random.Generator) -> Case:
     )
 
 
-# ---- layers of the two families ------------------------------------------------------------------------------------
+# ---- layers of the two families ------------------------------------------------------------------
 
 # Stage, and the output size that stands for its 56, 28, 14 or 7: small, and with tails of every kind.
 _STAGES = ((64, (13, 14)), (128, (9, 11)), (256, (7, 7)), (512, (3, 5)))
@@ -215,7 +215,7 @@ def _resnest_block(channels: int, width: int, radix: int, cardinality: int, size
     yield Case(1, width, 4 * channels, size, (1, 1))
 
 
-# ---- cases from a file -------------------------------------------------------------------------------------------
+# ---- cases from a file ---------------------------------------------------------------------------
 
 
 def from_file(path: str, most_multiplications: int) -> list[Case]:

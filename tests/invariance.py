@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from lucid import _core
 
@@ -42,6 +46,26 @@ def one_float_off(array: Array) -> Array:
     return view
 
 
+def at_end_of_memory(array: Array) -> Array:
+    """A copy whose last byte is the last of a page, before a page that may not be touched."""
+    page = mmap.PAGESIZE
+    pages = -(-array.nbytes // page)
+    memory = mmap.mmap(-1, (pages + 1) * page)
+    end = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + pages * page
+    libc, no_access = ctypes.CDLL(None, use_errno=True), 0
+    if libc.mprotect(ctypes.c_void_p(end), ctypes.c_size_t(page), no_access) != 0:
+        pytest.skip(f"mprotect failed: {os.strerror(ctypes.get_errno())}")
+    copy = np.frombuffer(memory, np.float32, array.size, offset=pages * page - array.nbytes)
+    copy[:] = array.ravel()
+    return copy.reshape(array.shape)
+
+
+def channels_last_at_end_of_memory(array: Array) -> Array:
+    if array.ndim == 1:
+        return at_end_of_memory(array)
+    return np.moveaxis(at_end_of_memory(np.moveaxis(array, 1, -1)), -1, 1)
+
+
 def read_only(array: Array) -> Array:
     copy = array.copy()
     copy.flags.writeable = False
@@ -58,6 +82,8 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "backwards": backwards,
     "backwards channels-last": lambda a: backwards(channels_last(a)),
     "one float off": one_float_off,
+    "end of memory": at_end_of_memory,
+    "channels-last end of memory": channels_last_at_end_of_memory,
     "read-only": read_only,
 }
 

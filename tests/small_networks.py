@@ -153,6 +153,10 @@ def small_networks() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
             ),
             (2, 3, 6, 5),
         ),
+        "strided_to_one_pixel": (
+            nn.Sequential(nn.Conv2d(3, 64, 1), nn.ReLU(), nn.Conv2d(64, 64, 1, stride=2)),
+            (3, 3, 2, 2),
+        ),
         "perceptron": (nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 3), nn.Sigmoid()), (5, 6)),
     }
 

@@ -1,4 +1,4 @@
-"""The distribution: one version, the right files, a light import, and a clear word where an import cannot work."""
+"""The distribution: one version, the right files, a light import, a clear word where one cannot work."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import c_abi
-import lucid
 import pytest
+
+import lucid
 from lucid import _core, installation
 
 ROOT = Path(__file__).parent.parent
@@ -85,9 +86,9 @@ def test_module_runs_as_command() -> None:
     assert result.stdout == f"lucid {lucid.__version__}\n"
 
 
-# ---- import --------------------------------------------------------------------------------------------------------
+# ---- import --------------------------------------------------------------------------------------
 
-# What `import lucid` must leave alone: all dependencies but NumPy, all extras, and the parts that are used by some only.
+# What `import lucid` must leave alone: all dependencies but NumPy, all extras, and the parts that some use.
 HEAVY = {
     "PIL",
     "huggingface_hub",

@@ -1,3 +1,5 @@
+#include "core/cpu_count.h"
+
 #include <algorithm>
 #include <climits>
 #include <cmath>
@@ -6,8 +8,6 @@
 #include <cstring>
 #include <string>
 #include <thread>
-
-#include "core/cpu_count.h"
 
 #if defined(__linux__)
 #include <sched.h>

@@ -1,12 +1,12 @@
 // Freed blocks wait in one list for each size class, four classes to a power of two. A block carries its class in the
 // line before its data.
+#include "core/memory.h"
+
 #include <pthread.h>
 #include <sys/mman.h>
 
 #include <cstdlib>
 #include <mutex>
-
-#include "core/memory.h"
 
 namespace lucid {
 namespace {

@@ -1,3 +1,5 @@
+#include "core/parallel.h"
+
 #include <omp.h>
 #include <pthread.h>
 
@@ -5,7 +7,6 @@
 #include <atomic>
 
 #include "core/cpu_count.h"
-#include "core/parallel.h"
 #include "core/status.h"
 
 namespace lucid {

@@ -1,7 +1,7 @@
+#include "core/status.h"
+
 #include <cstdarg>
 #include <cstdio>
-
-#include "core/status.h"
 
 namespace lucid {
 namespace {

@@ -1,5 +1,6 @@
-#include "core/status.h"
 #include "core/tensor_view.h"
+
+#include "core/status.h"
 
 namespace lucid {
 namespace {

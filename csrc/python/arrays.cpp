@@ -1,8 +1,8 @@
+#include "python/arrays.h"
+
 #include <pybind11/stl.h>
 
 #include <sstream>
-
-#include "python/arrays.h"
 
 namespace lucid::python {
 namespace {

@@ -7,12 +7,12 @@
 
 #include "lucid.h"
 
-#define CHECK(condition)                                                                                \
-  do {                                                                                                  \
-    if (!(condition)) {                                                                                 \
+#define CHECK(condition) \
+  do { \
+    if (!(condition)) { \
       fprintf(stderr, "line %d: %s; last error: '%s'\n", __LINE__, #condition, lucid_last_error()); \
-      exit(1);                                                                                          \
-    }                                                                                                   \
+      exit(1); \
+    } \
   } while (0)
 
 enum { N = 2, C = 6, H = 5, W = 4, K = 4, GROUPS = 2, KERNEL = 3, IN_GROUP = C / GROUPS, OUT_GROUP = K / GROUPS };

@@ -9,15 +9,16 @@ import subprocess
 from pathlib import Path
 
 import c_abi
-import lucid
 import pytest
+
+import lucid
 
 STRICT = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
 PROGRAM = Path(__file__).parent / "program.c"
 
 
 def compiler(environment: str, *names: str) -> str:
-    """A compiler to be found, preferably the one that the environment variable names; else the test is skipped."""
+    """A compiler, preferably the one that the environment variable names; else the test is skipped."""
     for name in (os.environ.get(environment, ""), *names):
         if name and (found := shutil.which(name)):
             return found

@@ -19,8 +19,9 @@ from conv2d_cases import (
     network_layers,
     random_sample,
 )
-from lucid import _core
 from tolerance import assert_close
+
+from lucid import _core
 
 GENERATED = generated(540)
 LAYERS = network_layers()
@@ -122,7 +123,7 @@ def test_generated_shapes_cover_what_they_are_meant_to() -> None:
     assert not {name: count for name, count in found.items() if count < 5}
 
 
-# ---- the same numbers, whatever the threads, the memory and the neighbours -----------------------------------------
+# ---- the same numbers, whatever the threads, the memory and the neighbours -----------------------
 
 # One or more for each algorithm and each way to split the work among threads.
 VARIED = [
@@ -226,7 +227,7 @@ def test_image_has_the_same_result_alone_and_in_a_batch(case: Case, isa: str) ->
             np.testing.assert_array_equal(alone[0], y[image], name)
 
 
-# ---- special values ------------------------------------------------------------------------------------------------
+# ---- special values ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

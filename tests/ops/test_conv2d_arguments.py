@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from lucid import _core
 from lucid.nn import functional as F
 

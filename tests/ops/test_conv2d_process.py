@@ -1,21 +1,19 @@
-"""conv2d stays inside its memory, and is right in threads, in forked children and under OpenMP's own limits."""
+"""conv2d stays inside its memory, and is right in threads, forked children and under OpenMP's limits."""
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import multiprocessing
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import c_abi
 import numpy as np
-import numpy.typing as npt
 import pytest
 from conv2d_cases import Array, Case, Sample, integer_sample, random_sample
+from invariance import at_end_of_memory
+
 from lucid import _core
 
 CASES = [
@@ -32,7 +30,7 @@ def run(case: Case, sample: Sample, algorithm: str | None = None) -> Array:
     return _core.conv2d(sample.x, sample.weight, sample.bias, **case.params, algorithm=algorithm)
 
 
-# ---- memory --------------------------------------------------------------------------------------------------------
+# ---- memory --------------------------------------------------------------------------------------
 
 SENTINEL = np.float32(-12345.5)
 
@@ -71,20 +69,6 @@ def test_writes_its_output_and_nothing_else(case: Case, layout: str, isa: str) -
         assert (buffer == SENTINEL).all(), f"{name} wrote beside its output"
 
 
-def at_end_of_memory(array: Array) -> Array:
-    """A copy whose last byte is the last of a page, before a page that may not be touched."""
-    page = mmap.PAGESIZE
-    pages = -(-array.nbytes // page)
-    memory = mmap.mmap(-1, (pages + 1) * page)
-    end = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + pages * page
-    libc, no_access = ctypes.CDLL(None, use_errno=True), 0
-    if libc.mprotect(ctypes.c_void_p(end), ctypes.c_size_t(page), no_access) != 0:
-        pytest.skip(f"mprotect failed: {os.strerror(ctypes.get_errno())}")
-    copy = np.frombuffer(memory, np.float32, array.size, offset=pages * page - array.nbytes)
-    copy[:] = array.ravel()
-    return copy.reshape(array.shape)
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_reads_nothing_behind_its_inputs(case: Case, isa: str) -> None:
     """A crash here is a read beyond the end, into a page without access."""
@@ -108,7 +92,7 @@ def test_results_do_not_share_memory_while_alive() -> None:
         np.testing.assert_array_equal(y, sample.want + 1)
 
 
-# ---- threads and processes -----------------------------------------------------------------------------------------
+# ---- threads and processes -----------------------------------------------------------------------
 
 
 def test_concurrent_calls_give_the_same_results(isa: str) -> None:
@@ -129,7 +113,7 @@ def child_computes(case: Case, sample: Sample, want: Array) -> None:
         np.testing.assert_array_equal(run(case, sample), want)
 
 
-# Python 3.12 warns of any fork in a process with threads; that the child works all the same is what is tested here.
+# Python 3.12 warns of any fork in a process with threads; that the child works all the same is tested here.
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_child_computes() -> None:
     case = Case(2, 64, 64, (28, 28), (3, 3), (1, 1), (1, 1))
