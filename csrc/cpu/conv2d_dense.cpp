@@ -79,7 +79,7 @@ struct Blocking {
     blocks = p.in_group / block;
     flat = p.taps() == 1 && p.y.flat(p.out_h, p.out_w) &&
            (p.residual.data == nullptr || p.residual.flat(p.out_h, p.out_w)) &&
-           (!in_place || (p.stride_h == 1 && p.stride_w == 1 && p.padding_h == 0 && p.padding_w == 0 &&
+           (!in_place || (p.out_h == p.h && p.out_w == p.w && p.padding_h == 0 && p.padding_w == 0 &&
                           p.x_h == p.w * p.x_w && p.x_n == p.h * p.x_h));
     const int64_t share_rows = share.row_end - share.row_begin;
     const int64_t longest = flat ? share_rows : min(share_rows, p.out_h);

@@ -218,8 +218,9 @@ typedef enum lucid_step_kind {
   LUCID_STEP_ADD = 6,               /* y = a + b, of one shape */
   LUCID_STEP_RELU = 7,
   LUCID_STEP_SIGMOID = 8,
-  LUCID_STEP_SOFTMAX = 9, /* (n, c), over c */
-  LUCID_STEP_FLATTEN = 10 /* (n, c, h, w) to (n, c * h * w) in that order */
+  LUCID_STEP_SOFTMAX = 9,   /* (n, c), over c */
+  LUCID_STEP_FLATTEN = 10,  /* (n, c, h, w) to (n, c * h * w) in that order */
+  LUCID_STEP_UNFLATTEN = 11 /* (n, c) to (n, c, 1, 1) */
 } lucid_step_kind;
 
 /* A value is what flows between steps: an image (n, c, h, w), or rows (n, c). */

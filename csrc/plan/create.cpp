@@ -175,6 +175,9 @@ class Builder {
       case LUCID_STEP_FLATTEN:
         LUCID_CHECK(expect_rank("flatten", s.input, 4));
         return expect("flatten", s.output, {x.n, x.c * x.h * x.w});
+      case LUCID_STEP_UNFLATTEN:
+        LUCID_CHECK(expect_rank("unflatten", s.input, 2));
+        return expect("unflatten", s.output, {x.n, x.c, 1, 1});
       default: return fail(LUCID_INVALID_ARGUMENT, "its kind must be a lucid_step_kind, got %d", s.kind);
     }
   }
@@ -336,7 +339,8 @@ class Builder {
       case LUCID_STEP_RELU: return relu_step(x, y);
       case LUCID_STEP_SIGMOID: return sigmoid_step(x, y);
       case LUCID_STEP_SOFTMAX: return softmax_step(x, y);
-      default: return flatten_step(x, y);
+      case LUCID_STEP_FLATTEN: return flatten_step(x, y);
+      default: return unflatten_step(x, y);
     }
   }
 

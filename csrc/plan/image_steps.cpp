@@ -307,6 +307,22 @@ class FlattenStep final : public Step {
   const Value &x_, &y_;
 };
 
+// (n, c) to (n, c, 1, 1).
+class UnflattenStep final : public Step {
+ public:
+  UnflattenStep(const Value& x, const Value& y) : x_(x), y_(y) {}
+  const char* algorithm() const override { return "unflatten"; }
+  void run(const Run& run, const Team& team, float*) const override {
+    const OutputView y = y_.view(run.arena);
+    const float* x = x_.rows(run.arena);
+    for (int64_t i = team.begin(x_.n * x_.c); i < team.end(x_.n * x_.c); ++i) *y.at(i % x_.c, i / x_.c, 0, 0) = x[i];
+    clear_margins(y_, run.arena, team);
+  }
+
+ private:
+  const Value &x_, &y_;
+};
+
 }  // namespace
 
 std::unique_ptr<Step> pool2d_step(const Pool2d& pool, const Value& x, const Value& y) {
@@ -335,6 +351,7 @@ std::unique_ptr<Step> sigmoid_step(const Value& x, const Value& y) {
   return std::make_unique<ElementwiseStep>(Function::kSigmoid, x, x, y);
 }
 std::unique_ptr<Step> flatten_step(const Value& x, const Value& y) { return std::make_unique<FlattenStep>(x, y); }
+std::unique_ptr<Step> unflatten_step(const Value& x, const Value& y) { return std::make_unique<UnflattenStep>(x, y); }
 std::unique_ptr<Step> import_step(int input, const Value& y) { return std::make_unique<ImportStep>(input, y); }
 std::unique_ptr<Step> export_step(const Value& x, int output) { return std::make_unique<ExportStep>(x, output); }
 

@@ -28,6 +28,7 @@ std::unique_ptr<Step> relu_step(const Value& x, const Value& y);
 std::unique_ptr<Step> sigmoid_step(const Value& x, const Value& y);
 std::unique_ptr<Step> softmax_step(const Value& x, const Value& y);
 std::unique_ptr<Step> flatten_step(const Value& x, const Value& y);
+std::unique_ptr<Step> unflatten_step(const Value& x, const Value& y);
 std::unique_ptr<Step> import_step(int input, const Value& y);   // from the caller's memory
 std::unique_ptr<Step> export_step(const Value& x, int output);  // to it
 

@@ -30,7 +30,8 @@ class Steps {
                                                       {"relu", LUCID_STEP_RELU},
                                                       {"sigmoid", LUCID_STEP_SIGMOID},
                                                       {"softmax", LUCID_STEP_SOFTMAX},
-                                                      {"flatten", LUCID_STEP_FLATTEN}};
+                                                      {"flatten", LUCID_STEP_FLATTEN},
+                                                      {"unflatten", LUCID_STEP_UNFLATTEN}};
     const auto found = kinds.find(name);
     if (found == kinds.end()) throw py::value_error("plan: unknown kind of step '" + name + "'");
     return found->second;
