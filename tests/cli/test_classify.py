@@ -254,7 +254,12 @@ def test_interrupt_keeps_what_is_done(environment: dict[str, str], digits: Path)
         "resnext_digits",
     ]
     with subprocess.Popen(
-        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        line,
+        cwd=digits.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

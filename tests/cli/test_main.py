@@ -34,13 +34,18 @@ def test_version(command: Command) -> None:
     assert command("--version").stdout == f"lucid {lucid.__version__}\n"
 
 
-def test_help_imports_little(environment: dict[str, str]) -> None:
+def test_help_imports_little(environment: dict[str, str], tmp_path: Path) -> None:
     code = (
         "import sys; from lucid.cli.main import main; main(['--help']); "
         "sys.exit(str({'PIL', 'tqdm', 'safetensors', 'lucid.models', 'lucid.nn'} & set(sys.modules) or ''))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr.strip() == ""
 
