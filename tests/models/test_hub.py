@@ -102,6 +102,7 @@ def test_the_environment_forbids_the_network(tmp_path: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     result = subprocess.run(
         [sys.executable, "-c", f"import lucid; {load}"],
+        cwd=tmp_path,  # not the source tree, which has no compiled module
         env=environment,
         capture_output=True,
         text=True,
