@@ -307,12 +307,15 @@ def test_stub_is_that_of_the_compiled_module(tmp_path: Path) -> None:
         pytest.skip("mypy is not installed")
     parent = c_abi.PACKAGE.parent
     installed = parent in map(Path, [*site.getsitepackages(), site.getusersitepackages()])
-    environment = dict(os.environ) if installed else {**os.environ, "MYPYPATH": str(parent)}
+    where = {} if installed else {"MYPYPATH": str(parent), "PYTHONPATH": str(parent)}
     allowed = tmp_path / "allowed.txt"
     allowed.write_text("lucid\\._core\\.(Plan|TensorBase)\n")  # their metaclass is pybind11's
     command = [sys.executable, "-m", "mypy.stubtest", "--allowlist", str(allowed)]
     command += ["--mypy-config-file", str(ROOT / "pyproject.toml"), "lucid._core"]
-    result = subprocess.run(command, cwd=parent, env=environment, capture_output=True, text=True, timeout=300)
+    # Not beside other packages: mypy takes the modules of its working directory for those of the project.
+    result = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **where}, capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
