@@ -7,8 +7,8 @@ extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_winograd
 
 extern const Conv2dAlgorithm* const conv2d_algorithms[];
 const Conv2dAlgorithm* const conv2d_algorithms[] = {
-    &conv2d_grouped_3x3,   // 1, 2, 4 or 8 channels a group
-    &conv2d_grouped,       // the same with any window
+    &conv2d_grouped_3x3,   // 1, 2, 4, 8 or 16 channels a group
+    &conv2d_grouped,       // up to 8, with any window
     &conv2d_winograd_4x4,  // 3x3, where a plan allows it
     &conv2d_winograd_2x2,
     &conv2d_dense,  // everything

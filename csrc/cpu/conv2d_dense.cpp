@@ -215,7 +215,8 @@ void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, con
   const int64_t lines = b.flat ? 1 : chunk.rows, width = b.flat ? chunk.rows * p.out_w : p.out_w;
   const bool two_rows = kBlock == 16 && !b.flat && !aside && width == kHalf;
   const int64_t tiles = two_rows ? (lines + 1) / 2 : lines * ceil_div(width, kTileRows);
-  const int64_t step = next.weight != nullptr ? ceil_div(next.floats * 4, tiles * terms(p) * 8) * 8 : 0;
+  const int64_t steps = tiles * terms(p) / kPrefetchTerms;
+  const int64_t step = next.weight != nullptr && steps > 0 ? ceil_div(next.floats * 4, steps * 16) * 16 : 0;
   const char *prefetch = reinterpret_cast<const char*>(next.weight), *const prefetch_end = prefetch + next.floats * 4;
   GemmTile tile{.a = nullptr,
                 .second_row = chunk.line,
@@ -242,7 +243,7 @@ void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, con
       const bool fetch = prefetch < prefetch_end;
       tile.prefetch = fetch ? prefetch : reinterpret_cast<const char*>(weight);
       tile.prefetch_step = fetch ? step : 0;
-      if (fetch) prefetch += terms(p) * step;
+      if (fetch) prefetch += terms(p) / kPrefetchTerms * step;
       if (pair) {
         if constexpr (kBlock == 16) gemm_tile<kTileRows, kVectors, kBlock, kStep, true>(tile);
       } else {

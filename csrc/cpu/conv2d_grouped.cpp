@@ -1,22 +1,25 @@
-// Grouped convolution with 1, 2, 4 or 8 channels in and out of every group: ResNeXt's 3x3, and depthwise layers.
+// Grouped convolution with 1, 2, 4, 8 or 16 channels in and out of every group: ResNeXt's 3x3, and depthwise layers.
 //
-// A group is narrower than a vector, so a matrix product would multiply mostly zeros (20 % of peak at 4 channels a
-// group). Instead a vector holds several groups, and permuted copies of the input meet permuted weights; see
-// group_tile.h. Bound by the shuffles and FMAs of the tile while the input stays in L2. A panel is one vector of
-// channels. The input is read where it lies if it is blocked and carries its padding (3x3 inside a plan), else packed
-// chunk by chunk.
+// Up to 8 channels a group is narrower than a vector, so a matrix product would multiply mostly zeros (20 % of peak at
+// 4 channels a group). Instead a vector holds several groups, and permuted copies of the input meet permuted weights;
+// see group_tile.h. Bound by the shuffles and FMAs of the tile while the input stays in L2. With 16 channels a group, a
+// matrix product would load more than it multiplies; see sliding_tile.h.
+// A panel is one vector of output channels. The input is read where it lies if it is blocked and carries its padding
+// (3x3 inside a plan), else packed chunk by chunk.
 #include "cpu/conv2d.h"
 #include "cpu/group_tile.h"
 #include "cpu/pack.h"
+#include "cpu/sliding_tile.h"
 
 namespace lucid::LUCID_ISA {
 namespace {
 
 constexpr int kLanes = F32::kLanes;
 
-// Vectors of channels packed together: 256 bytes of a pixel at once, whole pairs of cache lines from memory.
-constexpr int64_t kVectorsTogether = 64 / kLanes;
-constexpr int64_t kInputChunk = 16 << 10;  // floats of one vector's chunk
+// Channels packed together: 256 bytes of a pixel at once, whole pairs of cache lines from memory.
+constexpr int64_t kChannelsTogether = 64;
+constexpr int64_t kPanelsTogether = kChannelsTogether / kLanes;
+constexpr int64_t kInputChunk = 16 << 10;  // floats of one block's chunk
 
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -28,33 +31,45 @@ int64_t rows(const Conv2dProblem& p) { return p.out_rows(); }
 int64_t panel_floats(const Conv2dProblem& p) { return (1 + p.in_group * p.taps()) * kLanes; }
 
 void prepare(const Conv2dProblem& p, int64_t panel, float* packed) {
+  const bool sliding = p.in_group == SlidingTile::kChannels;
   for (int64_t l = 0; l < kLanes; ++l) {
     const int64_t channel = panel * kLanes + l;
     const bool exists = channel < p.out_channels();
+    const auto weight = [&](int64_t c, int64_t i, int64_t j) {
+      return exists ? p.weight[channel * p.weight_k + c * p.weight_c + i * p.weight_h + j * p.weight_w] : 0.0f;
+    };
     packed[l] = exists && p.bias != nullptr ? p.bias[channel * p.bias_stride] : 0.0f;
     float* out = packed + kLanes + l;
+    if (sliding) {
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t c = 0; c < p.in_group; ++c)
+          for (int64_t j = 0; j < 3; ++j, out += kLanes) *out = weight(c, i, j);
+      continue;
+    }
     for (int64_t r = 0; r < p.in_group; ++r) {
       const int c = permuted_channel(static_cast<int>(p.in_group), static_cast<int>(r), static_cast<int>(l));
       for (int64_t i = 0; i < p.kernel_h; ++i)
-        for (int64_t j = 0; j < p.kernel_w; ++j, out += kLanes)
-          *out = exists ? p.weight[channel * p.weight_k + c * p.weight_c + i * p.weight_h + j * p.weight_w] : 0.0f;
+        for (int64_t j = 0; j < p.kernel_w; ++j, out += kLanes) *out = weight(c, i, j);
     }
   }
 }
+
+// Input channels that lie together when they are packed: those that a panel reads.
+int64_t block_of(const Conv2dProblem& p) { return p.in_group < kLanes ? kLanes : p.in_group; }
 
 struct Blocking {
   int64_t chunk_rows;
   PackedRows rows;
   int64_t input, end;  // positions in the scratch memory
 
-  Blocking(const Conv2dProblem& p, const Conv2dShare& share) : rows(p, 1, kLanes) {
+  Blocking(const Conv2dProblem& p, const Conv2dShare& share) : rows(p, 1, block_of(p)) {
     const int64_t row = p.stride_h * rows.row_pitch, longest = min(share.row_end - share.row_begin, p.out_h);
     chunk_rows = max(1, min(longest, 1 + (kInputChunk - rows.plane) / row));
     // Whole pairs of rows: the tile of one row has half the reuse.
     if (chunk_rows < longest && chunk_rows > 1) chunk_rows -= chunk_rows % 2;
-    rows = PackedRows(p, chunk_rows, kLanes);
-    input = p.prepared != nullptr ? 0 : kVectorsTogether * panel_floats(p);
-    end = input + kVectorsTogether * rows.plane;
+    rows = PackedRows(p, chunk_rows, block_of(p));
+    input = p.prepared != nullptr ? 0 : kPanelsTogether * panel_floats(p);
+    end = input + kChannelsTogether / block_of(p) * rows.plane;
   }
 };
 
@@ -155,6 +170,29 @@ void convolve(const Conv2dProblem& p, const Input& input, const float* weight, c
   }
 }
 
+// 16 channels a group.
+template <int kStride, int kStep>
+void convolve_sliding(const Conv2dProblem& p, const Input& input, const float* weight, const Rows& r) {
+  alignas(64) float partial[kSlidingTile * kLanes];
+  const bool aside = computes_aside(p, r.panel);
+  SlidingTile tile{.x = nullptr,
+                   .phase_pitch = input.phase_pitch,
+                   .row_pitch = input.row_pitch,
+                   .weight = weight + kLanes,
+                   .bias = weight,
+                   .y = partial,
+                   .y_pixel = aside ? kLanes : p.y.pixel,
+                   .relu = p.relu && !aside};
+  for (int64_t row = r.row; row < r.row + r.rows; ++row)
+    for (int64_t x = 0, columns; x < p.out_w; x += columns) {
+      columns = next_sliding_columns(p.out_w - x);
+      tile.x = input.data + (row - r.row) * kStride * input.row_pitch + x * kStep;
+      if (!aside) tile.y = p.y.at(r.panel * kLanes, row / p.out_h, row % p.out_h, x);
+      run_sliding_tile<kStride, kStep>(columns, tile);
+      if (aside) copy_partial(p, partial, r.panel, row, x, columns);
+    }
+}
+
 using Convolve = void (*)(const Conv2dProblem&, const Input&, const float* weight, const Rows&);
 
 // Rows of a share that lie in one image, `most` at a time.
@@ -162,23 +200,27 @@ int64_t rows_from(const Conv2dProblem& p, const Conv2dShare& share, int64_t row,
   return min(most, min(share.row_end, (row / p.out_h + 1) * p.out_h) - row);
 }
 
+template <int kBlock>
 void run_packed(Convolve convolve, const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
   const Blocking b(p, share);
-  for (int64_t first = share.panel_begin; first < share.panel_end; first += kVectorsTogether) {
-    const int64_t last = min(first + kVectorsTogether, share.panel_end);
-    const int64_t channel = first * kLanes, channels = min(last * kLanes, p.out_channels()) - channel;
+  for (int64_t first = share.panel_begin; first < share.panel_end;) {
+    // Up to where the next channels begin that are packed together.
+    const int64_t last = min((first / kPanelsTogether + 1) * kPanelsTogether, share.panel_end);
+    const int64_t channel = first * kLanes / kBlock * kBlock, channels = min(last * kLanes, p.out_channels()) - channel;
     if (p.prepared == nullptr)
       for (int64_t panel = first; panel < last; ++panel) prepare(p, panel, scratch + (panel - first) * panel_floats(p));
     const float* weight = p.prepared != nullptr ? p.prepared + first * panel_floats(p) : scratch;
     for (int64_t row = share.row_begin; row < share.row_end;) {
       const int64_t rows = rows_from(p, share, row, b.chunk_rows);
-      pack_rows<kLanes>(p, b.rows, row / p.out_h, row % p.out_h, rows, channel, channels, scratch + b.input);
+      pack_rows<kBlock>(p, b.rows, row / p.out_h, row % p.out_h, rows, channel, channels, scratch + b.input);
       for (int64_t panel = first; panel < last; ++panel) {
-        const Input input{scratch + b.input + (panel - first) * b.rows.plane, b.rows.phase_pitch, b.rows.row_pitch};
+        const int64_t block = (panel * kLanes - channel) / kBlock;
+        const Input input{scratch + b.input + block * b.rows.plane, b.rows.phase_pitch, b.rows.row_pitch};
         convolve(p, input, weight + (panel - first) * panel_floats(p), {panel, row, rows});
       }
       row += rows;
     }
+    first = last;
   }
 }
 
@@ -188,7 +230,8 @@ void run_in_place(Convolve convolve, const Conv2dProblem& p, const Conv2dShare& 
       const int64_t rows = rows_from(p, share, row, p.out_h);
       const float* x =
           p.x + row / p.out_h * p.x_n + (row % p.out_h * p.stride_h - p.padding_h) * p.x_h - p.padding_w * p.x_w;
-      convolve(p, {x + channel_offset(p, panel * kLanes), p.x_w, p.x_h}, p.prepared + panel * panel_floats(p),
+      const int64_t channel = panel * kLanes / block_of(p) * block_of(p);
+      convolve(p, {x + channel_offset(p, channel), p.x_w, p.x_h}, p.prepared + panel * panel_floats(p),
                {panel, row, rows});
       row += rows;
     }
@@ -200,7 +243,8 @@ bool accepts(const Conv2dProblem& p) {
 }
 
 bool accepts_3x3(const Conv2dProblem& p) {
-  return accepts(p) && p.kernel_h == 3 && p.kernel_w == 3 && p.dilation_h == 1 && p.dilation_w == 1 &&
+  const bool sliding = p.in_group == SlidingTile::kChannels && p.out_group == p.in_group;
+  return (sliding || accepts(p)) && p.kernel_h == 3 && p.kernel_w == 3 && p.dilation_h == 1 && p.dilation_w == 1 &&
          p.stride_h == p.stride_w && p.stride_h <= 2;
 }
 
@@ -217,13 +261,20 @@ void run_3x3(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
     case 1: convolve = tile_3x3<1>(p.stride_h, in_place); break;
     case 2: convolve = tile_3x3<2>(p.stride_h, in_place); break;
     case 4: convolve = tile_3x3<4>(p.stride_h, in_place); break;
-    default:
+    case 8:
       if constexpr (kLanes >= 8) convolve = tile_3x3<8>(p.stride_h, in_place);
+      break;
+    default:
+      convolve = p.stride_h == 1 ? convolve_sliding<1, 16>
+                 : in_place      ? convolve_sliding<2, 32>
+                                 : convolve_sliding<2, 16>;
   }
   if (in_place)
     run_in_place(convolve, p, share);
+  else if (p.in_group > kLanes)
+    run_packed<SlidingTile::kChannels>(convolve, p, share, scratch);
   else
-    run_packed(convolve, p, share, scratch);
+    run_packed<kLanes>(convolve, p, share, scratch);
 }
 
 void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
@@ -235,7 +286,7 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
     default:
       if constexpr (kLanes >= 8) any = convolve<8>;
   }
-  run_packed(any, p, share, scratch);
+  run_packed<kLanes>(any, p, share, scratch);
 }
 
 }  // namespace

@@ -244,7 +244,7 @@ struct Chunk {
                   .residual = {nullptr, 0, 0, 0},
                   .relu = false,
                   .prefetch = nullptr,
-                  .prefetch_step = ceil_div(kPanel * 4, tiles * 8) * 8};
+                  .prefetch_step = ceil_div(kPrefetchTerms * kPanel * 4, tiles * 16) * 16};
     for (int64_t xi = 0; xi < kProducts; ++xi) {
       tile.weight = u + xi * u_floats;
       const float* following = xi + 1 < kProducts ? tile.weight + u_floats : next;
@@ -254,7 +254,7 @@ struct Chunk {
         tile.a = v + xi * layout.v_step + t * 16;
         tile.y.data = m + xi * layout.m_step + t * kPanel;
         run_gemm_tile<kTileVectors, 16, 16>(rows, tile);
-        tile.prefetch += p.in_group * tile.prefetch_step;
+        tile.prefetch += p.in_group / kPrefetchTerms * tile.prefetch_step;
         t += rows;
       }
     }

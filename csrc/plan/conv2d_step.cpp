@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "core/memory.h"
 #include "ops/conv2d.h"
 #include "plan/steps.h"
 
@@ -11,32 +10,26 @@ class Conv2dStep final : public Step {
  public:
   Conv2dStep(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, const Value& x, const Value* residual,
              const Value& y)
-      : problem_(problem),
-        algorithm_(algorithm),
-        x_(x),
-        residual_(residual),
-        y_(y),
-        prepared_(algorithm.panels(problem) * algorithm.panel_floats(problem)) {
-    if (prepared_.data() == nullptr) return;
-    const int64_t panels = algorithm.panels(problem), floats = algorithm.panel_floats(problem);
-    parallel_for(panels, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) algorithm_.prepare(problem_, i, prepared_.data() + i * floats);
-    });
-    problem_.weight = problem_.bias = nullptr;  // the caller's
-    problem_.prepared = prepared_.data();
+      : problem_(problem), algorithm_(algorithm), x_(x), residual_(residual), y_(y) {
     problem_.y = y.view(nullptr);
     if (residual != nullptr) problem_.residual = residual->view(nullptr);
-    const OutputView view = x.view(nullptr);
-    problem_.x_has_halo = !x.stays_outside;
+  }
+
+  const char* algorithm() const override { return algorithm_.name; }
+  int64_t weight_floats() const override { return panels() * panel_floats(); }
+  void pack_weights(float* prepared) override {
+    parallel_for(panels(), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) algorithm_.prepare(problem_, i, prepared + i * panel_floats());
+    });
+    problem_.weight = problem_.bias = nullptr;  // the caller's
+    problem_.prepared = prepared;
+    const OutputView view = x_.view(nullptr);
+    problem_.x_has_halo = !x_.stays_outside;
     if (problem_.x_has_halo) {
       problem_.x_c = 1;
       problem_.x_n = view.image, problem_.x_h = view.row, problem_.x_w = view.pixel, problem_.x_block = view.block;
     }
   }
-
-  bool usable() const { return prepared_.data() != nullptr; }
-  const char* algorithm() const override { return algorithm_.name; }
-  int64_t weight_floats() const override { return panels() * panel_floats(); }
   void prefetch_next(const Conv2dStep* next) { next_ = next; }
 
   int64_t scratch_floats(int team) const override {
@@ -77,7 +70,7 @@ class Conv2dStep final : public Step {
   const float* first_weight(const Team& team) const {
     const Conv2dShares shares(problem_, algorithm_, team.size());
     const int64_t first = team.begin(shares.count());
-    return first < shares.count() ? prepared_.data() + shares[first].panel_begin * panel_floats() : nullptr;
+    return first < shares.count() ? problem_.prepared + shares[first].panel_begin * panel_floats() : nullptr;
   }
 
   Conv2dProblem problem_;
@@ -85,7 +78,6 @@ class Conv2dStep final : public Step {
   const Value& x_;
   const Value* residual_;
   const Value& y_;
-  Scratch prepared_;
   const Conv2dStep* next_ = nullptr;
 };
 
@@ -93,9 +85,7 @@ class Conv2dStep final : public Step {
 
 std::unique_ptr<Step> conv2d_step(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, const Value& x,
                                   const Value* residual, const Value& y) {
-  auto step = std::make_unique<Conv2dStep>(problem, algorithm, x, residual, y);
-  if (!step->usable()) return nullptr;
-  return step;
+  return std::make_unique<Conv2dStep>(problem, algorithm, x, residual, y);
 }
 
 void prefetch_weights_of(Step& step, const Step* next) {

@@ -294,11 +294,7 @@ class Builder {
     for (int i = 0; i < args_.input_count; ++i)
       if (Value& v = value(args_.inputs[i]); !v.stays_outside && v.first >= 0)
         add(import_step(i, v), first_use(args_.inputs[i]));
-    for (int i = 0; i < args_.step_count; ++i) {
-      std::unique_ptr<Step> made = make_step(i);
-      if (made == nullptr) return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for the weights of step %d", i);
-      add(std::move(made), i);
-    }
+    for (int i = 0; i < args_.step_count; ++i) add(make_step(i), i);
     for (int i = 0; i < args_.output_count; ++i)
       add(export_step(value(args_.outputs[i]), i), std::max(0, args_.step_count - 1));
     for (size_t i = 0; i + 1 < plan_.entries.size(); ++i) {
@@ -306,6 +302,20 @@ class Builder {
       size_t next = i + 1;
       while (next + 1 < plan_.entries.size() && plan_.entries[next].step->weight_floats() == 0) ++next;
       prefetch_weights_of(*plan_.entries[i].step, plan_.entries[next].step.get());
+    }
+    return pack_weights();
+  }
+
+  lucid_status pack_weights() {
+    const auto whole_lines = [](int64_t floats) { return (floats + 15) / 16 * 16; };
+    int64_t floats = 0;
+    for (const Entry& entry : plan_.entries) floats += whole_lines(entry.step->weight_floats());
+    plan_.weights = std::make_unique<Scratch>(floats);
+    float* packed = plan_.weights->data();
+    if (packed == nullptr) return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld floats of weights", Long{floats});
+    for (const Entry& entry : plan_.entries) {
+      entry.step->pack_weights(packed);
+      packed += whole_lines(entry.step->weight_floats());
     }
     return ok();
   }
@@ -326,15 +336,9 @@ class Builder {
       case LUCID_STEP_CONV2D: return conv2d_step(checked_[index].conv2d, *checked_[index].algorithm, x, other, y);
       case LUCID_STEP_POOL2D: return pool2d_step(checked_[index].pool, x, y);
       case LUCID_STEP_GLOBAL_AVG_POOL2D: return global_avg_pool2d_step(s.radix, x, y);
-      case LUCID_STEP_LINEAR: {
-        const DenseCopy weight(s.weight), bias(s.bias);
-        return linear_step(weight.data(), bias.data(), s.groups, s.relu != 0, x, y);
-      }
+      case LUCID_STEP_LINEAR: return linear_step(dense_copy(s.weight), dense_copy(s.bias), s.groups, s.relu != 0, x, y);
       case LUCID_STEP_SPLIT_ATTENTION: return split_attention_step(s.radix, s.cardinality, x, *other, y);
-      case LUCID_STEP_BATCH_NORM: {
-        const DenseCopy scale(s.weight), shift(s.bias);
-        return batch_norm_step(scale.data(), shift.data(), s.relu != 0, x, y);
-      }
+      case LUCID_STEP_BATCH_NORM: return batch_norm_step(dense_copy(s.weight), dense_copy(s.bias), s.relu != 0, x, y);
       case LUCID_STEP_ADD: return add_step(s.relu != 0, x, *other, y);
       case LUCID_STEP_RELU: return relu_step(x, y);
       case LUCID_STEP_SIGMOID: return sigmoid_step(x, y);
@@ -344,23 +348,18 @@ class Builder {
     }
   }
 
-  // A checked vector or matrix in row-major order; null for none.
-  class DenseCopy {
-   public:
-    explicit DenseCopy(const lucid_tensor* tensor) {
-      if (tensor == nullptr) return;
-      const int64_t rows = tensor->shape[0], columns = tensor->ndim == 2 ? tensor->shape[1] : 1;
-      const auto stride = [&](int d, int64_t dense) { return tensor->strides != nullptr ? tensor->strides[d] : dense; };
-      const int64_t row_step = stride(0, columns), step = tensor->ndim == 2 ? stride(1, 1) : 0;
-      const float* data = reinterpret_cast<const float*>(static_cast<const char*>(tensor->data) + tensor->byte_offset);
-      for (int64_t i = 0; i < rows; ++i)
-        for (int64_t j = 0; j < columns; ++j) copy_.push_back(data[i * row_step + j * step]);
-    }
-    const float* data() const { return copy_.empty() ? nullptr : copy_.data(); }
-
-   private:
-    std::vector<float> copy_;
-  };
+  // A checked vector or matrix in row-major order; empty for none.
+  static std::vector<float> dense_copy(const lucid_tensor* tensor) {
+    std::vector<float> copy;
+    if (tensor == nullptr) return copy;
+    const int64_t rows = tensor->shape[0], columns = tensor->ndim == 2 ? tensor->shape[1] : 1;
+    const auto stride = [&](int d, int64_t dense) { return tensor->strides != nullptr ? tensor->strides[d] : dense; };
+    const int64_t row_step = stride(0, columns), step = tensor->ndim == 2 ? stride(1, 1) : 0;
+    const float* data = reinterpret_cast<const float*>(static_cast<const char*>(tensor->data) + tensor->byte_offset);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j) copy.push_back(data[i * row_step + j * step]);
+    return copy;
+  }
 
   const lucid_plan_args& args_;
   lucid_plan& plan_;

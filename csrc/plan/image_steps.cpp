@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/memory.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -147,20 +146,20 @@ class SplitAttentionStep final : public Step {
 // y = x * scale[c] + shift[c].
 class BatchNormStep final : public Step {
  public:
-  BatchNormStep(const float* scale, const float* shift, bool relu, const Value& x, const Value& y)
-      : constants_(4 * y.blocks() * kBlock), relu_(relu), x_(x), y_(y) {
-    if (constants_.data() == nullptr) return;
-    // As the kernel has it: (x - mean) * scale + bias.
-    const int64_t size = y.blocks() * kBlock;
-    std::fill(constants_.data(), constants_.data() + 3 * size, 0.0f);
-    std::copy(scale, scale + y.c, constants_.data() + size);
-    std::copy(shift, shift + y.c, constants_.data() + 2 * size);
-  }
-  bool usable() const { return constants_.data() != nullptr; }
+  BatchNormStep(std::vector<float> scale, std::vector<float> shift, bool relu, const Value& x, const Value& y)
+      : scale_(std::move(scale)), shift_(std::move(shift)), relu_(relu), x_(x), y_(y) {}
   const char* algorithm() const override { return "batch_norm"; }
-  int64_t weight_floats() const override { return 2 * y_.c; }
+  // As the kernel has it: (x - mean) * scale + bias, for whole blocks of channels.
+  int64_t weight_floats() const override { return 3 * y_.blocks() * kBlock; }
+  void pack_weights(float* packed) override {
+    constants_ = packed;
+    const int64_t size = y_.blocks() * kBlock;
+    std::fill(packed, packed + 3 * size, 0.0f);
+    std::copy(scale_.begin(), scale_.end(), packed + size);
+    std::copy(shift_.begin(), shift_.end(), packed + 2 * size);
+  }
   void run(const Run& run, const Team& team, float*) const override {
-    const float* constants = constants_.data();
+    const float* constants = constants_;
     const int64_t size = y_.blocks() * kBlock;
     if (!y_.image) {
       if (team.id() == 0)
@@ -180,7 +179,8 @@ class BatchNormStep final : public Step {
   }
 
  private:
-  Scratch constants_;
+  std::vector<float> scale_, shift_;
+  const float* constants_ = nullptr;
   bool relu_;
   const Value &x_, &y_;
 };
@@ -335,11 +335,9 @@ std::unique_ptr<Step> split_attention_step(int64_t radix, int64_t cardinality, c
                                            const Value& y) {
   return std::make_unique<SplitAttentionStep>(radix, cardinality, x, logits, y);
 }
-std::unique_ptr<Step> batch_norm_step(const float* scale, const float* shift, bool relu, const Value& x,
+std::unique_ptr<Step> batch_norm_step(std::vector<float> scale, std::vector<float> shift, bool relu, const Value& x,
                                       const Value& y) {
-  auto step = std::make_unique<BatchNormStep>(scale, shift, relu, x, y);
-  if (!step->usable()) return nullptr;
-  return step;
+  return std::make_unique<BatchNormStep>(std::move(scale), std::move(shift), relu, x, y);
 }
 std::unique_ptr<Step> add_step(bool relu, const Value& a, const Value& b, const Value& y) {
   return std::make_unique<ElementwiseStep>(relu ? Function::kAddRelu : Function::kAdd, a, b, y);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/memory.h"
 #include "core/parallel.h"
 #include "core/tensor_view.h"
 #include "cpu/kernels.h"
@@ -52,6 +53,7 @@ class Step {
   virtual const char* algorithm() const = 0;
   virtual int64_t scratch_floats(int team) const { return static_cast<void>(team), 0; }  // of one thread
   virtual int64_t weight_floats() const { return 0; }
+  virtual void pack_weights(float* packed) { static_cast<void>(packed); }  // once, while the caller's are there
   // This thread's part. A barrier follows.
   virtual void run(const Run& run, const Team& team, float* scratch) const = 0;
 };
@@ -72,6 +74,8 @@ void clear_margins(const Value& value, float* arena, const Team& team);
 struct lucid_plan {
   std::vector<lucid::plan::Value> values;
   std::vector<lucid::plan::Entry> entries;
+  // Of all steps: together they lie on huge pages, where a layer's own half megabyte would not.
+  std::unique_ptr<lucid::Scratch> weights;
   std::vector<int> inputs, outputs;
   int described_steps = 0;
   int64_t arena_floats = 0;

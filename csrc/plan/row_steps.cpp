@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/memory.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -11,25 +10,33 @@ namespace {
 
 class LinearStep final : public Step {
  public:
-  LinearStep(const float* weight, const float* bias, int64_t groups, bool relu, const Value& x, const Value& y)
-      : groups_(groups), has_bias_(bias != nullptr), relu_(relu), x_(x), y_(y), weight_(weight_floats()) {
-    if (weight_.data() == nullptr) return;
-    std::copy(weight, weight + y.c * (x.c / groups), weight_.data());
-    if (bias != nullptr) std::copy(bias, bias + y.c, weight_.data() + y.c * (x.c / groups));
-  }
-  bool usable() const { return weight_.data() != nullptr; }
+  LinearStep(std::vector<float> weight, std::vector<float> bias, int64_t groups, bool relu, const Value& x,
+             const Value& y)
+      : groups_(groups),
+        has_bias_(!bias.empty()),
+        relu_(relu),
+        x_(x),
+        y_(y),
+        given_weight_(std::move(weight)),
+        given_bias_(std::move(bias)) {}
   const char* algorithm() const override { return "linear"; }
   int64_t weight_floats() const override { return y_.c * (x_.c / groups_ + (has_bias_ ? 1 : 0)); }
+  void pack_weights(float* packed) override {
+    weight_ = packed;
+    std::copy(given_bias_.begin(), given_bias_.end(), std::copy(given_weight_.begin(), given_weight_.end(), packed));
+    given_weight_ = {};
+    given_bias_ = {};
+  }
 
   void run(const Run& run, const Team& team, float*) const override {
     const int64_t in = x_.c / groups_, out = y_.c / groups_;
     const int64_t row_blocks = (y_.n + Linear::kRows - 1) / Linear::kRows;
     const int64_t tasks = (out + Linear::kOutputs - 1) / Linear::kOutputs * row_blocks;
-    const float* bias = has_bias_ ? weight_.data() + y_.c * in : nullptr;
+    const float* bias = has_bias_ ? weight_ + y_.c * in : nullptr;
     for (int64_t i = team.begin(groups_ * tasks); i < team.end(groups_ * tasks);) {
       const int64_t group = i / tasks, last = std::min(team.end(groups_ * tasks), (group + 1) * tasks);
       kernels().linear({.x = x_.rows(run.arena) + group * in,
-                        .weight = weight_.data() + group * out * in,
+                        .weight = weight_ + group * out * in,
                         .bias = bias != nullptr ? bias + group * out : nullptr,
                         .bias_stride = 1,
                         .y = y_.rows(run.arena) + group * out,
@@ -49,7 +56,8 @@ class LinearStep final : public Step {
   int64_t groups_;
   bool has_bias_, relu_;
   const Value &x_, &y_;
-  Scratch weight_;
+  std::vector<float> given_weight_, given_bias_;  // until they are packed
+  const float* weight_ = nullptr;
 };
 
 class SoftmaxStep final : public Step {
@@ -73,11 +81,9 @@ class SoftmaxStep final : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> linear_step(const float* weight, const float* bias, int64_t groups, bool relu, const Value& x,
-                                  const Value& y) {
-  auto step = std::make_unique<LinearStep>(weight, bias, groups, relu, x, y);
-  if (!step->usable()) return nullptr;
-  return step;
+std::unique_ptr<Step> linear_step(std::vector<float> weight, std::vector<float> bias, int64_t groups, bool relu,
+                                  const Value& x, const Value& y) {
+  return std::make_unique<LinearStep>(std::move(weight), std::move(bias), groups, relu, x, y);
 }
 std::unique_ptr<Step> softmax_step(const Value& x, const Value& y) { return std::make_unique<SoftmaxStep>(x, y); }
 

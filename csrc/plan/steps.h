@@ -2,13 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "plan/plan.h"
 
 namespace lucid::plan {
 
-// `x` may stay outside; `residual` is null for none. `problem` lacks only pointers and strides. Null when there is no
-// memory for the packed weights.
+// `x` may stay outside; `residual` is null for none. `problem` lacks only pointers and strides.
 std::unique_ptr<Step> conv2d_step(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, const Value& x,
                                   const Value* residual, const Value& y);
 
@@ -17,11 +17,11 @@ void prefetch_weights_of(Step& step, const Step* next);
 
 std::unique_ptr<Step> pool2d_step(const Pool2d& pool, const Value& x, const Value& y);
 std::unique_ptr<Step> global_avg_pool2d_step(int64_t radix, const Value& x, const Value& y);
-std::unique_ptr<Step> linear_step(const float* weight, const float* bias, int64_t groups, bool relu, const Value& x,
-                                  const Value& y);
+std::unique_ptr<Step> linear_step(std::vector<float> weight, std::vector<float> bias, int64_t groups, bool relu,
+                                  const Value& x, const Value& y);
 std::unique_ptr<Step> split_attention_step(int64_t radix, int64_t cardinality, const Value& x, const Value& logits,
                                            const Value& y);
-std::unique_ptr<Step> batch_norm_step(const float* scale, const float* shift, bool relu, const Value& x,
+std::unique_ptr<Step> batch_norm_step(std::vector<float> scale, std::vector<float> shift, bool relu, const Value& x,
                                       const Value& y);
 std::unique_ptr<Step> add_step(bool relu, const Value& a, const Value& b, const Value& y);
 std::unique_ptr<Step> relu_step(const Value& x, const Value& y);

@@ -8,6 +8,7 @@ namespace lucid::LUCID_ISA {
 
 struct F32 {
   static constexpr int kLanes = 8;
+  static constexpr bool kFoldsBroadcast = false;
   __m256 v;
   static F32 zero() { return {_mm256_setzero_ps()}; }
   static F32 broadcast(float s) { return {_mm256_set1_ps(s)}; }
@@ -32,6 +33,8 @@ inline F32 maximum(F32 a, F32 b) {
 
 // Spelled as one instruction, because GCC 12 reorders the intrinsic's loads and spills accumulators.
 inline void accumulate(F32& acc, F32 a, F32 b) { asm("vfmadd231ps %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v)); }
+
+inline void accumulate(F32& acc, const float* a, F32 b) { accumulate(acc, F32::broadcast(*a), b); }
 
 inline float sum(F32 a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
@@ -67,6 +70,7 @@ inline void transpose(F32 (&rows)[F32::kLanes]) {
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 constexpr int kGroupTile = 4;
+constexpr int kSlidingTile = 7;
 constexpr int kDotRows = 2;
 
 }  // namespace lucid::LUCID_ISA

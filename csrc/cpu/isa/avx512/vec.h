@@ -8,6 +8,7 @@ namespace lucid::LUCID_ISA {
 
 struct F32 {
   static constexpr int kLanes = 16;
+  static constexpr bool kFoldsBroadcast = true;
   __m512 v;
   static F32 zero() { return {_mm512_setzero_ps()}; }
   static F32 broadcast(float s) { return {_mm512_set1_ps(s)}; }
@@ -30,6 +31,10 @@ inline F32 maximum(F32 a, F32 b) {
 
 // Spelled as one instruction, because GCC 12 moves the next step's loads up and spills two accumulators a step.
 inline void accumulate(F32& acc, F32 a, F32 b) { asm("vfmadd231ps %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v)); }
+
+inline void accumulate(F32& acc, const float* a, F32 b) {
+  asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc.v) : "v"(b.v), "m"(*a));
+}
 
 inline float sum(F32 a) { return _mm512_reduce_add_ps(a.v); }
 
@@ -74,6 +79,7 @@ inline void transpose(F32 (&rows)[F32::kLanes]) {
 constexpr int kTileRows = 14;
 constexpr int kTileVectors = 2;
 constexpr int kGroupTile = 7;  // divides the widths 56, 28, 14 and 7
+constexpr int kSlidingTile = 14;
 constexpr int kDotRows = 4;
 
 }  // namespace lucid::LUCID_ISA

@@ -8,6 +8,7 @@ namespace lucid::LUCID_ISA {
 
 struct F32 {
   static constexpr int kLanes = 4;
+  static constexpr bool kFoldsBroadcast = false;  // whether an FMA can broadcast an operand from memory
   using Register = float __attribute__((vector_size(16)));
   using Unaligned = float __attribute__((vector_size(16), aligned(4), may_alias));
   Register v;
@@ -34,6 +35,7 @@ inline F32 fma(F32 a, F32 b, F32 c) { return {a.v * b.v + c.v}; }
 
 // acc += a * b, in program order.
 inline void accumulate(F32& acc, F32 a, F32 b) { acc.v += a.v * b.v; }
+inline void accumulate(F32& acc, const float* a, F32 b) { accumulate(acc, F32::broadcast(*a), b); }
 
 // The larger of two; b where either is NaN, as the x86 instruction has it: max(0, x) keeps a NaN in x.
 inline F32 max(F32 a, F32 b) { return {a.v > b.v ? a.v : b.v}; }
@@ -61,6 +63,7 @@ constexpr int kTileVectors = 2;
 
 // Pixels in a tile of the grouped 3x3 kernel, two rows of them: 8 accumulators.
 constexpr int kGroupTile = 4;
+constexpr int kSlidingTile = 7;
 
 // Rows in the tile of the dot-product kernel, by four outputs.
 constexpr int kDotRows = 2;
