@@ -185,8 +185,9 @@ struct Chunk {
   const int64_t* offsets;
 };
 
-// Weights to fetch from far away while a panel computes.
+// What to fetch from far away while a panel computes: the input of the next tile, or weights.
 struct Next {
+  bool input;
   const float* weight;  // or null
   int64_t floats;
 };
@@ -228,7 +229,8 @@ void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, con
                 .residual = {nullptr, p.residual.pixel, vector != 0 ? vector : p.residual.block, p.residual.row},
                 .relu = p.relu && !aside,
                 .prefetch = nullptr,
-                .prefetch_step = 0};
+                .prefetch_step = 0,
+                .prefetch_block = 0};
   if (aside) tile.y = {partial, kWidth, F32::kLanes, 0};
   for (int64_t line = 0; line < lines;) {
     const int64_t n = (chunk.row + line) / p.out_h, h = (chunk.row + line) % p.out_h;
@@ -240,10 +242,19 @@ void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, con
         tile.y.data = p.y.at(panel.channel, n, h, x);
         if (p.residual.data != nullptr) tile.residual.data = p.residual.at(panel.channel, n, h, x);
       }
-      const bool fetch = prefetch < prefetch_end;
-      tile.prefetch = fetch ? prefetch : reinterpret_cast<const char*>(weight);
-      tile.prefetch_step = fetch ? step : 0;
-      if (fetch) prefetch += terms(p) / kPrefetchTerms * step;
+      if (next.input) {
+        const int64_t after =
+            x + count < width ? line * chunk.line + (x + count) * kStep : (line + 1 + pair) * chunk.line;
+        tile.prefetch = reinterpret_cast<const char*>(chunk.a + after);
+        tile.prefetch_step = 256;  // every second line: the processor fetches them in pairs
+        tile.prefetch_block = chunk.offsets[1] * static_cast<int64_t>(sizeof(float));
+      } else {
+        const bool fetch = prefetch < prefetch_end;
+        tile.prefetch = fetch ? prefetch : reinterpret_cast<const char*>(weight);
+        tile.prefetch_step = fetch ? step : 0;
+        tile.prefetch_block = tile.prefetch_step * (kBlock / kPrefetchTerms);
+        if (fetch) prefetch += terms(p) / kPrefetchTerms * step;
+      }
       if (pair) {
         if constexpr (kBlock == 16) gemm_tile<kTileRows, kVectors, kBlock, kStep, true>(tile);
       } else {
@@ -257,17 +268,22 @@ void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, con
 }
 
 // What to fetch under `panel`, the last of the panels [first, last) or not, with or without chunks to come.
-Next next_weight(const Conv2dProblem& p, const Blocking& b, const Conv2dShare& share, int64_t panel, int64_t first,
-                 int64_t last, bool last_chunk) {
+Next next_under(const Conv2dProblem& p, const Blocking& b, const Conv2dShare& share, int64_t panel, int64_t first,
+                int64_t last, bool last_chunk) {
+  // Where threads share out the panels, part of the input lies in another core's L2; the first panel meets it first.
+  // 4 % faster at 14x14. Only 1x1 of stride 1 has blocks that are equally far apart.
+  if (b.in_place && b.block == 16 && p.taps() == 1 && p.stride_w == 1 && b.blocks > 1 && panel == share.panel_begin &&
+      share.panel_end - share.panel_begin < panels(p))
+    return {true, nullptr, 0};
   if (p.prepared != nullptr) {
-    if (panel + 1 == last && !last_chunk) return {p.prepared + first * panel_floats(p), panel_floats(p)};
-    if (panel + 1 < share.panel_end) return {p.prepared + (panel + 1) * panel_floats(p), panel_floats(p)};
-    return {share.next, share.next_floats};
+    if (panel + 1 == last && !last_chunk) return {false, p.prepared + first * panel_floats(p), panel_floats(p)};
+    if (panel + 1 < share.panel_end) return {false, p.prepared + (panel + 1) * panel_floats(p), panel_floats(p)};
+    return {false, share.next, share.next_floats};
   }
   // Raw weights, if each output's are one run.
-  if (b.weight_panels > 1 || panel + 1 >= share.panel_end || p.weight_k != terms(p)) return {nullptr, 0};
+  if (b.weight_panels > 1 || panel + 1 >= share.panel_end || p.weight_k != terms(p)) return {false, nullptr, 0};
   const Panel next(p, panel + 1);
-  return {p.weight + next.channel * p.weight_k, next.outputs * p.weight_k};
+  return {false, p.weight + next.channel * p.weight_k, next.outputs * p.weight_k};
 }
 
 template <int kBlock, int kStep>
@@ -299,7 +315,7 @@ void run_blocked(const Conv2dProblem& p, const Conv2dShare& share, float* scratc
       }
       for (int64_t i = first; i < last; ++i) {
         const Panel panel(p, i);
-        const Next next = next_weight(p, b, share, i, first, last, row + chunk.rows == share.row_end);
+        const Next next = next_under(p, b, share, i, first, last, row + chunk.rows == share.row_end);
         const auto multiply_panel =
             panel.width == kPanel ? multiply<kTileVectors, kBlock, kStep> : multiply<1, kBlock, kStep>;
         multiply_panel(p, b, chunk, panel, weights + (i - first) * panel_floats(p), next);

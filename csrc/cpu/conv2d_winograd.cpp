@@ -244,7 +244,9 @@ struct Chunk {
                   .residual = {nullptr, 0, 0, 0},
                   .relu = false,
                   .prefetch = nullptr,
-                  .prefetch_step = ceil_div(kPrefetchTerms * kPanel * 4, tiles * 16) * 16};
+                  .prefetch_step = ceil_div(kPrefetchTerms * kPanel * 4, tiles * 16) * 16,
+                  .prefetch_block = 0};
+    tile.prefetch_block = 16 / kPrefetchTerms * tile.prefetch_step;
     for (int64_t xi = 0; xi < kProducts; ++xi) {
       tile.weight = u + xi * u_floats;
       const float* following = xi + 1 < kProducts ? tile.weight + u_floats : next;

@@ -41,9 +41,10 @@ struct GemmTile {
   const float* bias;       // [kVectors * F32::kLanes]
   TileTarget y, residual;  // residual.data may be null
   bool relu;
-  const char*
-      prefetch;  // what the next tiles will want from far away, `prefetch_step` bytes further every kUnroll terms
-  int64_t prefetch_step;
+  // What the next tiles will want from far away: from here, `prefetch_step` bytes further every kPrefetchTerms terms,
+  // and `prefetch_block` bytes further every block.
+  const char* prefetch;
+  int64_t prefetch_step, prefetch_block;
 };
 
 // kTwoRows takes the first half of the pixels from one image row and the second from the next: a row of 7 pixels
@@ -63,10 +64,12 @@ template <int kRows, int kVectors, int kBlock, int kStep, bool kTwoRows>
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) sums[m][v] = F32::load(t.bias + v * F32::kLanes);
   const float* weight = t.weight;
-  const char* prefetch = t.prefetch;
+  const char* prefetch_block = t.prefetch;
   const int64_t prefetch_step = t.prefetch_step;
   for (int64_t i = 0; i < t.blocks; ++i) {
     const float* a = t.a + t.offsets[i];
+    const char* prefetch = prefetch_block;
+    prefetch_block += t.prefetch_block;
     for (int j = 0; j < kBlock; j += kUnroll) {
 #pragma GCC unroll 4
       for (int u = 0; u < kUnroll; ++u) {

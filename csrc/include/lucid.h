@@ -259,6 +259,9 @@ LUCID_API lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor
 
 /* How a step is computed ("dense", "winograd_4x4", "pool2d"). Belongs to the plan. */
 LUCID_API const char* lucid_plan_algorithm(const lucid_plan* plan, int32_t step);
+/* The part of a step's multiplications that the busiest of `threads` threads computes: 1 / threads at best, 0 for a
+ * step that has none. */
+LUCID_API double lucid_plan_largest_share(const lucid_plan* plan, int32_t step, int32_t threads);
 /* Bytes of the packed weights, and of the activations of one run. */
 LUCID_API int64_t lucid_plan_weight_bytes(const lucid_plan* plan);
 LUCID_API int64_t lucid_plan_arena_bytes(const lucid_plan* plan);

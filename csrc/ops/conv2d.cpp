@@ -153,7 +153,9 @@ Conv2dShares::Conv2dShares(const Conv2dProblem& p, const Conv2dAlgorithm& algori
     const int64_t b = std::min(threads / a, rows_);
     const double panel_share = static_cast<double>((panels_ + a - 1) / a) / static_cast<double>(panels_);
     const double row_share = static_cast<double>((rows_ + b - 1) / b) / static_cast<double>(rows_);
-    const double cost = product * panel_share * row_share + weights * panel_share + inputs * row_share;
+    // Of several groups, a part of the panels reads only its own.
+    const double read = row_share * (p.groups > 1 ? std::max(panel_share, 1.0 / static_cast<double>(p.groups)) : 1.0);
+    const double cost = product * panel_share * row_share + weights * panel_share + inputs * read;
     if (cost < lowest) lowest = cost, panel_parts_ = a, row_parts_ = b;
   }
 }

@@ -40,6 +40,16 @@ class Conv2dStep final : public Step {
     return floats;
   }
 
+  double largest_share(int team) const override {
+    const Conv2dShares shares(problem_, algorithm_, team);
+    int64_t largest = 0;
+    for (int64_t i = 0; i < shares.count(); ++i) {
+      const Conv2dShare s = shares[i];
+      largest = std::max(largest, (s.panel_end - s.panel_begin) * (s.row_end - s.row_begin));
+    }
+    return static_cast<double>(largest) / static_cast<double>(panels() * algorithm_.rows(problem_));
+  }
+
   void run(const Run& run, const Team& team, float* scratch) const override {
     Conv2dProblem p = problem_;
     p.y = y_.view(run.arena);

@@ -54,6 +54,8 @@ class Step {
   virtual int64_t scratch_floats(int team) const { return static_cast<void>(team), 0; }  // of one thread
   virtual int64_t weight_floats() const { return 0; }
   virtual void pack_weights(float* packed) { static_cast<void>(packed); }  // once, while the caller's are there
+  // The part of its multiplications that the busiest of a team computes; 0 if it has none.
+  virtual double largest_share(int team) const { return static_cast<void>(team), 0.0; }
   // This thread's part. A barrier follows.
   virtual void run(const Run& run, const Team& team, float* scratch) const = 0;
 };

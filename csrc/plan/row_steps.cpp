@@ -28,10 +28,13 @@ class LinearStep final : public Step {
     given_bias_ = {};
   }
 
+  double largest_share(int team) const override {
+    const int64_t all = groups_ * tasks();
+    return static_cast<double>((all + team - 1) / team) / static_cast<double>(all);
+  }
+
   void run(const Run& run, const Team& team, float*) const override {
-    const int64_t in = x_.c / groups_, out = y_.c / groups_;
-    const int64_t row_blocks = (y_.n + Linear::kRows - 1) / Linear::kRows;
-    const int64_t tasks = (out + Linear::kOutputs - 1) / Linear::kOutputs * row_blocks;
+    const int64_t in = x_.c / groups_, out = y_.c / groups_, row_blocks = this->row_blocks(), tasks = this->tasks();
     const float* bias = has_bias_ ? weight_ + y_.c * in : nullptr;
     for (int64_t i = team.begin(groups_ * tasks); i < team.end(groups_ * tasks);) {
       const int64_t group = i / tasks, last = std::min(team.end(groups_ * tasks), (group + 1) * tasks);
@@ -53,6 +56,11 @@ class LinearStep final : public Step {
   }
 
  private:
+  int64_t row_blocks() const { return (y_.n + Linear::kRows - 1) / Linear::kRows; }
+  int64_t tasks() const {
+    return (y_.c / groups_ + Linear::kOutputs - 1) / Linear::kOutputs * row_blocks();
+  }  // of a group
+
   int64_t groups_;
   bool has_bias_, relu_;
   const Value &x_, &y_;

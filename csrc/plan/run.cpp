@@ -91,6 +91,13 @@ extern "C" const char* lucid_plan_algorithm(const lucid_plan* plan, int32_t step
   return name;
 }
 
+extern "C" double lucid_plan_largest_share(const lucid_plan* plan, int32_t step, int32_t threads) {
+  double share = 0;
+  for (const lucid::plan::Entry& entry : plan->entries)
+    if (entry.described == step) share = std::max(share, entry.step->largest_share(std::max(threads, 1)));
+  return share;
+}
+
 extern "C" int64_t lucid_plan_weight_bytes(const lucid_plan* plan) {
   int64_t floats = 0;
   for (const lucid::plan::Entry& entry : plan->entries) floats += entry.step->weight_floats();

@@ -128,6 +128,12 @@ class Plan {
     return names;
   }
 
+  std::vector<double> largest_shares(int32_t threads) const {
+    std::vector<double> shares;
+    for (int32_t i = 0; i < step_count_; ++i) shares.push_back(lucid_plan_largest_share(plan_.get(), i, threads));
+    return shares;
+  }
+
   std::map<std::string, int64_t> memory() const {
     return {{"weights", lucid_plan_weight_bytes(plan_.get())}, {"arena", lucid_plan_arena_bytes(plan_.get())}};
   }
@@ -177,6 +183,7 @@ void register_plan(py::module_& module) {
       .def("run", &Plan::run, py::arg("inputs"))
       .def("profile", &Plan::profile, py::arg("inputs"))
       .def("algorithms", &Plan::algorithms)
+      .def("largest_shares", &Plan::largest_shares, py::arg("threads"))
       .def("memory", &Plan::memory);
 }
 

@@ -45,6 +45,8 @@ DIRECT = [
     Case(1, 17, 19, 6, 6, (1, 1), padding=(0, 0)),
     Case(2, 32, 32, 13, 15, groups=8),  # lanes of a vector
     Case(1, 64, 64, 14, 14, stride=(2, 2), groups=8),
+    Case(2, 48, 48, 9, 31, groups=3),  # 16 channels a group: sliding
+    Case(1, 32, 32, 14, 29, stride=(2, 2), groups=2),
     Case(1, 24, 24, 9, 7, groups=24),  # depthwise, a partial block
     Case(1, 32, 32, 8, 9, (5, 3), (1, 1), (2, 1), groups=16),
     Case(1, 32, 16, 10, 12, stride=(3, 1), dilation=(2, 1)),
@@ -52,7 +54,7 @@ DIRECT = [
 ]
 WINOGRAD = [
     Case(1, 32, 64, 28, 28),  # 4x4
-    Case(2, 32, 32, 25, 30, groups=2),  # clipped tiles, half a panel
+    Case(2, 96, 96, 25, 30, groups=2),  # clipped tiles, one and a half panels
     Case(1, 48, 80, 14, 14),  # 2x2
     Case(3, 16, 48, 9, 13, padding=(2, 0)),
 ]
