@@ -35,8 +35,8 @@ def test_memory_is_bounded_by_weights_and_two_activations(plan: InferencePlan) -
     assert memory["arena"] <= 2.5 * largest_pair
 
 
-# At least this part of the threads' time is spent multiplying, were all equally fast and nothing else to do. A 7x7
-# image has few rows, and a 14x14 layer 8 to 32 panels of outputs.
+# At least this part of the threads' time is spent multiplying, were all equally fast and nothing else to do.
+# A 7x7 image has few rows, and a 14x14 layer 8 to 32 panels of outputs.
 @pytest.mark.parametrize(("threads", "efficiency"), [(2, 0.98), (4, 0.95), (8, 0.93), (16, 0.85), (64, 0.6)])
 def test_threads_share_the_multiplications(plan: InferencePlan, threads: int, efficiency: float) -> None:
     shares = plan._plan.largest_shares(threads)
