@@ -14,6 +14,10 @@ from lucid.inference.report import table
 __all__ = ["as_json", "cases_table", "engines_table"]
 
 
+# On an idle machine the quartiles of the rounds are closer to each other than this, in parts of the median.
+_STEADY = 0.25
+
+
 def cases_table(machine: Machine, results: Sequence[Comparison], peers: Sequence[str]) -> str:
     """A line for each case: lucid's two times, the rates of the faster, and what peers take beside them."""
     columns = ["case", "count", "MMACs", "eager ms", "plan ms", "spread", "GFLOP/s", "of peak", "of memory"]
@@ -64,6 +68,12 @@ def _with_facts(lines: str, machine: Machine, results: Sequence[Comparison], pee
     if peers:
         facts.append(
             "above 1.00x lucid is faster: the median over alternating rounds of the other's time to lucid's"
+        )
+    disturbed = [r for r in results if r.fastest and r.timings[r.fastest].spread > _STEADY]
+    if disturbed:
+        facts.append(
+            f"{len(disturbed)} of {len(results)} cases spread by more than {100 * _STEADY:.0f} %: "
+            "something else was running"
         )
     return "\n".join([*facts, *_reasons(results)])
 

@@ -52,7 +52,7 @@ def plot(path: str, machine: Machine, series: Mapping[str, Points]) -> None:
     roof = [low * machine.bandwidth, machine.peak_gflops, machine.peak_gflops]
     axes.loglog([low, ridge, high], roof, color="black", linewidth=1.5)
     axes.annotate(f"{machine.peak_gflops:.0f} GFLOP/s", (high, roof[-1]), ha="right", va="bottom")
-    axes.annotate(f"{machine.bandwidth:.0f} GB/s", (low, roof[0]), ha="left", va="bottom")
+    axes.annotate(f"{machine.bandwidth:.0f} GB/s", (low, roof[0]), ha="left", va="top")
     for marker, (name, points) in zip(_MARKERS, series.items(), strict=False):
         axes.plot(*zip(*points, strict=True), marker, label=name, markersize=5, alpha=0.7)
     axes.set_xlabel("FLOP for each byte that must move")
@@ -60,5 +60,8 @@ def plot(path: str, machine: Machine, series: Mapping[str, Points]) -> None:
     axes.set_title(machine.name, fontsize=10)
     axes.grid(visible=True, which="both", alpha=0.2)
     if series:
-        axes.legend()
+        axes.legend(loc="lower right", fontsize=9)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     figure.savefig(path, dpi=120)

@@ -78,6 +78,13 @@ def test_engines_have_a_line_each(results: list[Comparison]) -> None:
     assert torch.split()[2:4] == ["33", "%"]  # (3.5 - 2.5) / 3
 
 
+def test_a_disturbed_machine_is_told(results: list[Comparison]) -> None:
+    unsteady = Comparison(results[0].case, {"plan": Timing((1.0, 2.0, 3.0))}, {})
+    line = "1 of 2 cases spread by more than 25 %: something else was running"
+    assert line in cases_table(MACHINE, [results[0], unsteady], []).splitlines()
+    assert "something else" not in cases_table(MACHINE, results, [])
+
+
 def test_json_holds_all_that_was_measured(results: list[Comparison]) -> None:
     case = results[0].case
     layers = InferencePlan(case.graph).profile(case.input(), runs=1)
