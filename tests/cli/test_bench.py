@@ -11,11 +11,18 @@ from typing import Any
 import pytest
 
 from lucid import benchmark, runtime
+from lucid.cli import bench
 from lucid.cli.main import main
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 QUICK = ("--rounds", "2", "--size", "16", "--peers", "none")
+
+
+def test_names_that_the_command_repeats() -> None:
+    """It does so to answer --help without importing what it would measure."""
+    assert bench._PEERS == benchmark.PEERS
+    assert set(runtime.isas()) <= bench._ONEDNN_ISA.keys()
 
 
 def test_kernel_prints_a_table_and_writes_json(command: Command, tmp_path: Path) -> None:
