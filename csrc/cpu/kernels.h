@@ -101,6 +101,10 @@ struct Kernels {
   void (*linear)(const Linear&, int64_t begin, int64_t end);                           // a block, rows fastest
   void (*relu)(const Elementwise&, int64_t begin, int64_t end);                        // an element
   void (*add)(const Elementwise&, int64_t begin, int64_t end);                         // an element
+
+  // What bounds all of them, to be measured. Their results only keep the compiler from leaving the work out.
+  int64_t (*fma_peak)(int64_t iterations, float factor, float* result);  // gives the floating-point operations done
+  float (*read_memory)(const float* x, int64_t size);                    // the sum of x
 };
 
 // The best table this processor can run, or the one pinned by lucid_set_isa.

@@ -15,6 +15,8 @@ void split_attention(const SplitAttention&, int64_t, int64_t);
 void linear(const Linear&, int64_t, int64_t);
 void relu(const Elementwise&, int64_t, int64_t);
 void add(const Elementwise&, int64_t, int64_t);
+int64_t fma_peak(int64_t, float, float*);
+float read_memory(const float*, int64_t);
 
 extern const Kernels kernels;
 const Kernels kernels = {
@@ -31,6 +33,8 @@ const Kernels kernels = {
     .linear = linear,
     .relu = relu,
     .add = add,
+    .fma_peak = fma_peak,
+    .read_memory = read_memory,
 };
 
 }  // namespace lucid::LUCID_ISA

@@ -18,6 +18,18 @@ std::map<std::string, std::string> build_info() {
   return info;
 }
 
+template <lucid_status (*measure)(double*)>
+double measured() {
+  double rate = 0.0;
+  lucid_status status;
+  {
+    const py::gil_scoped_release release;
+    status = measure(&rate);
+  }
+  check(status);
+  return rate;
+}
+
 }  // namespace
 
 void register_runtime(py::module_& module) {
@@ -29,6 +41,8 @@ void register_runtime(py::module_& module) {
   module.def("num_threads", lucid_num_threads);
   module.def("set_num_threads", [](int32_t threads) { check(lucid_set_num_threads(threads)); }, py::arg("threads"));
   module.def("release_memory", lucid_release_memory);
+  module.def("fma_peak", measured<lucid_measure_fma>);
+  module.def("memory_bandwidth", measured<lucid_measure_bandwidth>);
 }
 
 }  // namespace lucid::python

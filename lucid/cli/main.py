@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import lucid
-from lucid.cli import classify, demo, info, summary
+from lucid.cli import bench, classify, demo, info, summary
 from lucid.cli.terminal import UsageError, one_line, tell
 
 __all__ = ["main"]
 
-_COMMANDS = {"classify": classify, "demo": demo, "info": info, "summary": summary}
+_COMMANDS = {"bench": bench, "classify": classify, "demo": demo, "info": info, "summary": summary}
 
 FAILED, WRONG_USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 

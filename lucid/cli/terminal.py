@@ -33,14 +33,14 @@ def one_line(message: str | BaseException) -> str:
     return text if text and isinstance(message, speaking) else f"{type(message).__name__}: {text}"
 
 
-def progress_bar(total: int) -> tqdm[None]:
-    """A bar over ``total`` images on stderr: on a terminal for more than one, elsewhere only for many."""
+def progress_bar(total: int, things: str = "images") -> tqdm[None]:
+    """A bar over ``total`` things on stderr: on a terminal for more than one, elsewhere only for many."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
-        unit=" images",
+        unit=f" {things}",
         file=sys.stderr,
         disable=total < (2 if terminal else _MANY),
         mininterval=0.1 if terminal else _SECONDS_BETWEEN_LINES,

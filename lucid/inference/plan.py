@@ -169,14 +169,13 @@ class InferencePlan:
         self._plan.run(arrays)
         measured = [self._plan.profile(arrays) for _ in range(count)]
         times = [statistics.median(step) for step in zip(*measured, strict=True)]
-        peak = getattr(_core, "fma_peak", None)
         return Profile(
             tuple(
                 StepTime(step, time, 2e-6 * step.macs / time if time > 0 else 0.0)
                 for step, time in zip(self.steps, times, strict=True)
             ),
             count,
-            None if peak is None else float(peak()),
+            _core.fma_peak(),
         )
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -51,40 +51,37 @@ class Profile:
     Attributes:
         steps: In the order in which they run.
         runs: How many runs the medians are taken of.
-        peak_gflops: What this machine's threads reach with nothing but fused multiply-adds, measured together
-            with the steps; None where that is not known.
+        peak_gflops: ``lucid.runtime.fma_peak()``, measured together with the steps.
     """
 
     steps: tuple[StepTime, ...]
     runs: int
-    peak_gflops: float | None
+    peak_gflops: float
 
     @property
     def milliseconds(self) -> float:
         """The sum over all steps."""
         return sum(entry.milliseconds for entry in self.steps)
 
-    def percent_of_peak(self, entry: StepTime) -> float | None:
+    def percent_of_peak(self, entry: StepTime) -> float:
         """The step's rate in percent of the machine's. Winograd's may exceed 100."""
-        return None if self.peak_gflops is None else 100.0 * entry.gflops / self.peak_gflops
+        return 100.0 * entry.gflops / self.peak_gflops
 
     def __str__(self) -> str:
         total = self.milliseconds
-        rows = []
-        for entry in self.steps:
-            percent = self.percent_of_peak(entry) if entry.step.macs else None
-            rows.append(
-                [
-                    *_leading_cells(entry.step),
-                    f"{entry.milliseconds:.3f}",
-                    f"{100.0 * entry.milliseconds / total:.1f} %" if total else "",
-                    f"{entry.gflops:.1f}" if entry.step.macs else "",
-                    f"{percent:.0f} %" if percent is not None else "",
-                ]
-            )
+        rows = [
+            [
+                *_leading_cells(entry.step),
+                f"{entry.milliseconds:.3f}",
+                f"{100.0 * entry.milliseconds / total:.1f} %" if total else "",
+                f"{entry.gflops:.1f}" if entry.step.macs else "",
+                f"{self.percent_of_peak(entry):.0f} %" if entry.step.macs else "",
+            ]
+            for entry in self.steps
+        ]
         columns = ["step", "kind", "algorithm", "output", "ms", "share", "GFLOP/s", "of peak"]
-        peak = "" if self.peak_gflops is None else f", peak {self.peak_gflops:.1f} GFLOP/s"
-        return f"{_table(columns, rows, left=4)}\n{total:.3f} ms, medians of {self.runs} runs{peak}"
+        facts = f"{total:.3f} ms, medians of {self.runs} runs, peak {self.peak_gflops:.1f} GFLOP/s"
+        return f"{table(columns, rows, left=4)}\n{facts}"
 
 
 def steps_of(graph: Graph, algorithms: Sequence[str]) -> tuple[Step, ...]:
@@ -107,17 +104,17 @@ def summary(title: str, steps: Sequence[Step], memory: Mapping[str, int]) -> str
         [*_leading_cells(step), f"{step.macs / 1e6:.1f}" if step.macs else "", f"{step.bytes / _MEBI:.2f}"]
         for step in steps
     ]
-    table = _table(["step", "kind", "algorithm", "output", "MMACs", "MiB"], rows, left=4)
+    lines = table(["step", "kind", "algorithm", "output", "MMACs", "MiB"], rows, left=4)
     held = ", ".join(f"{name} {memory[name] / _MEBI:.1f} MiB" for name in ("weights", "arena"))
     gmacs = sum(step.macs for step in steps) / 1e9
-    return f"{title}\n{table}\n{len(steps)} steps, {gmacs:.3f} GMACs; {held}"
+    return f"{title}\n{lines}\n{len(steps)} steps, {gmacs:.3f} GMACs; {held}"
 
 
 def _leading_cells(step: Step) -> list[str]:
     return [step.name, step.kind, step.algorithm, size_text(step.shape)]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
     """Aligned columns, the first ``left`` to the left and the others to the right."""
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
 

@@ -1,0 +1,32 @@
+"""Benchmarks: lucid beside PyTorch, OpenVINO and ONNX Runtime, on single convolutions and on whole models.
+
+``lucid bench`` is the command. Every engine computes the same ``Graph`` with the same weights, from an input
+in the layout that suits it; what it gives is checked before it is timed, and all take turns in every round.
+"""
+
+from __future__ import annotations
+
+from lucid.benchmark import roofline
+from lucid.benchmark.cases import Case, conv2d_cases, model_case
+from lucid.benchmark.comparison import Comparison, compare
+from lucid.benchmark.engines import ENGINES, PEERS
+from lucid.benchmark.machine import Machine
+from lucid.benchmark.report import as_json, cases_table, engines_table
+from lucid.benchmark.timing import Timing, alternate
+
+__all__ = [
+    "ENGINES",
+    "PEERS",
+    "Case",
+    "Comparison",
+    "Machine",
+    "Timing",
+    "alternate",
+    "as_json",
+    "cases_table",
+    "compare",
+    "conv2d_cases",
+    "engines_table",
+    "model_case",
+    "roofline",
+]

@@ -1,0 +1,158 @@
+"""What is measured: single convolutions traced from the models, and whole models."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lucid.inference import Graph, Node, optimize, trace
+from lucid.inference.graph import size_text
+from lucid.inference.report import steps_of
+from lucid.models._registry import build, find_preset
+from lucid.nn import functional as F
+from lucid.tensor import Tensor
+
+__all__ = ["Case", "conv2d_cases", "conv2d_float64", "model_case"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One computation that every engine does.
+
+    Attributes:
+        name: Of a convolution its window, stride, groups, channels and image: ``3x3s2g32_256to256_56x56``.
+        graph: What is computed, with one input and one output.
+        eager: The same without a plan.
+        expected: What is right for an input.
+        counts: How often each model has it.
+        macs: Multiplications with an addition each, as the definition counts them.
+        bytes: What must be read and written at least: for each step its inputs, weights and output.
+    """
+
+    name: str
+    graph: Graph
+    eager: Callable[[Tensor], Tensor]
+    expected: Callable[[Array], Array]
+    counts: dict[str, int]
+    macs: int = field(init=False)
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        steps = steps_of(self.graph, [""] * len(self.graph.nodes))
+        object.__setattr__(self, "macs", sum(step.macs for step in steps))
+        object.__setattr__(self, "bytes", sum(step.bytes for step in steps))
+
+    @property
+    def flops_per_byte(self) -> float:
+        """The arithmetic intensity: two operations a MAC."""
+        return 2 * self.macs / self.bytes
+
+    def input(self) -> Array:
+        """The same random numbers each time."""
+        [shape] = self.graph.inputs.values()
+        return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+def model_case(name: str, batch: int = 1, size: tuple[int, int] = (224, 224)) -> Case:
+    """A whole model with random weights, which run as fast as trained ones.
+
+    Args:
+        name: As for ``create_model``.
+        size: Height and width of the images.
+
+    Raises:
+        ValueError: There is no such model, or the image is too small for it.
+    """
+    preset, _ = find_preset(name)
+    model = build(preset.config).eval()
+    graph = optimize(trace(model, (batch, preset.config.in_channels, *size)))
+    return Case(preset.name, graph, model, lambda x: np.asarray(model(Tensor(x))), {preset.name: 1})
+
+
+def conv2d_cases(names: Sequence[str], batch: int = 1, size: tuple[int, int] = (224, 224)) -> list[Case]:
+    """The distinct convolutions of some models, in the order in which they run, each with a bias.
+
+    What a model fuses with one, a ReLU or an addition, is left out: eager PyTorch would run it separately.
+
+    Args, Raises: As for ``model_case``.
+    """
+    found: dict[str, tuple[Graph, Counter[str]]] = {}
+    for name in names:
+        preset, _ = find_preset(name)
+        # Values play no part: a case draws its own.
+        model = build(preset.config, initialize=False).eval()
+        graph = optimize(trace(model, (batch, preset.config.in_channels, *size)))
+        for node in graph.nodes:
+            if node.kind == "conv2d":
+                single = _single(node, graph.shapes[node.inputs[0]])
+                found.setdefault(single.outputs[0], (single, Counter()))[1][preset.name] += 1
+    return [_conv2d_case(name, graph, dict(counts)) for name, (graph, counts) in found.items()]
+
+
+def _single(node: Node, shape: tuple[int, ...]) -> Graph:
+    """A graph of one convolution, named after all that it depends on."""
+    window, out_channels = node.weights["weight"].shape[2:], node.weights["weight"].shape[0]
+    stride, padding, dilation = (_pair(node, name) for name in ("stride", "padding", "dilation"))
+    name = size_text(window)
+    name += f"s{stride[0]}" if stride[0] == stride[1] else f"s{size_text(stride)}"
+    if padding != tuple(side // 2 for side in window):
+        name += f"p{size_text(padding)}"
+    if dilation != (1, 1):
+        name += f"d{size_text(dilation)}"
+    if node.attributes["groups"] != 1:
+        name += f"g{node.attributes['groups']}"
+    name += f"_{shape[1]}to{out_channels}_{size_text(shape[2:])}"
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal(node.weights["weight"].shape, dtype=np.float32)
+    weights: dict[str, Array] = {
+        "weight": weight,
+        "bias": rng.standard_normal((out_channels,), dtype=np.float32),
+    }
+    single = Node("conv2d", ("x",), name, {**node.attributes, "relu": False}, weights)
+    return Graph({"x": shape}, (single,), (name,))
+
+
+def _conv2d_case(name: str, graph: Graph, counts: dict[str, int]) -> Case:
+    [node] = graph.nodes
+    weight, bias = Tensor(node.weights["weight"]), Tensor(node.weights["bias"])
+    arguments: dict[str, Any] = {key: value for key, value in node.attributes.items() if key != "relu"}
+    return Case(
+        name,
+        graph,
+        lambda x: F.conv2d(x, weight, bias, **arguments),
+        lambda x: conv2d_float64(x, node),
+        counts,
+    )
+
+
+def conv2d_float64(x: Array, node: Node) -> Array:
+    """What a conv2d node without residual and ReLU gives: for each place in the window a matrix product."""
+    (sh, sw), (ph, pw), (dh, dw) = (_pair(node, name) for name in ("stride", "padding", "dilation"))
+    groups: Any = node.attributes["groups"]
+    weight = node.weights["weight"].astype(np.float64)
+    out_channels, in_group, kh, kw = weight.shape
+    weight = weight.reshape(groups, out_channels // groups, in_group, kh, kw)
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    n, _, h, w = padded.shape
+    oh, ow = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1
+    y = np.zeros((n, groups, out_channels // groups, oh * ow))
+    for i in range(kh):
+        for j in range(kw):
+            rows = slice(i * dh, i * dh + (oh - 1) * sh + 1, sh)
+            columns = slice(j * dw, j * dw + (ow - 1) * sw + 1, sw)
+            y += weight[..., i, j] @ padded[:, :, rows, columns].reshape(n, groups, in_group, oh * ow)
+    bias = node.weights["bias"].astype(np.float64)
+    return np.asarray(y.reshape(n, out_channels, oh, ow) + bias[:, None, None])
+
+
+def _pair(node: Node, name: str) -> tuple[int, int]:
+    value = node.attributes[name]
+    assert isinstance(value, tuple)
+    return value

@@ -1,0 +1,98 @@
+"""One case on all engines: checked first, then timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lucid.benchmark.cases import Array, Case
+from lucid.benchmark.engines import Call, Engine
+from lucid.benchmark.timing import Timing, alternate
+
+__all__ = ["TOLERANCE", "Comparison", "compare"]
+
+# Relative to the largest value. Winograd's algorithm stays below a tenth of it; bfloat16 is far above.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What became of one case.
+
+    Attributes:
+        timings: By engine.
+        refused: Of an engine that was not timed, why.
+    """
+
+    case: Case
+    timings: dict[str, Timing]
+    refused: dict[str, str]
+
+    def gflops(self, engine: str) -> float:
+        """What the engine attained: 1e9 operations a second, two a MAC, at its median time."""
+        return 2e-6 * self.case.macs / self.timings[engine].median
+
+    def bandwidth(self, engine: str) -> float:
+        """GB/s, if each step read and wrote memory no more than it must."""
+        return 1e-6 * self.case.bytes / self.timings[engine].median
+
+    @property
+    def fastest(self) -> str | None:
+        """Of lucid's two ways, eager and plan, the faster; None where neither was timed."""
+        own = [engine for engine in ("plan", "eager") if engine in self.timings]
+        return min(own, key=lambda engine: self.timings[engine].median, default=None)
+
+    def ratio(self, engine: str) -> float | None:
+        """How many times as long as lucid the engine took; None where either was not timed.
+
+        Like is compared with like. Eager PyTorch packs the weights of a single convolution at each call, as
+        lucid does; engines with a plan have packed them before, and convert the image into a layout of their
+        own and back, as lucid's plan does. A whole model is compared with lucid's plan.
+        """
+        eager = engine == "torch" and len(self.case.graph.nodes) == 1
+        own, other = self.timings.get("eager" if eager else "plan"), self.timings.get(engine)
+        return other.ratio(own) if own is not None and other is not None else None
+
+
+def compare(
+    case: Case, engines: Mapping[str, Engine], threads: int, rounds: int = 7, seconds: float = 0.05
+) -> Comparison:
+    """Times a case on every engine that computes it right.
+
+    Args:
+        threads: For the engines that are not lucid, which has ``lucid.set_num_threads``.
+        rounds: In each, every engine has its turn.
+        seconds: Of a turn, at least.
+    """
+    x = case.input()
+    expected = case.expected(x)
+    calls: dict[str, Call] = {}
+    refused: dict[str, str] = {}
+    for name, engine in engines.items():
+        try:
+            call = engine(case, x, threads)
+            problem = _problem(np.asarray(call()), expected)
+        except ImportError as error:
+            problem = f"{error.name or error} is not installed"
+        except Exception as error:  # an engine of others may fail in any way, and the others still count
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+        if problem is None:
+            calls[name] = call
+        else:
+            refused[name] = problem
+    return Comparison(case, alternate(calls, rounds, seconds), refused)
+
+
+def _problem(got: Array, expected: Array) -> str | None:
+    """Why a result is not right."""
+    if got.shape != expected.shape:
+        return f"wrong: shape {got.shape}, expected {expected.shape}"
+    error = float(np.abs(got.astype(np.float64) - expected).max() / np.abs(expected).max())
+    # A NaN compares false.
+    return (
+        None
+        if error <= TOLERANCE
+        else f"wrong: error {error:.1e} of the largest value, allowed {TOLERANCE:g}"
+    )

@@ -1,0 +1,91 @@
+"""The engines: each makes a function without arguments that computes a case for one input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lucid.benchmark.cases import Array, Case
+from lucid.inference import InferencePlan
+from lucid.tensor import Tensor
+
+__all__ = ["ENGINES", "PEERS", "Call", "Engine"]
+
+Call: TypeAlias = Callable[[], object]
+Engine: TypeAlias = Callable[[Case, Array, int], Call]
+
+
+def _channels_last(x: Array) -> Array:
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def _plan(case: Case, x: Array, threads: int) -> Call:
+    plan, prepared = InferencePlan(case.graph), _channels_last(x)
+    return lambda: plan(prepared)
+
+
+def _eager(case: Case, x: Array, threads: int) -> Call:
+    prepared = Tensor(_channels_last(x))
+    return lambda: case.eager(prepared)
+
+
+def _torch(case: Case, x: Array, threads: int) -> Call:
+    """Eager PyTorch, whose convolutions are oneDNN's, in channels_last."""
+    import torch
+
+    from lucid.benchmark.torch_graph import TorchGraph
+
+    torch.set_num_threads(threads)
+    graph = TorchGraph(case.graph)
+    prepared = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+
+    def call() -> object:
+        with torch.inference_mode():
+            return graph(prepared)
+
+    return call
+
+
+def _openvino(case: Case, x: Array, threads: int) -> Call:
+    import openvino
+
+    from lucid.benchmark.onnx_graph import onnx_model
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    core: Any = openvino.Core()
+    compiled = core.compile_model(core.read_model(onnx_model(case.graph)), "CPU", settings)
+    request = compiled.create_infer_request()
+    return lambda: request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
+
+
+def _onnxruntime(case: Case, x: Array, threads: int) -> Call:
+    import onnxruntime
+
+    from lucid.benchmark.onnx_graph import onnx_model
+
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session: Any = onnxruntime.InferenceSession(
+        onnx_model(case.graph), options, providers=["CPUExecutionProvider"]
+    )
+    [name] = case.graph.inputs
+    return lambda: session.run(None, {name: x})[0]
+
+
+# In this order in every round.
+ENGINES: Mapping[str, Engine] = {
+    "plan": _plan,
+    "eager": _eager,
+    "torch": _torch,
+    "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
+}
+
+# Those that are not lucid, under the names of their distributions.
+PEERS = ("torch", "openvino", "onnxruntime")

@@ -1,0 +1,86 @@
+"""The machine that was measured: what a figure means nothing without."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+
+from lucid import runtime
+
+__all__ = ["Machine"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and when a benchmark ran, and the roofs over it.
+
+    Attributes:
+        cpu: Its model, as the system calls it.
+        isa: The instruction set that lucid used.
+        threads: That every engine was given.
+        peak_gflops: ``lucid.runtime.fma_peak()``.
+        bandwidth: ``lucid.runtime.memory_bandwidth()``, in GB/s.
+        versions: Of lucid and the engines, without those that are not installed.
+        date: In UTC, to the minute.
+    """
+
+    cpu: str
+    isa: str
+    threads: int
+    peak_gflops: float
+    bandwidth: float
+    versions: dict[str, str]
+    date: str
+
+    @classmethod
+    def measured(cls, engines: tuple[str, ...]) -> Machine:
+        """This machine, now, with the instruction set and the threads that are set. Takes half a second."""
+        return cls(
+            cpu=_cpu(),
+            isa=runtime.isa(),
+            threads=runtime.get_num_threads(),
+            peak_gflops=runtime.fma_peak(),
+            bandwidth=runtime.memory_bandwidth(),
+            versions={
+                "lucid": runtime.config()["version"],
+                **{name: number for name in engines if (number := _version(name))},
+            },
+            date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M"),
+        )
+
+    def remeasured(self) -> Machine:
+        """The same with the higher of the roofs then and now: another process may have been in the way."""
+        return replace(
+            self,
+            peak_gflops=max(self.peak_gflops, runtime.fma_peak()),
+            bandwidth=max(self.bandwidth, runtime.memory_bandwidth()),
+        )
+
+    @property
+    def name(self) -> str:
+        """Processor, instruction set and threads."""
+        return f"{self.cpu}, {self.isa}, {self.threads} thread{'s'[: self.threads != 1]}"
+
+    def __str__(self) -> str:
+        names = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        return (
+            f"{self.name}, {self.date} UTC; {names}\n"
+            f"peak {self.peak_gflops:.1f} GFLOP/s, memory {self.bandwidth:.1f} GB/s, measured in this run"
+        )
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # another system, or a processor without a name
+        return platform.machine()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

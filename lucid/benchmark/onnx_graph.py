@@ -1,0 +1,165 @@
+"""A Graph as an ONNX model, for the engines that read one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lucid.inference import Graph, Node
+
+__all__ = ["onnx_model"]
+
+# Old enough for any engine of the last years, and new enough for all that is used here.
+_OPSET, _IR_VERSION = 17, 8
+
+
+def onnx_model(graph: Graph) -> bytes:
+    """The serialised model; inputs, outputs and values have the graph's names.
+
+    Raises:
+        NotImplementedError: A node is of a kind that is not translated.
+        ImportError: The package onnx is not installed.
+        google.protobuf.message.EncodeError: The weights are more than the 2 GiB of a protobuf message.
+    """
+    import onnx
+
+    unknown = {node.kind for node in graph.nodes} - TRANSLATE.keys()
+    if unknown:
+        raise NotImplementedError(f"nodes of the kind {', '.join(sorted(unknown))} are not translated")
+    builder = _Builder(graph.shapes)
+    for node in graph.nodes:
+        relu = bool(node.attributes.get("relu"))
+        result = f"{node.output}.sum" if relu else node.output
+        TRANSLATE[node.kind](builder, node, node.inputs, result)
+        if relu:
+            builder.add("Relu", [result], node.output)
+    helper: Any = onnx.helper
+
+    def described(names: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> list[Any]:
+        kind = onnx.TensorProto.FLOAT
+        return [helper.make_tensor_value_info(name, kind, list(shapes[name])) for name in names]
+
+    body = helper.make_graph(
+        builder.nodes,
+        "lucid",
+        described(list(graph.inputs), graph.inputs),
+        described(graph.outputs, graph.shapes),
+        builder.constants,
+    )
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+class _Builder:
+    """Nodes and constants of a model, as they come."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        self.shapes = shapes
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, values: Any) -> str:
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def reshape(self, x: str, output: str, *sizes: Any) -> str:
+        """A size of 0 keeps that of the input, and -1 is what is left."""
+        return self.add("Reshape", [x, self.constant(f"{output}.shape", np.array(sizes, np.int64))], output)
+
+    def sum(self, x: str, output: str, axis: int) -> str:
+        axes = self.constant(f"{output}.axes", np.array([axis], np.int64))
+        return self.add("ReduceSum", [x, axes], output, keepdims=0)
+
+
+_WINDOW = {"kernel": "kernel_shape", "stride": "strides", "dilation": "dilations", "groups": "group"}
+
+
+def _window(node: Node, *names: str) -> dict[str, Any]:
+    """Attributes of a sliding window, under ONNX's names."""
+    values: Mapping[str, Any] = node.attributes
+    found: dict[str, Any] = {}
+    for name in names:
+        value = values[name]
+        if name == "padding":
+            found["pads"] = [*value, *value]  # before and after
+        else:
+            found[_WINDOW.get(name, name)] = list(value) if isinstance(value, tuple) else int(value)
+    return found
+
+
+def _conv2d(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    weights = [
+        b.constant(f"{node.output}.{name}", node.weights[name])
+        for name in ("weight", "bias")
+        if name in node.weights
+    ]
+    result = f"{output}.convolved" if len(inputs) == 2 else output
+    window = _window(node, "stride", "padding", "dilation", "groups")
+    b.add("Conv", [inputs[0], *weights], result, **window)
+    if len(inputs) == 2:
+        b.add("Add", [result, inputs[1]], output)
+
+
+def _linear(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    """A 1x1 convolution where there are groups, else a product of matrices."""
+    weight, bias = node.weights["weight"], node.weights.get("bias")
+    rest = [] if bias is None else [b.constant(f"{node.output}.bias", bias)]
+    if node.attributes["groups"] == 1:
+        b.add("Gemm", [inputs[0], b.constant(f"{node.output}.weight", weight), *rest], output, transB=1)
+        return
+    pixel = b.reshape(inputs[0], f"{output}.pixel", 0, -1, 1, 1)
+    filters = b.constant(f"{node.output}.weight", weight[:, :, None, None])
+    b.add("Conv", [pixel, filters, *rest], f"{output}.convolved", group=node.attributes["groups"])
+    b.add("Flatten", [f"{output}.convolved"], output)
+
+
+def _global_avg_pool2d(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    x, radix = inputs[0], node.attributes["radix"]
+    if radix != 1:
+        x = b.sum(_splits(b, x, radix, output), f"{output}.sum_of_splits", axis=1)
+    b.add("Flatten", [b.add("GlobalAveragePool", [x], f"{output}.pooled")], output)
+
+
+def _split_attention(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    x, logits = inputs
+    radix, cardinality = node.attributes["radix"], node.attributes["cardinality"]
+    # (n, cardinality, radix, c / cardinality) to (n, radix, c, 1, 1)
+    ordered = b.reshape(logits, f"{output}.by_group", 0, cardinality, radix, -1)
+    if cardinality != 1:
+        ordered = b.add("Transpose", [ordered], f"{output}.by_split", perm=[0, 2, 1, 3])
+    ordered = b.reshape(ordered, f"{output}.logits", 0, radix, -1, 1, 1)
+    kind, axis = ("Softmax", {"axis": 1}) if radix != 1 else ("Sigmoid", {})
+    weights = b.add(kind, [ordered], f"{output}.weights", **axis)
+    weighted = b.add("Mul", [_splits(b, x, radix, output), weights], f"{output}.weighted")
+    b.sum(weighted, output, axis=1)
+
+
+def _splits(b: _Builder, x: str, radix: Any, output: str) -> str:
+    n, channels, h, w = b.shapes[x]
+    return b.reshape(x, f"{output}.splits", n, radix, channels // radix, h, w)
+
+
+def _pool(kind: str, *names: str) -> Callable[[_Builder, Node, Sequence[str], str], object]:
+    return lambda b, node, inputs, output: b.add(kind, inputs, output, **_window(node, *names))
+
+
+# All kinds that the optimized graphs of the models have.
+TRANSLATE: Mapping[str, Callable[[_Builder, Node, Sequence[str], str], object]] = {
+    "conv2d": _conv2d,
+    "linear": _linear,
+    "max_pool2d": _pool("MaxPool", "kernel", "stride", "padding", "dilation", "ceil_mode"),
+    "avg_pool2d": _pool("AveragePool", "kernel", "stride", "padding", "ceil_mode", "count_include_pad"),
+    "global_avg_pool2d": _global_avg_pool2d,
+    "split_attention": _split_attention,
+}

@@ -1,0 +1,137 @@
+"""Results as tables and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from lucid.benchmark.comparison import Comparison
+from lucid.benchmark.machine import Machine
+from lucid.inference import Profile
+from lucid.inference.report import table
+
+__all__ = ["as_json", "cases_table", "engines_table"]
+
+
+# On an idle machine the quartiles of the rounds are closer to each other than this, in parts of the median.
+_STEADY = 0.25
+
+
+def cases_table(machine: Machine, results: Sequence[Comparison], peers: Sequence[str]) -> str:
+    """A line for each case: lucid's two times, the rates of the faster, and what peers take beside them."""
+    columns = ["case", "count", "MMACs", "eager ms", "plan ms", "spread", "GFLOP/s", "of peak", "of memory"]
+    rows = [[*_case_cells(machine, result), *_ratios(result, peers)] for result in results]
+    return _with_facts(table([*columns, *peers], rows, left=1), machine, results, peers)
+
+
+def engines_table(machine: Machine, result: Comparison, peers: Sequence[str]) -> str:
+    """A line for each engine on one case."""
+    columns = ["engine", "ms", "spread", "GFLOP/s", "of peak", "to plan"]
+    rows = []
+    for engine in result.timings:
+        [ratio] = _ratios(result, [engine])
+        rows.append(
+            [engine, f"{result.timings[engine].median:.2f}", *_rates(machine, result, engine)[:3], ratio]
+        )
+    title = f"{result.case.name}: {result.case.macs / 1e9:.3f} GMACs"
+    return f"{title}\n{_with_facts(table(columns, rows, left=1), machine, [result], peers)}"
+
+
+def _case_cells(machine: Machine, result: Comparison) -> list[str]:
+    case, fastest = result.case, result.fastest
+    times = [
+        f"{result.timings[engine].median:.3f}" if engine in result.timings else "-"
+        for engine in ("eager", "plan")
+    ]
+    rates = ["-"] * 4 if fastest is None else _rates(machine, result, fastest)
+    return [case.name, str(sum(case.counts.values())), f"{case.macs / 1e6:.1f}", *times, *rates]
+
+
+def _rates(machine: Machine, result: Comparison, engine: str) -> list[str]:
+    gflops, bandwidth = result.gflops(engine), result.bandwidth(engine)
+    return [
+        f"{100 * result.timings[engine].spread:.0f} %",
+        f"{gflops:.1f}",
+        f"{100 * gflops / machine.peak_gflops:.0f} %",
+        f"{100 * bandwidth / machine.bandwidth:.0f} %",
+    ]
+
+
+def _ratios(result: Comparison, engines: Sequence[str]) -> list[str]:
+    ratios = [result.ratio(engine) for engine in engines]
+    return ["-" if ratio is None else f"{ratio:.2f}x" for ratio in ratios]
+
+
+def _with_facts(lines: str, machine: Machine, results: Sequence[Comparison], peers: Sequence[str]) -> str:
+    facts = [lines, str(machine)]
+    if peers:
+        facts.append(
+            "above 1.00x lucid is faster: the median over alternating rounds of the other's time to lucid's"
+        )
+    disturbed = [r for r in results if r.fastest and r.timings[r.fastest].spread > _STEADY]
+    if disturbed:
+        facts.append(
+            f"{len(disturbed)} of {len(results)} cases spread by more than {100 * _STEADY:.0f} %: "
+            "something else was running"
+        )
+    return "\n".join([*facts, *_reasons(results)])
+
+
+def _reasons(results: Sequence[Comparison]) -> list[str]:
+    """Why engines were not timed, each reason once with the number of cases."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        for engine, reason in result.refused.items():
+            found.setdefault(f"{engine}: {reason}", []).append(result.case.name)
+    return [
+        f"{reason} ({names[0] if len(names) == 1 else f'{len(names)} cases'})"
+        for reason, names in found.items()
+    ]
+
+
+def as_json(
+    machine: Machine, results: Sequence[Comparison], settings: dict[str, Any], layers: Profile | None = None
+) -> dict[str, Any]:
+    """Everything that was measured, for ``json.dump``; times are in milliseconds.
+
+    Args:
+        settings: What it was measured with, such as the batch.
+        layers: The steps of a model's plan, if they were measured.
+    """
+    report: dict[str, Any] = {
+        "machine": asdict(machine),
+        "settings": settings,
+        "cases": [_case(machine, result) for result in results],
+    }
+    if layers is not None:
+        report["layers"] = [
+            {**asdict(entry.step), "milliseconds": entry.milliseconds, "gflops": entry.gflops}
+            | {"percent_of_peak": layers.percent_of_peak(entry) if entry.step.macs else None}
+            for entry in layers.steps
+        ]
+    return report
+
+
+def _case(machine: Machine, result: Comparison) -> dict[str, Any]:
+    case = result.case
+    measured = {
+        engine: {
+            "median": timing.median,
+            "quartiles": timing.quartiles,
+            "rounds": timing.rounds,
+            "gflops": result.gflops(engine),
+            "percent_of_peak": 100 * result.gflops(engine) / machine.peak_gflops,
+            "percent_of_bandwidth": 100 * result.bandwidth(engine) / machine.bandwidth,
+            "ratio": result.ratio(engine),
+        }
+        for engine, timing in result.timings.items()
+    }
+    return {
+        "name": case.name,
+        "counts": case.counts,
+        "macs": case.macs,
+        "bytes": case.bytes,
+        "engines": measured,
+        "not_timed": result.refused,
+    }

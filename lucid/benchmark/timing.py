@@ -1,0 +1,79 @@
+"""Times of several functions, measured in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+__all__ = ["Timing", "alternate"]
+
+_FEWEST_CALLS = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one function took.
+
+    Attributes:
+        rounds: Milliseconds of a call in each round: the median of the calls of its turn.
+    """
+
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Milliseconds, over the rounds."""
+        return float(np.median(self.rounds))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Milliseconds that a quarter of the rounds is below, and above."""
+        low, high = np.percentile(self.rounds, [25, 75])
+        return float(low), float(high)
+
+    @property
+    def spread(self) -> float:
+        """The distance of the quartiles, as a part of the median."""
+        low, high = self.quartiles
+        return (high - low) / self.median
+
+    def ratio(self, own: Timing) -> float:
+        """How many times as long as ``own`` it took: the median over the rounds of the two's quotient.
+
+        A drift of the machine's speed from round to round changes both times alike, and not their quotient.
+        """
+        return float(np.median(np.divide(self.rounds, own.rounds)))
+
+
+def alternate(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
+    """Times each function in every round, one after the other.
+
+    A turn is one call that is not counted, because what ran before has filled the caches, and then calls for
+    ``seconds``, at least three.
+    """
+    medians: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            call()
+            medians[name].append(1000.0 * float(np.median(list(_turn(call, seconds, clock)))))
+    return {name: Timing(tuple(values)) for name, values in medians.items()}
+
+
+def _turn(call: Callable[[], object], seconds: float, clock: Callable[[], float]) -> Iterator[float]:
+    """Seconds of each call of a turn."""
+    start = now = clock()
+    for calls in count(1):
+        call()
+        before, now = now, clock()
+        yield now - before
+        if calls >= _FEWEST_CALLS and now - start >= seconds:
+            return

@@ -1,0 +1,95 @@
+"""A Graph computed by PyTorch: each node by the functions of ``torch.nn.functional``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lucid.inference import Graph, Node
+
+__all__ = ["TorchGraph"]
+
+
+class TorchGraph:
+    """Calling it with the input gives the output; both are torch tensors.
+
+    Raises:
+        NotImplementedError: A node is of a kind that is not translated.
+        ImportError: There is no PyTorch.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        unknown = {node.kind for node in graph.nodes} - COMPUTE.keys()
+        if unknown:
+            raise NotImplementedError(f"nodes of the kind {', '.join(sorted(unknown))} are not translated")
+        [self._input], [self._output] = graph.inputs, graph.outputs
+        self._nodes = [(node, _parameters(node)) for node in graph.nodes]
+
+    def __call__(self, x: Any) -> Any:
+        values = {self._input: x}
+        for node, parameters in self._nodes:
+            y = COMPUTE[node.kind](node, parameters, *(values[name] for name in node.inputs))
+            values[node.output] = y.relu_() if node.attributes.get("relu") else y
+        return values[self._output]
+
+
+def _parameters(node: Node) -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {"bias": None}
+    for name, array in node.weights.items():
+        tensor = torch.from_numpy(array.copy())
+        found[name] = tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
+    return found
+
+
+def _conv2d(node: Node, parameters: Mapping[str, Any], x: Any, *residual: Any) -> Any:
+    from torch.nn import functional as F
+
+    arguments: dict[str, Any] = {**parameters, **node.attributes}
+    del arguments["relu"]
+    y = F.conv2d(x, **arguments)
+    return y.add_(residual[0]) if residual else y
+
+
+def _linear(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
+    from torch.nn import functional as F
+
+    groups: Any = node.attributes["groups"]
+    if groups == 1:
+        return F.linear(x, **parameters)
+    weight = parameters["weight"][:, :, None, None]
+    y = F.conv2d(x[:, :, None, None], weight, parameters["bias"], groups=groups)
+    return y.flatten(1)
+
+
+def _pool(name: str) -> Callable[..., Any]:
+    def compute(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
+        from torch.nn import functional as F
+
+        window = dict(node.attributes)
+        return getattr(F, name)(x, window.pop("kernel"), **window)
+
+    return compute
+
+
+def _global_avg_pool2d(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
+    return x.unflatten(1, (node.attributes["radix"], -1)).sum(1).mean((2, 3))
+
+
+def _split_attention(node: Node, parameters: Mapping[str, Any], x: Any, logits: Any) -> Any:
+    radix, cardinality = node.attributes["radix"], node.attributes["cardinality"]
+    by_split = logits.view(len(logits), cardinality, radix, -1).transpose(1, 2).flatten(2)
+    weights = by_split.softmax(1) if radix != 1 else by_split.sigmoid()
+    return (x.unflatten(1, (radix, -1)) * weights[..., None, None]).sum(1)
+
+
+# All kinds that the optimized graphs of the models have.
+COMPUTE: Mapping[str, Callable[..., Any]] = {
+    "conv2d": _conv2d,
+    "linear": _linear,
+    "max_pool2d": _pool("max_pool2d"),
+    "avg_pool2d": _pool("avg_pool2d"),
+    "global_avg_pool2d": _global_avg_pool2d,
+    "split_attention": _split_attention,
+}

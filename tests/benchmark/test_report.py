@@ -1,0 +1,139 @@
+"""Tables, JSON and picture, from times that are given."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lucid.benchmark import (
+    Comparison,
+    Machine,
+    Timing,
+    as_json,
+    cases_table,
+    conv2d_cases,
+    engines_table,
+    roofline,
+)
+from lucid.inference import InferencePlan
+
+MACHINE = Machine(
+    cpu="Some Processor",
+    isa="avx2",
+    threads=2,
+    peak_gflops=100.0,
+    bandwidth=10.0,
+    versions={"lucid": "0.1.0", "torch": "2.0"},
+    date="2026-01-02 03:04",
+)
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Comparison]:
+    """The first with all but one peer, the second with none of lucid."""
+    first, second, *_ = conv2d_cases(["resnext_digits"], size=(16, 16))
+    milliseconds = 2 * first.macs / 50e6  # 50 GFLOP/s
+    plan, eager = Timing((milliseconds,) * 3), Timing((2 * milliseconds,) * 3)
+    torch = Timing((2 * milliseconds, 3 * milliseconds, 4 * milliseconds))
+    return [
+        Comparison(
+            first, {"plan": plan, "eager": eager, "torch": torch}, {"openvino": "it is not installed"}
+        ),
+        Comparison(second, {"torch": torch}, {"plan": "wrong", "openvino": "it is not installed"}),
+    ]
+
+
+def test_cases_have_a_line_each(results: list[Comparison]) -> None:
+    head, first, second, machine, roofs, meaning, *reasons = cases_table(
+        MACHINE, results, ["torch", "openvino"]
+    ).splitlines()
+    assert head.split()[-2:] == ["torch", "openvino"]
+    case = results[0].case
+    memory = 100 * case.bytes / case.macs * 25 / 10  # at 50 GFLOP/s
+    assert first.split() == [
+        case.name, "1", f"{case.macs / 1e6:.1f}",
+        f"{case.macs / 12.5e6:.3f}", f"{case.macs / 25e6:.3f}",
+        "0", "%", "50.0", "50", "%", f"{memory:.0f}", "%", "1.50x", "-",
+    ]  # fmt: skip
+    assert second.split()[3:] == ["-"] * 8
+    assert machine == "Some Processor, avx2, 2 threads, 2026-01-02 03:04 UTC; lucid 0.1.0, torch 2.0"
+    assert roofs.startswith("peak 100.0 GFLOP/s, memory 10.0 GB/s")
+    assert meaning.startswith("above 1.00x lucid is faster")
+    assert reasons == [
+        "openvino: it is not installed (2 cases)",
+        f"plan: wrong ({results[1].case.name})",
+    ]
+
+
+def test_engines_have_a_line_each(results: list[Comparison]) -> None:
+    title, head, plan, eager, torch, *_ = engines_table(MACHINE, results[0], ["torch"]).splitlines()
+    assert title.startswith(f"{results[0].case.name}: ")
+    assert head.split() == ["engine", "ms", "spread", "GFLOP/s", "of", "peak", "to", "plan"]
+    assert plan.split()[0] == "plan"
+    assert plan.split()[-5:] == ["%", "50.0", "50", "%", "1.00x"]
+    assert eager.split()[-4:] == ["25.0", "25", "%", "2.00x"]
+    assert torch.split()[2:4] == ["33", "%"]  # (3.5 - 2.5) / 3
+
+
+def test_a_disturbed_machine_is_told(results: list[Comparison]) -> None:
+    unsteady = Comparison(results[0].case, {"plan": Timing((1.0, 2.0, 3.0))}, {})
+    line = "1 of 2 cases spread by more than 25 %: something else was running"
+    assert line in cases_table(MACHINE, [results[0], unsteady], []).splitlines()
+    assert "something else" not in cases_table(MACHINE, results, [])
+
+
+def test_json_holds_all_that_was_measured(results: list[Comparison]) -> None:
+    case = results[0].case
+    layers = InferencePlan(case.graph).profile(case.input(), runs=1)
+    report = json.loads(json.dumps(as_json(MACHINE, results, {"batch": 1}, layers), allow_nan=False))
+    assert Machine(**report["machine"]) == MACHINE
+    assert report["settings"] == {"batch": 1}
+    first, second = report["cases"]
+    assert first.keys() == {"name", "counts", "macs", "bytes", "engines", "not_timed"}
+    assert (first["name"], first["counts"]) == (case.name, {"resnext_digits": 1})
+    assert (first["macs"], first["bytes"]) == (case.macs, case.bytes)
+    assert first["not_timed"] == {"openvino": "it is not installed"}
+    assert second["engines"].keys() == {"torch"}
+    torch = first["engines"]["torch"]
+    assert torch["rounds"] == list(results[0].timings["torch"].rounds)
+    assert torch["median"] == results[0].timings["torch"].median
+    assert torch["quartiles"] == list(results[0].timings["torch"].quartiles)
+    assert torch["ratio"] == pytest.approx(1.5)
+    plan = first["engines"]["plan"]
+    assert plan["gflops"] == pytest.approx(50)
+    assert plan["percent_of_peak"] == pytest.approx(50)
+    assert plan["percent_of_bandwidth"] == pytest.approx(100 * case.bytes / case.macs * 25 / 10)
+    [step] = report["layers"]
+    assert (step["kind"], step["macs"]) == ("conv2d", case.macs)
+    assert step["percent_of_peak"] == pytest.approx(100 * step["gflops"] / layers.peak_gflops)
+
+
+POINTS = {"plan": [(1.0, 9.0), (30.0, 80.0)], "torch": [(1.0, 5.0)]}
+
+
+@pytest.mark.parametrize(("ending", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_roofline_writes_a_picture(ending: str, start: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    path = tmp_path / f"roofline.{ending}"
+    assert ending in roofline.formats()
+    roofline.plot(str(path), MACHINE, POINTS)
+    assert path.read_bytes().startswith(start)
+    assert path.stat().st_size < 200_000
+
+
+def test_roofline_names_what_is_measured(tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # letters stay letters
+        roofline.plot(str(tmp_path / "roofline.svg"), MACHINE, POINTS)
+    text = (tmp_path / "roofline.svg").read_text()
+    for words in ("Some Processor, avx2, 2 threads", "100 GFLOP/s", "10 GB/s", "plan", "torch"):
+        assert words in text
+
+
+def test_roofline_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"a plot needs matplotlib: pip install 'lucid-kernels\[plot\]'"):
+        roofline.formats()

@@ -1,0 +1,61 @@
+"""Alternating rounds, on a clock that moves only when a function is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lucid.benchmark import Timing, alternate
+
+
+class FakeClock:
+    """Each call of a function takes as long as it says, and is recorded."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[str] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def function(self, name: str, *seconds: float) -> Callable[[], None]:
+        durations = iter(seconds) if len(seconds) > 1 else None
+
+        def call() -> None:
+            self.calls.append(name)
+            self.now += next(durations) if durations else seconds[0]
+
+        return call
+
+
+def test_every_engine_has_its_turn_in_every_round() -> None:
+    clock = FakeClock()
+    calls = {"a": clock.function("a", 1.0), "b": clock.function("b", 2.0)}
+    timings = alternate(calls, rounds=2, seconds=0.0, clock=clock)
+    assert clock.calls == [*"aaaabbbb"] * 2  # one that is not counted, and three
+    assert timings == {"a": Timing((1000.0, 1000.0)), "b": Timing((2000.0, 2000.0))}
+
+
+def test_a_turn_lasts_as_long_as_asked_for() -> None:
+    clock = FakeClock()
+    alternate({"a": clock.function("a", 0.25)}, rounds=1, seconds=2.0, clock=clock)
+    assert len(clock.calls) == 1 + 8
+
+
+def test_the_first_call_of_a_turn_is_not_counted() -> None:
+    clock = FakeClock()
+    [timing] = alternate({"a": clock.function("a", 9.0, 1.0, 2.0, 3.0)}, 1, 0.0, clock).values()
+    assert timing.rounds == (2000.0,)
+
+
+def test_figures() -> None:
+    timing = Timing((4.0, 1.0, 3.0, 2.0, 5.0))
+    assert timing.median == 3.0
+    assert timing.quartiles == (2.0, 4.0)
+    assert timing.spread == pytest.approx(2 / 3)
+
+
+def test_ratio_is_taken_round_by_round() -> None:
+    # The machine slows down, and something delays the other's last turn: the quotient of the medians is 3.
+    assert Timing((2.0, 6.0, 40.0)).ratio(Timing((1.0, 3.0, 2.0))) == 2.0

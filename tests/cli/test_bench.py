@@ -1,0 +1,141 @@
+"""lucid bench: small cases from end to end, and what goes wrong before anything is measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lucid import benchmark, runtime
+from lucid.cli import bench
+from lucid.cli.main import main
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+QUICK = ("--rounds", "2", "--size", "16", "--peers", "none")
+
+
+def test_names_that_the_command_repeats() -> None:
+    """It does so to answer --help without importing what it would measure."""
+    assert bench._PEERS == benchmark.PEERS
+    assert set(runtime.isas()) <= bench._ONEDNN_ISA.keys()
+
+
+def test_kernel_prints_a_table_and_writes_json(command: Command, tmp_path: Path) -> None:
+    done = command("bench", "kernel", "3x3", "_32to", "--model", "resnest_digits", *QUICK, "--json", "k.json")
+    assert done.returncode == 0, done.stderr
+    head, *rows = done.stdout.splitlines()
+    assert head.split()[:2] == ["case", "count"]
+    report = json.loads((tmp_path / "k.json").read_text())
+    assert report["settings"] == {"kind": "kernel", "batch": 1, "size": [16, 16], "rounds": 2}
+    names = [case["name"] for case in report["cases"]]
+    assert names
+    assert [row.split()[0] for row in rows[: len(names)]] == names
+    assert all("3x3" in name and "_32to" in name for name in names)
+    for case in report["cases"]:
+        assert case["engines"].keys() == {"plan", "eager"}
+        assert case["not_timed"] == {}
+        assert all(len(engine["rounds"]) == 2 for engine in case["engines"].values())
+
+
+def test_model_prints_eager_and_plan_and_layers(command: Command, tmp_path: Path) -> None:
+    arguments = ("bench", "model", "resnext_digits", *QUICK, "--batch", "2", "--threads", "1", "--layers")
+    done = command(*arguments, "--json", "m.json")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("resnext_digits: ")
+    assert [line.split()[0] for line in lines[1:4]] == ["engine", "plan", "eager"]
+    report = json.loads((tmp_path / "m.json").read_text())
+    assert report["machine"]["threads"] == 1
+    for step in report["layers"]:
+        assert any(line.split()[:2] == [step["name"], step["kind"]] for line in lines)
+    assert {step["kind"] for step in report["layers"]} >= {"conv2d", "linear", "max_pool2d"}
+    [case] = report["cases"]
+    assert case["macs"] == sum(step["macs"] for step in report["layers"])
+
+
+def test_a_pinned_isa_is_used(command: Command, tmp_path: Path) -> None:
+    isa = runtime.isas()[-1]
+    arguments = ("bench", "model", "resnext_digits", "--rounds", "1", "--size", "16")
+    done = command(*arguments, "--isa", isa, "--peers", "onnxruntime", "--json", "k.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "k.json").read_text())["machine"]["isa"] == isa
+    assert ("onnxruntime cannot be kept to" in done.stderr) == (isa != runtime.isas()[0])
+
+
+def test_plot_is_written(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    done = command("bench", "kernel", "5x5", "--model", "resnext_digits", *QUICK, "--plot", "r.svg")
+    assert done.returncode == 2
+    assert "no case has 5x5 in its name; there are 7x7s2_1to64" in done.stderr
+    assert not (tmp_path / "r.svg").exists()
+    done = command("bench", "kernel", "3x3s1g8", "--model", "resnext_digits", *QUICK, "--plot", "r.svg")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "r.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("kernel", "--model", "resnext51"), 1, "resnext51"),
+        (("model", "resnext51"), 1, "resnext51"),
+        (("model", "resnext_digits", "--json", "absent/m.json"), 2, "there is no folder"),
+        (("kernel", "--json", "."), 2, "is a folder"),
+        (
+            ("kernel", "--peers", "torch,caffe"),
+            2,
+            "must be of torch, openvino, onnxruntime, or none, got 'caffe'",
+        ),
+        (("kernel", "--isa", "mmx"), 1, "set_isa: name must be one of"),
+        (("kernel", "--rounds", "0"), 2, "must be at least 1"),
+        (("model",), 2, "NAME"),
+        ((), 2, "kernel|model"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: tuple[str, ...], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *arguments]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_plot_to_an_unknown_format(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert main(["bench", "kernel", "--plot", "roofline.docx"]) == 2
+    assert "--plot must name a file such as roofline.svg or roofline.png" in capsys.readouterr().err
+
+
+def test_interrupted_shows_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    measure, measured = benchmark.compare, list[str]()
+
+    def compare(case: benchmark.Case, *arguments: Any) -> benchmark.Comparison:
+        if measured:
+            raise KeyboardInterrupt
+        measured.append(case.name)
+        return measure(case, *arguments)
+
+    monkeypatch.setattr(benchmark, "compare", compare)
+    path = tmp_path / "k.json"
+    assert main(["bench", "kernel", "--model", "resnest_digits", *QUICK, "--json", str(path)]) == 130
+    printed = capsys.readouterr()
+    [case] = json.loads(path.read_text())["cases"]
+    assert measured == [case["name"]]
+    assert printed.out.splitlines()[1].startswith(case["name"])
+    assert printed.err == "lucid bench: interrupted\n"
+
+
+def test_a_wrong_result_of_lucid_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lucid.benchmark.comparison.TOLERANCE", 0.0)
+    assert main(["bench", "kernel", "3x3s1g8", "--model", "resnext_digits", *QUICK]) == 1
+    assert "plan: wrong: error" in capsys.readouterr().out
