@@ -71,6 +71,7 @@ struct Blocking {
   PackedRows rows;             // of a packed chunk
   int64_t plane;               // floats between the channel blocks of a packed chunk
   int64_t weight_panels;       // panels that meet a chunk together
+  bool small_weight;           // whose weights stay in L2 from chunk to chunk
   int64_t input, weight, end;  // positions in the scratch memory, after the offset table
 
   Blocking(const Conv2dProblem& p, const Conv2dShare& share) : rows(p, 1, block_of(p)) {
@@ -87,7 +88,7 @@ struct Blocking {
     const int64_t more_rows = longest > 1 ? max(1, (all_rows - first_row) / (longest - 1)) : 1;
     const bool one_chunk = flat || share.row_begin / p.out_h == (share.row_end - 1) / p.out_h;
     const int64_t group_panels = min(panels_in_group(p), share.panel_end - share.panel_begin);
-    const bool small_weight = group_panels * panel_floats(p) <= kSmallWeight;
+    small_weight = group_panels * panel_floats(p) <= kSmallWeight;
     const bool whole = p.prepared != nullptr ? !small_weight : all_rows <= kWholeInput && one_chunk;
     chunk_rows = max(1, min(longest, 1 + ((whole ? kWholeInput : kInputChunk) - first_row) / more_rows));
     if (p.prepared != nullptr)
@@ -270,10 +271,11 @@ void multiply(const Conv2dProblem& p, const Blocking& b, const Chunk& chunk, con
 // What to fetch under `panel`, the last of the panels [first, last) or not, with or without chunks to come.
 Next next_under(const Conv2dProblem& p, const Blocking& b, const Conv2dShare& share, int64_t panel, int64_t first,
                 int64_t last, bool last_chunk) {
-  // Where threads share out the panels, part of the input lies in another core's L2; the first panel meets it first.
-  // 4 % faster at 14x14. Only 1x1 of stride 1 has blocks that are equally far apart.
-  if (b.in_place && b.block == 16 && p.taps() == 1 && p.stride_w == 1 && b.blocks > 1 && panel == share.panel_begin &&
-      share.panel_end - share.panel_begin < panels(p))
+  // The first panel meets the input first. That comes from another core's L2 where threads share out the panels (4 %
+  // faster at 14x14), and small weights need no fetching. Only 1x1 of stride 1 has blocks that are equally far apart.
+  const bool far = share.panel_end - share.panel_begin < panels(p);
+  if (panel == first && (far || b.small_weight) && b.in_place && b.block == 16 && p.taps() == 1 && p.stride_w == 1 &&
+      b.blocks > 1)
     return {true, nullptr, 0};
   if (p.prepared != nullptr) {
     if (panel + 1 == last && !last_chunk) return {false, p.prepared + first * panel_floats(p), panel_floats(p)};
