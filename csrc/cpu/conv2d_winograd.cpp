@@ -3,77 +3,32 @@
 // with 16 where it takes 36.
 //
 //   for each group, for each chunk of tiles:
-//     v[xi][channel block][tile][16] = B^T d B          the chunk's input, transformed; stays in L2
+//     v[xi][channel block][tile][kBlock] = B^T d B      the chunk's input, transformed; stays in L2
 //     for each panel of outputs:
 //       m[xi][tile][panel] = v[xi] * u[panel][xi]       36 or 16 matrix products by the tile of gemm_tile.h
 //       y = A^T m A + bias + residual, ReLU
 //
+// Channels of a group come in blocks of 16, 8 or 4, the last one filled up with zeros; groups need not begin at a block
+// of x or y, which costs copies in pieces.
+//
 // The transforms cost a few percent; what limits is reading u, 4 or 1.8 times the weights, for every chunk, so there
-// must be tiles enough for it: 32 of them (one image of 28x28, or eight of 14x14). Error against the direct sum:
-// relative rms up to 2.4e-6 with F(4x4), below it with F(2x2).
+// must be tiles enough for it. Tiles are counted in one image: what an image gives must not depend on its batch.
+// (Eight images of 14x14 would be 20 % faster by F(4x4) than by F(2x2).) Error against the direct sum: relative rms up
+// to 2.4e-6 with F(4x4), below it with F(2x2).
 #include "cpu/conv2d.h"
 #include "cpu/gemm_tile.h"
 #include "cpu/pack.h"
+#include "cpu/winograd_transform.h"
 
 namespace lucid::LUCID_ISA {
 namespace {
 
 constexpr int kPanel = kTileVectors * F32::kLanes;
-constexpr int64_t kFewestTiles = 32;
+constexpr int64_t kMostInput = 192 << 10;  // floats of v: with u and m it must stay in an L2 of 2 MB
+constexpr int64_t kOutputPiece = 8;        // channels that a group's outputs are a multiple of
 
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-template <int kTile>
-struct Filter;
-template <>
-struct Filter<2> {
-  static constexpr int kSize = 4;
-  static constexpr int64_t kChunk = 112;  // tiles
-  static constexpr double g[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
-
-  static void input(const F32 (&d)[4], F32 (&t)[4]) {
-    t[0] = d[0] - d[2];
-    t[1] = d[1] + d[2];
-    t[2] = d[2] - d[1];
-    t[3] = d[1] - d[3];
-  }
-  static void output(const F32 (&m)[4], F32 (&y)[2]) {
-    y[0] = m[0] + m[1] + m[2];
-    y[1] = m[1] - m[2] - m[3];
-  }
-};
-template <>
-struct Filter<4> {
-  static constexpr int kSize = 6;
-  static constexpr int64_t kChunk = 56;  // tiles
-  static constexpr double g[6][3] = {{1. / 4, 0, 0},
-                                     {-1. / 6, -1. / 6, -1. / 6},
-                                     {-1. / 6, 1. / 6, -1. / 6},
-                                     {1. / 24, 1. / 12, 1. / 6},
-                                     {1. / 24, -1. / 12, 1. / 6},
-                                     {0, 0, 1}};
-
-  static void input(const F32 (&d)[6], F32 (&t)[6]) {
-    const F32 two = F32::broadcast(2), four = F32::broadcast(4), minus_two = F32::broadcast(-2),
-              minus_four = F32::broadcast(-4), minus_five = F32::broadcast(-5);
-    t[0] = fma(four, d[0], fma(minus_five, d[2], d[4]));
-    const F32 a = fma(minus_four, d[2], d[4]), b = fma(minus_four, d[1], d[3]);
-    t[1] = a + b;
-    t[2] = a - b;
-    const F32 c = d[4] - d[2], e = d[3] - d[1];
-    t[3] = fma(two, e, c);
-    t[4] = fma(minus_two, e, c);
-    t[5] = fma(four, d[1], fma(minus_five, d[3], d[5]));
-  }
-  static void output(const F32 (&m)[6], F32 (&y)[4]) {
-    const F32 s = m[1] + m[2], d = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
-    y[0] = m[0] + s + s2;
-    y[1] = fma(F32::broadcast(2), d2, d);
-    y[2] = fma(F32::broadcast(4), s2, s);
-    y[3] = fma(F32::broadcast(8), d2, d) + m[5];
-  }
-};
 
 int64_t panels_in_group(const Conv2dProblem& p) { return ceil_div(p.out_group, kPanel); }
 int64_t panels(const Conv2dProblem& p) { return p.groups * panels_in_group(p); }
@@ -83,38 +38,57 @@ int64_t tile_rows(const Conv2dProblem& p) {
   return p.n * ceil_div(p.out_h, kTile);
 }
 
+// Channels of v that lie together.
+int64_t block_of(const Conv2dProblem& p) { return p.in_group % 16 == 0 ? 16 : p.in_group % 8 == 0 ? 8 : 4; }
+// Input channels of a group, filled up to whole blocks.
+int64_t terms(const Conv2dProblem& p) { return ceil_div(p.in_group, block_of(p)) * block_of(p); }
+
 template <int kTile>
 bool accepts(const Conv2dProblem& p) {
   return p.winograd && p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.stride_w == 1 && p.dilation_h == 1 &&
-         p.dilation_w == 1 && p.in_group % 16 == 0 && p.out_group % 16 == 0 &&
-         tile_rows<kTile>(p) * ceil_div(p.out_w, kTile) >= kFewestTiles;
+         p.dilation_w == 1 && p.in_group >= 8 && p.in_group % 2 == 0 && p.out_group % kOutputPiece == 0 &&
+         ceil_div(p.out_h, kTile) * ceil_div(p.out_w, kTile) >= Filter<kTile>::kFewestTiles;
 }
 
-// A panel: bias [kPanel], then u [xi][in_group][kPanel].
+// A panel: bias [kPanel], then u [xi][terms][width of the panel].
 template <int kTile>
 int64_t panel_floats(const Conv2dProblem& p) {
   constexpr int64_t kSize = Filter<kTile>::kSize;
-  return (1 + kSize * kSize * p.in_group) * kPanel;
+  return (1 + kSize * kSize * terms(p)) * kPanel;
 }
 
+// The outputs of a panel: two vectors, or one where that is enough.
+struct Panel {
+  int64_t group, channel, outputs, width;
+
+  Panel(const Conv2dProblem& p, int64_t panel) {
+    const int64_t first = panel % panels_in_group(p) * kPanel;
+    group = panel / panels_in_group(p);
+    channel = group * p.out_group + first;
+    outputs = min(kPanel, p.out_group - first);
+    width = outputs <= F32::kLanes ? F32::kLanes : kPanel;
+  }
+};
+
 template <int kTile>
-void prepare(const Conv2dProblem& p, int64_t panel, float* prepared) {
+void prepare(const Conv2dProblem& p, int64_t index, float* prepared) {
   constexpr int kSize = Filter<kTile>::kSize;
   const auto& g = Filter<kTile>::g;
-  const int64_t first = panel % panels_in_group(p) * kPanel, channel = panel / panels_in_group(p) * p.out_group + first;
-  for (int64_t o = 0; o < kPanel; ++o) {
-    const bool exists = first + o < p.out_group;
-    prepared[o] = exists && p.bias != nullptr ? p.bias[(channel + o) * p.bias_stride] : 0.0f;
-    for (int64_t c = 0; c < p.in_group; ++c) {
+  const Panel panel(p, index);
+  for (int64_t o = 0; o < panel.width; ++o) {
+    const int64_t channel = panel.channel + o;
+    const bool exists = o < panel.outputs;
+    prepared[o] = exists && p.bias != nullptr ? p.bias[channel * p.bias_stride] : 0.0f;
+    for (int64_t c = 0; c < terms(p); ++c) {
       double w[3][3] = {}, half[kSize][3];
-      for (int64_t i = 0; i < 3 && exists; ++i)
+      for (int64_t i = 0; i < 3 && exists && c < p.in_group; ++i)
         for (int64_t j = 0; j < 3; ++j)
-          w[i][j] = p.weight[(channel + o) * p.weight_k + c * p.weight_c + i * p.weight_h + j * p.weight_w];
+          w[i][j] = p.weight[channel * p.weight_k + c * p.weight_c + i * p.weight_h + j * p.weight_w];
       for (int i = 0; i < kSize; ++i)
         for (int j = 0; j < 3; ++j) half[i][j] = g[i][0] * w[0][j] + g[i][1] * w[1][j] + g[i][2] * w[2][j];
       for (int i = 0; i < kSize; ++i)
         for (int j = 0; j < kSize; ++j)
-          prepared[kPanel + ((i * kSize + j) * p.in_group + c) * kPanel + o] =
+          prepared[kPanel + ((i * kSize + j) * terms(p) + c) * panel.width + o] =
               static_cast<float>(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
     }
   }
@@ -133,10 +107,12 @@ struct Layout {
     constexpr int64_t kSize = Filter<kTile>::kSize;
     columns = ceil_div(p.out_w, kTile);
     const int64_t tiles = (share.row_end - share.row_begin) * columns;
-    chunk = ceil_div(tiles, ceil_div(tiles, Filter<kTile>::kChunk));
-    v_step = PackedRows::odd_lines(p.in_group * chunk);
+    const int64_t fits = kMostInput / (kSize * kSize * terms(p));
+    const int64_t most = min(Filter<kTile>::kChunk, fits < kTileRows ? kTileRows : fits);
+    chunk = ceil_div(tiles, ceil_div(tiles, most));
+    v_step = PackedRows::odd_lines(terms(p) * chunk);
     m_step = PackedRows::odd_lines(kPanel * chunk);
-    v = PackedRows::odd_lines(2 * p.in_group / 16);
+    v = PackedRows::odd_lines(2 * (terms(p) / block_of(p)));
     m = v + kSize * kSize * v_step;
     end = m + kSize * kSize * m_step;
   }
@@ -145,61 +121,6 @@ struct Layout {
 template <int kTile>
 int64_t scratch_floats(const Conv2dProblem& p, const Conv2dShare& share) {
   return Layout<kTile>(p, share).end;
-}
-
-// kLanes channels of one tile.
-template <int kTile>
-void transform_input(const float* x, int64_t row, int64_t pixel, float* v, int64_t v_step) {
-  constexpr int kSize = Filter<kTile>::kSize;
-  F32 half[kSize][kSize];
-#pragma GCC unroll 6
-  for (int j = 0; j < kSize; ++j) {
-    F32 d[kSize], t[kSize];
-#pragma GCC unroll 6
-    for (int i = 0; i < kSize; ++i) d[i] = F32::load(x + i * row + j * pixel);
-    Filter<kTile>::input(d, t);
-#pragma GCC unroll 6
-    for (int i = 0; i < kSize; ++i) half[i][j] = t[i];
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < kSize; ++i) {
-    F32 t[kSize];
-    Filter<kTile>::input(half[i], t);
-#pragma GCC unroll 6
-    for (int j = 0; j < kSize; ++j) t[j].store(v + (i * kSize + j) * v_step);
-  }
-}
-
-// kLanes channels of one tile, of which `rows` x `columns` pixels exist.
-template <int kTile>
-void transform_output(const Conv2dProblem& p, const float* m, int64_t m_step, const float* bias, float* y,
-                      const float* residual, int64_t rows, int64_t columns) {
-  constexpr int kSize = Filter<kTile>::kSize;
-  F32 half[kTile][kSize];
-#pragma GCC unroll 6
-  for (int j = 0; j < kSize; ++j) {
-    F32 d[kSize], t[kTile];
-#pragma GCC unroll 6
-    for (int i = 0; i < kSize; ++i) d[i] = F32::load(m + (i * kSize + j) * m_step);
-    Filter<kTile>::output(d, t);
-#pragma GCC unroll 4
-    for (int i = 0; i < kTile; ++i) half[i][j] = t[i];
-  }
-  const F32 offset = F32::load(bias);
-#pragma GCC unroll 4
-  for (int i = 0; i < kTile; ++i) {
-    if (i >= rows) break;
-    F32 t[kTile];
-    Filter<kTile>::output(half[i], t);
-#pragma GCC unroll 4
-    for (int j = 0; j < kTile; ++j) {
-      if (j >= columns) break;
-      F32 value = t[j] + offset;
-      if (residual != nullptr) value = value + F32::load(residual + i * p.residual.row + j * p.residual.pixel);
-      if (p.relu) value = max(F32::zero(), value);
-      value.store(y + i * p.y.row + j * p.y.pixel);
-    }
-  }
 }
 
 // The tiles of one chunk: tile t of the share is tile column t % columns of tile row share.row_begin + t / columns.
@@ -218,66 +139,141 @@ struct Chunk {
   }
 
   void transform_inputs(int64_t group, float* v) const {
-    for (int64_t c = 0; c < p.in_group; c += 16) {
-      const float* x = p.x + channel_offset(p, group * p.in_group + c) - p.padding_h * p.x_h - p.padding_w * p.x_w;
+    constexpr int kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
+    constexpr int64_t kLanes = F32::kLanes;
+    const int64_t begin = group * p.in_group, end = begin + p.in_group, block = block_of(p);
+    const float* x = p.x - p.padding_h * p.x_h - p.padding_w * p.x_w;
+    const int64_t filled = terms(p) > p.in_group ? terms(p) / block - 1 : -1;  // the block that zeros fill up
+    for (int xi = 0; xi < kProducts && filled >= 0; ++xi)
+      __builtin_memset(v + xi * layout.v_step + filled * layout.chunk * block, 0,
+                       static_cast<size_t>(count * block) * sizeof(float));
+    for (int64_t c = begin / kLanes * kLanes; c < end; c += kLanes)
       for (int64_t t = 0; t < count; ++t) {
         const Place at = place(t);
-        const float* tile = x + at.n * p.x_n + at.h * p.x_h + at.w * p.x_w;
-        for (int l = 0; l < 16; l += F32::kLanes)
-          transform_input<kTile>(tile + l, p.x_h, p.x_w, v + (c * layout.chunk + t * 16) + l, layout.v_step);
+        const float* tile = x + channel_offset(p, c) + at.n * p.x_n + at.h * p.x_h + at.w * p.x_w;
+        if (block == 16) {
+          const int64_t in_group = c - begin;
+          transform_input<kTile>(tile, p.x_h, p.x_w, v + (in_group / 16 * layout.chunk + t) * 16 + in_group % 16,
+                                 layout.v_step);
+        } else {
+          alignas(64) float lanes[kProducts * kLanes];
+          transform_input<kTile>(tile, p.x_h, p.x_w, lanes, kLanes);
+          if (p.in_group % 4 == 0)
+            copy_lanes<4>(lanes, c, begin, end, v + t * block);
+          else
+            copy_lanes<2>(lanes, c, begin, end, v + t * block);
+        }
       }
+  }
+
+  // Those of the channels [c, c + kLanes) that belong to the group, kPiece at a time.
+  template <int kPiece>
+  void copy_lanes(const float* lanes, int64_t c, int64_t begin, int64_t end, float* v) const {
+    const int64_t block = block_of(p), last = min(end, c + F32::kLanes);
+    for (int64_t channel = c < begin ? begin : c; channel < last; channel += kPiece) {
+      const int64_t in_group = channel - begin;
+      float* to = v + in_group / block * layout.chunk * block + in_group % block;
+      for (int xi = 0; xi < Filter<kTile>::kSize * Filter<kTile>::kSize; ++xi)
+        __builtin_memcpy(to + xi * layout.v_step, lanes + xi * F32::kLanes + (channel - c), kPiece * sizeof(float));
     }
   }
 
   // m = v * u for every xi; the next xi's u comes from memory meanwhile, and after the last one `next`.
+  template <int kVectors, int kBlock>
   void multiply(const float* v, const float* u, const int64_t* offsets, float* m, const float* next) const {
-    constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
-    static constexpr float kNoBias[kPanel] = {};
-    const int64_t u_floats = p.in_group * kPanel, tiles = ceil_div(count, kTileRows);
+    constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize, kWidth = kVectors * F32::kLanes;
+    static constexpr float kNoBias[kWidth] = {};
+    const int64_t u_floats = terms(p) * kWidth, tiles = ceil_div(count, kTileRows);
     GemmTile tile{.a = nullptr,
                   .second_row = 0,
                   .offsets = offsets,
-                  .blocks = p.in_group / 16,
+                  .blocks = terms(p) / kBlock,
                   .weight = nullptr,
                   .bias = kNoBias,
                   .y = {nullptr, kPanel, F32::kLanes, 0},
                   .residual = {nullptr, 0, 0, 0},
                   .relu = false,
                   .prefetch = nullptr,
-                  .prefetch_step = ceil_div(kPrefetchTerms * kPanel * 4, tiles * 16) * 16,
+                  .prefetch_step = ceil_div(kPrefetchTerms * kWidth * 4, tiles * 16) * 16,
                   .prefetch_block = 0};
-    tile.prefetch_block = 16 / kPrefetchTerms * tile.prefetch_step;
+    tile.prefetch_block = kBlock / kPrefetchTerms * tile.prefetch_step;
     for (int64_t xi = 0; xi < kProducts; ++xi) {
       tile.weight = u + xi * u_floats;
       const float* following = xi + 1 < kProducts ? tile.weight + u_floats : next;
       tile.prefetch = reinterpret_cast<const char*>(following != nullptr ? following : tile.weight);
       for (int64_t t = 0; t < count;) {
-        const int64_t rows = next_tile_rows<16>(count - t);
-        tile.a = v + xi * layout.v_step + t * 16;
+        const int64_t rows = next_tile_rows<kBlock>(count - t);
+        tile.a = v + xi * layout.v_step + t * kBlock;
         tile.y.data = m + xi * layout.m_step + t * kPanel;
-        run_gemm_tile<kTileVectors, 16, 16>(rows, tile);
-        tile.prefetch += p.in_group / kPrefetchTerms * tile.prefetch_step;
+        run_gemm_tile<kVectors, kBlock, kBlock>(rows, tile);
+        tile.prefetch += terms(p) / kPrefetchTerms * tile.prefetch_step;
         t += rows;
       }
     }
   }
 
-  void transform_outputs(int64_t channel, int64_t outputs, const float* m, const float* bias) const {
-    for (int64_t o = 0; o < outputs; o += F32::kLanes)
+  template <int kBlock>
+  void multiply(const Panel& panel, const float* v, const float* u, const int64_t* offsets, float* m,
+                const float* next) const {
+    if (panel.width == kPanel)
+      multiply<kTileVectors, kBlock>(v, u, offsets, m, next);
+    else
+      multiply<1, kBlock>(v, u, offsets, m, next);
+  }
+
+  void transform_outputs(const Panel& panel, const float* m, const float* bias) const {
+    for (int64_t o = 0; o < panel.outputs; o += F32::kLanes) {
+      const int64_t channel = panel.channel + o, outputs = min(F32::kLanes, panel.outputs - o);
+      const bool whole = outputs == F32::kLanes && channel % 16 + F32::kLanes <= 16;  // of one block of y
       for (int64_t t = 0; t < count; ++t) {
         const Place at = place(t);
-        const float* residual = p.residual.data != nullptr ? p.residual.at(channel + o, at.n, at.h, at.w) : nullptr;
-        transform_output<kTile>(p, m + t * kPanel + o, layout.m_step, bias + o, p.y.at(channel + o, at.n, at.h, at.w),
-                                residual, p.out_h - at.h, p.out_w - at.w);
+        TileOutput to{p.y.at(channel, at.n, at.h, at.w),
+                      p.y.row,
+                      p.y.pixel,
+                      p.residual.data != nullptr ? p.residual.at(channel, at.n, at.h, at.w) : nullptr,
+                      p.residual.row,
+                      p.residual.pixel,
+                      min(kTile, p.out_h - at.h),
+                      min(kTile, p.out_w - at.w),
+                      p.relu};
+        if (whole)
+          transform_output<kTile>(m + t * kPanel + o, layout.m_step, bias + o, to);
+        else
+          transform_aside(m + t * kPanel + o, bias + o, channel, outputs, at, to);
       }
+    }
+  }
+
+  // Outputs that do not fill a vector, or lie in two blocks of y: computed beside it and copied in pieces.
+  void transform_aside(const float* m, const float* bias, int64_t channel, int64_t outputs, const Place& at,
+                       TileOutput to) const {
+    constexpr int64_t kLanes = F32::kLanes;
+    alignas(64) float y[kTile * kTile * kLanes] = {}, residual[kTile * kTile * kLanes] = {};
+    const auto for_pieces = [&](const auto& body) {
+      for (int64_t i = 0; i < to.rows; ++i)
+        for (int64_t j = 0; j < to.columns; ++j)
+          for (int64_t o = 0; o < outputs; o += kOutputPiece) body(channel + o, i, j, (i * kTile + j) * kLanes + o);
+    };
+    if (to.residual != nullptr)
+      for_pieces([&](int64_t c, int64_t i, int64_t j, int64_t place) {
+        __builtin_memcpy(residual + place, p.residual.at(c, at.n, at.h + i, at.w + j), kOutputPiece * sizeof(float));
+      });
+    to.y = y;
+    to.residual = to.residual != nullptr ? residual : nullptr;
+    to.row = to.residual_row = kTile * kLanes;
+    to.pixel = to.residual_pixel = kLanes;
+    transform_output<kTile>(m, layout.m_step, bias, to);
+    for_pieces([&](int64_t c, int64_t i, int64_t j, int64_t place) {
+      __builtin_memcpy(p.y.at(c, at.n, at.h + i, at.w + j), y + place, kOutputPiece * sizeof(float));
+    });
   }
 };
 
-template <int kTile>
-void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
+template <int kTile, int kBlock>
+void run_blocked(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
   const Layout<kTile> layout(p, share);
   int64_t* offsets = reinterpret_cast<int64_t*>(scratch);
-  for (int64_t i = 0; i < p.in_group / 16; ++i) offsets[i] = i * layout.chunk * 16;
+  for (int64_t i = 0; i < terms(p) / kBlock; ++i) offsets[i] = i * layout.chunk * kBlock;
   float *v = scratch + layout.v, *m = scratch + layout.m;
   const int64_t tiles = (share.row_end - share.row_begin) * layout.columns, floats = panel_floats<kTile>(p);
   for (int64_t begin = share.panel_begin; begin < share.panel_end;) {
@@ -285,18 +281,27 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
     for (int64_t first = 0; first < tiles; first += layout.chunk) {
       const Chunk<kTile> chunk{p, layout, share.row_begin, first, min(layout.chunk, tiles - first)};
       chunk.transform_inputs(group, v);
-      for (int64_t panel = begin; panel < end; ++panel) {
-        const int64_t from = panel % panels_in_group(p) * kPanel;
-        const float* prepared = p.prepared + panel * floats;
-        const bool again = panel + 1 == end && first + layout.chunk < tiles;
-        const float* next = again                         ? p.prepared + begin * floats
-                            : panel + 1 < share.panel_end ? prepared + floats
-                                                          : share.next;
-        chunk.multiply(v, prepared + kPanel, offsets, m, next);
-        chunk.transform_outputs(group * p.out_group + from, min(kPanel, p.out_group - from), m, prepared);
+      for (int64_t i = begin; i < end; ++i) {
+        const Panel panel(p, i);
+        const float* prepared = p.prepared + i * floats;
+        const bool again = i + 1 == end && first + layout.chunk < tiles;
+        const float* next = again                     ? p.prepared + begin * floats
+                            : i + 1 < share.panel_end ? prepared + floats
+                                                      : share.next;
+        chunk.template multiply<kBlock>(panel, v, prepared + kPanel, offsets, m, next);
+        chunk.transform_outputs(panel, m, prepared);
       }
     }
     begin = end;
+  }
+}
+
+template <int kTile>
+void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
+  switch (block_of(p)) {
+    case 16: return run_blocked<kTile, 16>(p, share, scratch);
+    case 8: return run_blocked<kTile, 8>(p, share, scratch);
+    default: return run_blocked<kTile, 4>(p, share, scratch);
   }
 }
 

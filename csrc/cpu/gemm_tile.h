@@ -73,8 +73,7 @@ template <int kRows, int kVectors, int kBlock, int kStep, bool kTwoRows>
     for (int j = 0; j < kBlock; j += kUnroll) {
 #pragma GCC unroll 4
       for (int u = 0; u < kUnroll; ++u) {
-        // Nothing is moved from one step to another: GCC would load the next weights early and run out of registers.
-        asm volatile("" ::: "memory");
+        keep_order();  // GCC would load the next weights early and run out of registers
         F32 w[kVectors];
 #pragma GCC unroll 2
         for (int v = 0; v < kVectors; ++v) w[v] = F32::load(weight + (u * kVectors + v) * F32::kLanes);

@@ -19,6 +19,7 @@ struct Taps {
 
 Taps taps_of(const PoolAxis& a, int64_t index) {
   const int64_t start = index * a.stride - a.padding;
+  if (start >= 0 && start + (a.kernel - 1) * a.dilation < a.size) return {start, a.kernel, a.kernel};  // no division
   const int64_t skipped = start < 0 ? (a.dilation - 1 - start) / a.dilation : 0;
   int64_t last = start < a.size ? (a.size - 1 - start) / a.dilation + 1 : 0;
   if (last > a.kernel) last = a.kernel;

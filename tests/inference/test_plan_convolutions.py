@@ -57,6 +57,9 @@ WINOGRAD = [
     Case(2, 96, 96, 25, 30, groups=2),  # clipped tiles, one and a half panels
     Case(1, 48, 80, 14, 14),  # 2x2
     Case(3, 16, 48, 9, 13, padding=(2, 0)),
+    Case(1, 40, 160, 29, 27, groups=4),  # 10 channels a group, filled up to 12; 40 outputs, across blocks
+    Case(1, 40, 80, 25, 28, groups=2),  # 20 channels, 40 outputs
+    Case(2, 72, 72, 14, 13, groups=3),  # 24 and 24
 ]
 
 
@@ -139,19 +142,22 @@ def test_winograd_matches_reference(isa: str, rng: np.random.Generator) -> None:
     assert used == {"winograd_4x4", "winograd_2x2"}
 
 
-def test_an_image_alone_or_in_a_batch_is_bitwise_the_same(isa: str, rng: np.random.Generator) -> None:
-    weight = rng.standard_normal((32, 16, 3, 3), dtype=np.float32)
-    bias = rng.standard_normal(32, dtype=np.float32)
-    entry = rng.standard_normal((32, 32, 1, 1), dtype=np.float32)
-    x = rng.standard_normal((3, 32, 30, 21), dtype=np.float32)
-    other = np.zeros((3, 32, 30, 21), dtype=np.float32)
+@pytest.mark.parametrize("size", [(30, 21), (14, 14), (7, 7), (6, 5)])
+def test_an_image_alone_or_in_a_batch_is_bitwise_the_same(
+    isa: str, size: tuple[int, int], rng: np.random.Generator
+) -> None:
+    weight = rng.standard_normal((64, 32, 3, 3), dtype=np.float32)
+    bias = rng.standard_normal(64, dtype=np.float32)
+    entry = rng.standard_normal((64, 64, 1, 1), dtype=np.float32)
+    x = rng.standard_normal((8, 64, *size), dtype=np.float32)
+    other = np.zeros((8, 64, *size), dtype=np.float32)
     batch, alone = (
-        build(Case(n, 32, 32, 30, 21, groups=2), weight, bias, entry, residual=False, relu=True)
-        for n in (3, 1)
+        build(Case(n, 64, 64, *size, groups=2), weight, bias, entry, residual=False, relu=True)
+        for n in (8, 1)
     )
     assert batch.algorithms() == alone.algorithms()
     together = batch.run([x, other])[0]
-    for i in range(3):
+    for i in range(8):
         np.testing.assert_array_equal(alone.run([x[i : i + 1], other[i : i + 1]])[0][0], together[i])
 
 

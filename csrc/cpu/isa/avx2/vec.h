@@ -36,6 +36,8 @@ inline void accumulate(F32& acc, F32 a, F32 b) { asm("vfmadd231ps %2, %1, %0" : 
 
 inline void accumulate(F32& acc, const float* a, F32 b) { accumulate(acc, F32::broadcast(*a), b); }
 
+inline void keep_order() { asm volatile("" ::: "memory"); }
+
 inline float sum(F32 a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));

@@ -36,6 +36,8 @@ inline void accumulate(F32& acc, const float* a, F32 b) {
   asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc.v) : "v"(b.v), "m"(*a));
 }
 
+inline void keep_order() { asm volatile("" ::: "memory"); }
+
 inline float sum(F32 a) { return _mm512_reduce_add_ps(a.v); }
 
 inline void transpose(F32 (&rows)[F32::kLanes]) {

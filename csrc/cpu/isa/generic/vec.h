@@ -37,6 +37,9 @@ inline F32 fma(F32 a, F32 b, F32 c) { return {a.v * b.v + c.v}; }
 inline void accumulate(F32& acc, F32 a, F32 b) { acc.v += a.v * b.v; }
 inline void accumulate(F32& acc, const float* a, F32 b) { accumulate(acc, F32::broadcast(*a), b); }
 
+// The compiler moves no access to memory past this.
+inline void keep_order() { asm volatile("" ::: "memory"); }
+
 // The larger of two; b where either is NaN, as the x86 instruction has it: max(0, x) keeps a NaN in x.
 inline F32 max(F32 a, F32 b) { return {a.v > b.v ? a.v : b.v}; }
 
