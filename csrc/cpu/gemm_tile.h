@@ -57,12 +57,20 @@ template <int kRows, int kVectors, int kBlock, int kStep, bool kTwoRows>
 [[gnu::noinline]] void gemm_tile(const GemmTile& t) {
   constexpr int kUnroll = kBlock % kPrefetchTerms == 0 ? kPrefetchTerms : 1;
   constexpr int kHalf = kRows / 2;
+  constexpr int kVectorsInLine = 16 / F32::kLanes < kVectors ? 16 / F32::kLanes : kVectors;
   const int64_t second_row = t.second_row;
   F32 sums[kRows][kVectors];
 #pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) sums[m][v] = F32::load(t.bias + v * F32::kLanes);
+  // A residual from memory arrives while the sums are formed.
+  if (t.residual.data != nullptr)
+#pragma GCC unroll 16
+    for (int m = 0; m < kRows; ++m)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; v += kVectorsInLine)
+        __builtin_prefetch(t.residual.template at<kRows, kTwoRows>(m, v));
   const float* weight = t.weight;
   const char* prefetch_block = t.prefetch;
   const int64_t prefetch_step = t.prefetch_step;
