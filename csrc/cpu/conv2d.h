@@ -44,6 +44,8 @@ struct Conv2dProblem {
   OutputView y;
   OutputView residual;  // data may be null
   bool relu;
+  // [rows()][out_channels()] for an algorithm with sums_rows: receives the sums of y over each row's pixels. Or null.
+  float* row_sums;
   bool winograd;  // whether the faster and less exact algorithms may be chosen
 
   LUCID_INLINE int64_t in_channels() const { return groups * in_group; }
@@ -63,6 +65,7 @@ struct Conv2dShare {
 struct Conv2dAlgorithm {
   const char* name;
   int64_t output_tile;  // rows and columns of y computed together; an x that carries its padding carries what they read
+  bool sums_rows;       // whether it can sum y up for a global pooling
   bool (*accepts)(const Conv2dProblem&);
   int64_t (*panels)(const Conv2dProblem&);
   int64_t (*rows)(const Conv2dProblem&);

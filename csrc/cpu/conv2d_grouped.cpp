@@ -206,7 +206,9 @@ void run_packed(Convolve convolve, const Conv2dProblem& p, const Conv2dShare& sh
   for (int64_t first = share.panel_begin; first < share.panel_end;) {
     // Up to where the next channels begin that are packed together.
     const int64_t last = min((first / kPanelsTogether + 1) * kPanelsTogether, share.panel_end);
-    const int64_t channel = first * kLanes / kBlock * kBlock, channels = min(last * kLanes, p.out_channels()) - channel;
+    // Whole blocks: two panels of half a block may belong to two shares.
+    const int64_t channel = first * kLanes / kBlock * kBlock;
+    const int64_t channels = min((last * kLanes + kBlock - 1) / kBlock * kBlock, p.out_channels()) - channel;
     if (p.prepared == nullptr)
       for (int64_t panel = first; panel < last; ++panel) prepare(p, panel, scratch + (panel - first) * panel_floats(p));
     const float* weight = p.prepared != nullptr ? p.prepared + first * panel_floats(p) : scratch;
@@ -292,9 +294,9 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
 }  // namespace
 
 extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped;
-const Conv2dAlgorithm conv2d_grouped_3x3 = {"grouped_3x3", 1,       accepts_3x3,    panels, rows,
+const Conv2dAlgorithm conv2d_grouped_3x3 = {"grouped_3x3", 1,       false,          accepts_3x3, panels, rows,
                                             panel_floats,  prepare, scratch_floats, run_3x3};
-const Conv2dAlgorithm conv2d_grouped = {"grouped",    1,       accepts,        panels, rows,
+const Conv2dAlgorithm conv2d_grouped = {"grouped",    1,       false,          accepts, panels, rows,
                                         panel_floats, prepare, scratch_floats, run};
 
 }  // namespace lucid::LUCID_ISA

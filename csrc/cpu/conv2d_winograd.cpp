@@ -132,10 +132,11 @@ struct Chunk {
 
   struct Place {
     int64_t n, h, w;  // of the tile's first output
+    int64_t row;      // of tiles, those of all images numbered through
   };
   Place place(int64_t tile) const {
     const int64_t t = first + tile, row = row_begin + t / layout.columns, rows = ceil_div(p.out_h, kTile);
-    return {row / rows, row % rows * kTile, t % layout.columns * kTile};
+    return {row / rows, row % rows * kTile, t % layout.columns * kTile, row};
   }
 
   void transform_inputs(int64_t group, float* v) const {
@@ -235,7 +236,9 @@ struct Chunk {
                       p.residual.pixel,
                       min(kTile, p.out_h - at.h),
                       min(kTile, p.out_w - at.w),
-                      p.relu};
+                      p.relu,
+                      p.row_sums != nullptr ? p.row_sums + at.row * p.out_channels() + channel : nullptr,
+                      at.w == 0};
         if (whole)
           transform_output<kTile>(m + t * kPanel + o, layout.m_step, bias + o, to);
         else
@@ -258,11 +261,17 @@ struct Chunk {
       for_pieces([&](int64_t c, int64_t i, int64_t j, int64_t place) {
         __builtin_memcpy(residual + place, p.residual.at(c, at.n, at.h + i, at.w + j), kOutputPiece * sizeof(float));
       });
+    alignas(64) float sums[kLanes] = {};
+    float* const row_sums = to.sums;
+    if (row_sums != nullptr && !to.first_sum)
+      __builtin_memcpy(sums, row_sums, static_cast<size_t>(outputs) * sizeof(float));
+    to.sums = row_sums != nullptr ? sums : nullptr;
     to.y = y;
     to.residual = to.residual != nullptr ? residual : nullptr;
     to.row = to.residual_row = kTile * kLanes;
     to.pixel = to.residual_pixel = kLanes;
     transform_output<kTile>(m, layout.m_step, bias, to);
+    if (row_sums != nullptr) __builtin_memcpy(row_sums, sums, static_cast<size_t>(outputs) * sizeof(float));
     for_pieces([&](int64_t c, int64_t i, int64_t j, int64_t place) {
       __builtin_memcpy(p.y.at(c, at.n, at.h + i, at.w + j), y + place, kOutputPiece * sizeof(float));
     });
@@ -309,6 +318,7 @@ template <int kTile>
 constexpr Conv2dAlgorithm algorithm(const char* name) {
   return {name,
           kTile,
+          true,
           accepts<kTile>,
           panels,
           tile_rows<kTile>,

@@ -92,6 +92,8 @@ struct TileOutput {
   int64_t residual_row, residual_pixel;
   int64_t rows, columns;  // that exist
   bool relu;
+  float* sums;     // kLanes sums of the pixels, or null
+  bool first_sum;  // whether they begin here, or add to what is there
 };
 
 // kLanes channels of one tile.
@@ -109,6 +111,7 @@ void transform_output(const float* m, int64_t m_step, const float* bias, const T
     for (int i = 0; i < kTile; ++i) half[i][j] = t[i];
   }
   const F32 offset = F32::load(bias);
+  F32 total = F32::zero();
 #pragma GCC unroll 4
   for (int i = 0; i < kTile; ++i) {
     if (i >= to.rows) break;
@@ -121,8 +124,10 @@ void transform_output(const float* m, int64_t m_step, const float* bias, const T
       if (to.residual != nullptr) value = value + F32::load(to.residual + i * to.residual_row + j * to.residual_pixel);
       if (to.relu) value = max(F32::zero(), value);
       value.store(to.y + i * to.row + j * to.pixel);
+      total = total + value;
     }
   }
+  if (to.sums != nullptr) (to.first_sum ? total : F32::load(to.sums) + total).store(to.sums);
 }
 
 }  // namespace lucid::LUCID_ISA

@@ -123,6 +123,7 @@ lucid_status describe_conv2d(const lucid_conv2d_args& a, Conv2dProblem* p) {
         .y = {},
         .residual = {},
         .relu = false,
+        .row_sums = nullptr,
         .winograd = false};
   return ok();
 }

@@ -9,8 +9,8 @@ namespace {
 class Conv2dStep final : public Step {
  public:
   Conv2dStep(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, const Value& x, const Value* residual,
-             const Value& y)
-      : problem_(problem), algorithm_(algorithm), x_(x), residual_(residual), y_(y) {
+             const Value& y, const Value* row_sums)
+      : problem_(problem), algorithm_(algorithm), x_(x), residual_(residual), y_(y), row_sums_(row_sums) {
     problem_.y = y.view(nullptr);
     if (residual != nullptr) problem_.residual = residual->view(nullptr);
   }
@@ -54,6 +54,7 @@ class Conv2dStep final : public Step {
     Conv2dProblem p = problem_;
     p.y = y_.view(run.arena);
     if (residual_ != nullptr) p.residual = residual_->view(run.arena);
+    if (row_sums_ != nullptr) p.row_sums = row_sums_->rows(run.arena);
     if (p.x_has_halo) {
       p.x = x_.view(run.arena).data;
     } else {
@@ -88,14 +89,15 @@ class Conv2dStep final : public Step {
   const Value& x_;
   const Value* residual_;
   const Value& y_;
+  const Value* row_sums_;
   const Conv2dStep* next_ = nullptr;
 };
 
 }  // namespace
 
 std::unique_ptr<Step> conv2d_step(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, const Value& x,
-                                  const Value* residual, const Value& y) {
-  return std::make_unique<Conv2dStep>(problem, algorithm, x, residual, y);
+                                  const Value* residual, const Value& y, const Value* row_sums) {
+  return std::make_unique<Conv2dStep>(problem, algorithm, x, residual, y, row_sums);
 }
 
 void prefetch_weights_of(Step& step, const Step* next) {

@@ -9,6 +9,7 @@
 #include "ops/pool2d.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
+#include "plan/description.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -22,28 +23,9 @@ constexpr int kMostItems = 1 << 20;                // values, steps
 // What the checks found out about a step.
 struct Checked {
   Conv2dProblem conv2d;
-  const Conv2dAlgorithm* algorithm;
+  const Conv2dAlgorithm* algorithm = nullptr;
   Pool2d pool;
-};
-
-// The operators' checks want a tensor; a value has a shape but no memory yet. They read no data.
-class ShapeOnly {
- public:
-  explicit ShapeOnly(const Value& v) : shape_{v.n, v.c, v.h, v.w} {
-    tensor_ = {.data = &placeholder_,
-               .device = {LUCID_CPU, 0},
-               .ndim = v.image ? 4 : 2,
-               .dtype = {LUCID_FLOAT, 32, 1},
-               .shape = shape_,
-               .strides = nullptr,
-               .byte_offset = 0};
-  }
-  const lucid_tensor* get() const { return &tensor_; }
-
- private:
-  int64_t shape_[4];
-  float placeholder_ = 0;
-  lucid_tensor tensor_;
+  int row_sums = -1;  // of a convolution and of the global pooling that reads it: their value, or -1
 };
 
 class Builder {
@@ -60,6 +42,7 @@ class Builder {
     for (int i = 0; i < args_.output_count; ++i)
       if (!ready(args_.outputs[i])) return fail(LUCID_INVALID_ARGUMENT, "plan: output %d is computed by no step", i);
     lay_out();
+    share_row_sums();
     find_lifetimes();
     share_places();
     assign_offsets(plan_.values, &plan_.arena_floats);
@@ -258,6 +241,27 @@ class Builder {
     }
   }
 
+  // A global pooling reads what the convolution before it has summed up already, if that can: 1 % of ResNeSt-50.
+  void share_row_sums() {
+    for (int i = 0; i < args_.step_count; ++i) {
+      if (step(i).kind != LUCID_STEP_GLOBAL_AVG_POOL2D) continue;
+      for (int j = 0; j < i; ++j) {
+        const Conv2dAlgorithm* algorithm = checked_[j].algorithm;
+        if (step(j).output != step(i).input || algorithm == nullptr || !algorithm->sums_rows) continue;
+        if (checked_[j].row_sums < 0) {
+          Value sums;
+          sums.n = algorithm->rows(checked_[j].conv2d), sums.c = checked_[j].conv2d.out_channels();
+          checked_[j].row_sums = static_cast<int>(plan_.values.size());
+          plan_.values.push_back(sums);
+        }
+        checked_[i].row_sums = checked_[j].row_sums;
+      }
+    }
+  }
+  const Value* row_sums(int index) {
+    return checked_[index].row_sums >= 0 ? &value(checked_[index].row_sums) : nullptr;
+  }
+
   // Entries: the imports, the steps, the exports.
   void find_lifetimes() {
     int entry = 0;
@@ -272,6 +276,7 @@ class Builder {
       use(step(i).input);
       if (exists(step(i).other)) use(step(i).other);
       use(step(i).output);
+      if (checked_[i].row_sums >= 0) use(checked_[i].row_sums);
     }
     for (const int i : plan_.outputs) use(i), ++entry;
   }
@@ -333,9 +338,10 @@ class Builder {
     const Value &x = value(s.input), &y = value(s.output);
     const Value* other = exists(s.other) ? &value(s.other) : nullptr;
     switch (s.kind) {
-      case LUCID_STEP_CONV2D: return conv2d_step(checked_[index].conv2d, *checked_[index].algorithm, x, other, y);
+      case LUCID_STEP_CONV2D:
+        return conv2d_step(checked_[index].conv2d, *checked_[index].algorithm, x, other, y, row_sums(index));
       case LUCID_STEP_POOL2D: return pool2d_step(checked_[index].pool, x, y);
-      case LUCID_STEP_GLOBAL_AVG_POOL2D: return global_avg_pool2d_step(s.radix, x, y);
+      case LUCID_STEP_GLOBAL_AVG_POOL2D: return global_avg_pool2d_step(s.radix, x, row_sums(index), y);
       case LUCID_STEP_LINEAR: return linear_step(dense_copy(s.weight), dense_copy(s.bias), s.groups, s.relu != 0, x, y);
       case LUCID_STEP_SPLIT_ATTENTION: return split_attention_step(s.radix, s.cardinality, x, *other, y);
       case LUCID_STEP_BATCH_NORM: return batch_norm_step(dense_copy(s.weight), dense_copy(s.bias), s.relu != 0, x, y);
@@ -346,19 +352,6 @@ class Builder {
       case LUCID_STEP_FLATTEN: return flatten_step(x, y);
       default: return unflatten_step(x, y);
     }
-  }
-
-  // A checked vector or matrix in row-major order; empty for none.
-  static std::vector<float> dense_copy(const lucid_tensor* tensor) {
-    std::vector<float> copy;
-    if (tensor == nullptr) return copy;
-    const int64_t rows = tensor->shape[0], columns = tensor->ndim == 2 ? tensor->shape[1] : 1;
-    const auto stride = [&](int d, int64_t dense) { return tensor->strides != nullptr ? tensor->strides[d] : dense; };
-    const int64_t row_step = stride(0, columns), step = tensor->ndim == 2 ? stride(1, 1) : 0;
-    const float* data = reinterpret_cast<const float*>(static_cast<const char*>(tensor->data) + tensor->byte_offset);
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < columns; ++j) copy.push_back(data[i * row_step + j * step]);
-    return copy;
   }
 
   const lucid_plan_args& args_;

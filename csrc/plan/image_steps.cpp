@@ -87,6 +87,31 @@ class GlobalAvgPool2dStep final : public Step {
   const Value &x_, &y_;
 };
 
+// Global average pooling of what a convolution has summed up row by row while it was in registers.
+class SumRowsStep final : public Step {
+ public:
+  SumRowsStep(int64_t radix, const Value& x, const Value& row_sums, const Value& y)
+      : radix_(radix), x_(x), row_sums_(row_sums), y_(y) {}
+  const char* algorithm() const override { return "sum_rows"; }
+  void run(const Run& run, const Team& team, float*) const override {
+    const float* sums = row_sums_.rows(run.arena);
+    float* y = y_.rows(run.arena);
+    const int64_t rows = row_sums_.n / y_.n, begin = team.begin(y_.c), end = team.end(y_.c);
+    const float pixels = static_cast<float>(x_.h * x_.w);
+    for (int64_t n = 0; n < y_.n; ++n) {
+      std::fill(y + n * y_.c + begin, y + n * y_.c + end, 0.0f);
+      for (int64_t row = n * rows; row < (n + 1) * rows; ++row)
+        for (int64_t r = 0; r < radix_; ++r)
+          for (int64_t c = begin; c < end; ++c) y[n * y_.c + c] += sums[row * row_sums_.c + r * y_.c + c];
+      for (int64_t c = begin; c < end; ++c) y[n * y_.c + c] /= pixels;
+    }
+  }
+
+ private:
+  int64_t radix_;
+  const Value &x_, &row_sums_, &y_;
+};
+
 // Every thread works out the weights of the channels that it then sums: a barrier less.
 class SplitAttentionStep final : public Step {
  public:
@@ -328,7 +353,8 @@ class UnflattenStep final : public Step {
 std::unique_ptr<Step> pool2d_step(const Pool2d& pool, const Value& x, const Value& y) {
   return std::make_unique<Pool2dStep>(pool, x, y);
 }
-std::unique_ptr<Step> global_avg_pool2d_step(int64_t radix, const Value& x, const Value& y) {
+std::unique_ptr<Step> global_avg_pool2d_step(int64_t radix, const Value& x, const Value* row_sums, const Value& y) {
+  if (row_sums != nullptr) return std::make_unique<SumRowsStep>(radix, x, *row_sums, y);
   return std::make_unique<GlobalAvgPool2dStep>(radix, x, y);
 }
 std::unique_ptr<Step> split_attention_step(int64_t radix, int64_t cardinality, const Value& x, const Value& logits,

@@ -8,15 +8,16 @@
 
 namespace lucid::plan {
 
-// `x` may stay outside; `residual` is null for none. `problem` lacks only pointers and strides.
+// `x` may stay outside; `residual` and `row_sums` are null for none. `problem` lacks only pointers and strides.
 std::unique_ptr<Step> conv2d_step(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, const Value& x,
-                                  const Value* residual, const Value& y);
+                                  const Value* residual, const Value& y, const Value* row_sums);
 
 // For the step before a convolution: the first weights that each thread will want.
 void prefetch_weights_of(Step& step, const Step* next);
 
 std::unique_ptr<Step> pool2d_step(const Pool2d& pool, const Value& x, const Value& y);
-std::unique_ptr<Step> global_avg_pool2d_step(int64_t radix, const Value& x, const Value& y);
+// `row_sums`, if not null, are those of the convolution that computes x.
+std::unique_ptr<Step> global_avg_pool2d_step(int64_t radix, const Value& x, const Value* row_sums, const Value& y);
 std::unique_ptr<Step> linear_step(std::vector<float> weight, std::vector<float> bias, int64_t groups, bool relu,
                                   const Value& x, const Value& y);
 std::unique_ptr<Step> split_attention_step(int64_t radix, int64_t cardinality, const Value& x, const Value& logits,

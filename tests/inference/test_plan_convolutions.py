@@ -161,6 +161,40 @@ def test_an_image_alone_or_in_a_batch_is_bitwise_the_same(
         np.testing.assert_array_equal(alone.run([x[i : i + 1], other[i : i + 1]])[0][0], together[i])
 
 
+@pytest.mark.parametrize(("channels", "groups", "radix"), [(64, 2, 2), (80, 2, 1)])
+@pytest.mark.parametrize("size", [(30, 21), (9, 14)])
+def test_global_pooling_reads_what_a_convolution_summed_up(
+    isa: str, channels: int, groups: int, radix: int, size: tuple[int, int], rng: np.random.Generator
+) -> None:
+    weight = rng.standard_normal((channels, 64 // groups, 3, 3), dtype=np.float32)
+    bias = rng.standard_normal(channels, dtype=np.float32)
+    entry = np.eye(64, dtype=np.float32)[:, :, None, None]
+    x = rng.standard_normal((2, 64, *size), dtype=np.float32)
+    image, result, pooled = (2, 64, *size), (2, channels, *size), (2, channels // radix)
+    steps = [
+        {"kind": "conv2d", "inputs": [0], "output": 1, "weight": entry, "bias": None},
+        {
+            "kind": "conv2d",
+            "inputs": [1],
+            "output": 2,
+            "weight": weight,
+            "bias": bias,
+            "padding": (1, 1),
+            "groups": groups,
+            "relu": True,
+        },
+        {"kind": "global_avg_pool2d", "inputs": [2], "output": 3, "radix": radix},
+    ]
+    plan = _core.Plan([image, image, result, pooled], [0], [3, 2], steps)
+    assert plan.algorithms()[2] == "sum_rows"
+    got, y = plan.run([x])
+    want = reference.relu(reference.conv2d(x, weight, bias, (1, 1), (1, 1), (1, 1), groups))
+    want = want.mean((2, 3)).reshape(2, radix, -1).sum(1)
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+    np.testing.assert_allclose(got, y.mean((2, 3), np.float64).reshape(2, radix, -1).sum(1), rtol=1e-5)
+    agree_over_threads(plan, [x], got)
+
+
 def test_concurrent_runs_do_not_meet(rng: np.random.Generator) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
