@@ -97,14 +97,15 @@ class SumRowsStep final : public Step {
     const float* sums = row_sums_.rows(run.arena);
     float* y = y_.rows(run.arena);
     const int64_t rows = row_sums_.n / y_.n, begin = team.begin(y_.c), end = team.end(y_.c);
-    const float pixels = static_cast<float>(x_.h * x_.w);
-    for (int64_t n = 0; n < y_.n; ++n) {
-      std::fill(y + n * y_.c + begin, y + n * y_.c + end, 0.0f);
-      for (int64_t row = n * rows; row < (n + 1) * rows; ++row)
-        for (int64_t r = 0; r < radix_; ++r)
-          for (int64_t c = begin; c < end; ++c) y[n * y_.c + c] += sums[row * row_sums_.c + r * y_.c + c];
-      for (int64_t c = begin; c < end; ++c) y[n * y_.c + c] /= pixels;
-    }
+    // In double: a deep ResNeSt's attention amplifies the error of these few sums a hundred times.
+    const double pixels = static_cast<double>(x_.h * x_.w);
+    for (int64_t n = 0; n < y_.n; ++n)
+      for (int64_t c = begin; c < end; ++c) {
+        double total = 0;
+        for (int64_t row = n * rows; row < (n + 1) * rows; ++row)
+          for (int64_t r = 0; r < radix_; ++r) total += static_cast<double>(sums[row * row_sums_.c + r * y_.c + c]);
+        y[n * y_.c + c] = static_cast<float>(total / pixels);
+      }
   }
 
  private:
