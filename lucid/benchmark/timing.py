@@ -13,6 +13,9 @@ __all__ = ["Timing", "alternate"]
 
 _FEWEST_CALLS = 3
 
+# Seconds before each turn: the threads of the engine before it still spin for some milliseconds.
+_PAUSE = 0.02
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -63,6 +66,7 @@ def alternate(
     medians: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            time.sleep(_PAUSE)
             call()
             medians[name].append(1000.0 * float(np.median(list(_turn(call, seconds, clock)))))
     return {name: Timing(tuple(values)) for name, values in medians.items()}
