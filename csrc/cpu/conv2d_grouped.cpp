@@ -31,7 +31,7 @@ int64_t rows(const Conv2dProblem& p) { return p.out_rows(); }
 int64_t panel_floats(const Conv2dProblem& p) { return (1 + p.in_group * p.taps()) * kLanes; }
 
 void prepare(const Conv2dProblem& p, int64_t panel, float* packed) {
-  const bool sliding = p.in_group == SlidingTile::kChannels;
+  const bool sliding = p.in_group == kSlidingGroup;
   for (int64_t l = 0; l < kLanes; ++l) {
     const int64_t channel = panel * kLanes + l;
     const bool exists = channel < p.out_channels();
@@ -102,9 +102,12 @@ bool computes_aside(const Conv2dProblem& p, int64_t panel) {
   return (panel + 1) * kLanes > p.out_channels() || p.residual.data != nullptr;
 }
 
+// Tiles of two rows with up to 8 channels a group, of one with 16.
 template <int kGroup, int kStride, int kStep>
 void convolve_3x3(const Conv2dProblem& p, const Input& input, const float* weight, const Rows& r) {
-  alignas(64) float partial[2 * kGroupTile * kLanes];
+  constexpr bool kSliding = kGroup == kSlidingGroup;
+  constexpr int kRows = kSliding ? 1 : 2, kColumns = kSliding ? kSlidingTile : kGroupTile;
+  alignas(64) float partial[kRows * kColumns * kLanes];
   const bool aside = computes_aside(p, r.panel);
   GroupTile tile{.x = nullptr,
                  .phase_pitch = input.phase_pitch,
@@ -113,21 +116,23 @@ void convolve_3x3(const Conv2dProblem& p, const Input& input, const float* weigh
                  .bias = weight,
                  .y = partial,
                  .y_pixel = aside ? kLanes : p.y.pixel,
-                 .y_row = aside ? kGroupTile * kLanes : p.y.row,
+                 .y_row = aside ? kColumns * kLanes : p.y.row,
                  .relu = p.relu && !aside};
-  for (int64_t row = r.row; row < r.row + r.rows; row += 2)
+  for (int64_t row = r.row; row < r.row + r.rows; row += kRows)
     for (int64_t x = 0, columns; x < p.out_w; x += columns) {
-      columns = next_tile_columns(p.out_w - x);
-      const bool pair = row + 1 < r.row + r.rows;
+      columns = next_tile_columns(kColumns, p.out_w - x);
+      const bool pair = kRows == 2 && row + 1 < r.row + r.rows;
       tile.x = input.data + (row - r.row) * kStride * input.row_pitch + x * kStep;
       if (!aside) tile.y = p.y.at(r.panel * kLanes, row / p.out_h, row % p.out_h, x);
-      if (pair)
+      if constexpr (kSliding)
+        run_sliding_tile<kStride, kStep>(columns, tile);
+      else if (pair)
         run_group_tile<kGroup, 2, kStride, kStep>(columns, tile);
       else
         run_group_tile<kGroup, 1, kStride, kStep>(columns, tile);
       if (!aside) continue;
       copy_partial(p, partial, r.panel, row, x, columns);
-      if (pair) copy_partial(p, partial + kGroupTile * kLanes, r.panel, row + 1, x, columns);
+      if (pair) copy_partial(p, partial + kColumns * kLanes, r.panel, row + 1, x, columns);
     }
 }
 
@@ -168,29 +173,6 @@ void convolve(const Conv2dProblem& p, const Input& input, const float* weight, c
       convolve_tile<kGroup, kColumns>(p, input, weight, r.panel, row, r.row, x);
     for (; x < p.out_w; ++x) convolve_tile<kGroup, 1>(p, input, weight, r.panel, row, r.row, x);
   }
-}
-
-// 16 channels a group.
-template <int kStride, int kStep>
-void convolve_sliding(const Conv2dProblem& p, const Input& input, const float* weight, const Rows& r) {
-  alignas(64) float partial[kSlidingTile * kLanes];
-  const bool aside = computes_aside(p, r.panel);
-  SlidingTile tile{.x = nullptr,
-                   .phase_pitch = input.phase_pitch,
-                   .row_pitch = input.row_pitch,
-                   .weight = weight + kLanes,
-                   .bias = weight,
-                   .y = partial,
-                   .y_pixel = aside ? kLanes : p.y.pixel,
-                   .relu = p.relu && !aside};
-  for (int64_t row = r.row; row < r.row + r.rows; ++row)
-    for (int64_t x = 0, columns; x < p.out_w; x += columns) {
-      columns = next_sliding_columns(p.out_w - x);
-      tile.x = input.data + (row - r.row) * kStride * input.row_pitch + x * kStep;
-      if (!aside) tile.y = p.y.at(r.panel * kLanes, row / p.out_h, row % p.out_h, x);
-      run_sliding_tile<kStride, kStep>(columns, tile);
-      if (aside) copy_partial(p, partial, r.panel, row, x, columns);
-    }
 }
 
 using Convolve = void (*)(const Conv2dProblem&, const Input&, const float* weight, const Rows&);
@@ -245,15 +227,16 @@ bool accepts(const Conv2dProblem& p) {
 }
 
 bool accepts_3x3(const Conv2dProblem& p) {
-  const bool sliding = p.in_group == SlidingTile::kChannels && p.out_group == p.in_group;
+  const bool sliding = p.in_group == kSlidingGroup && p.out_group == p.in_group;
   return (sliding || accepts(p)) && p.kernel_h == 3 && p.kernel_w == 3 && p.dilation_h == 1 && p.dilation_w == 1 &&
          p.stride_h == p.stride_w && p.stride_h <= 2;
 }
 
 template <int kGroup>
 Convolve tile_3x3(int64_t stride, bool in_place) {
+  constexpr int kBlock = kGroup < kLanes ? kLanes : kGroup;  // block_of
   if (in_place) return stride == 1 ? convolve_3x3<kGroup, 1, 16> : convolve_3x3<kGroup, 2, 32>;
-  return stride == 1 ? convolve_3x3<kGroup, 1, kLanes> : convolve_3x3<kGroup, 2, kLanes>;
+  return stride == 1 ? convolve_3x3<kGroup, 1, kBlock> : convolve_3x3<kGroup, 2, kBlock>;
 }
 
 void run_3x3(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
@@ -266,15 +249,12 @@ void run_3x3(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
     case 8:
       if constexpr (kLanes >= 8) convolve = tile_3x3<8>(p.stride_h, in_place);
       break;
-    default:
-      convolve = p.stride_h == 1 ? convolve_sliding<1, 16>
-                 : in_place      ? convolve_sliding<2, 32>
-                                 : convolve_sliding<2, 16>;
+    default: convolve = tile_3x3<kSlidingGroup>(p.stride_h, in_place);
   }
   if (in_place)
     run_in_place(convolve, p, share);
   else if (p.in_group > kLanes)
-    run_packed<SlidingTile::kChannels>(convolve, p, share, scratch);
+    run_packed<kSlidingGroup>(convolve, p, share, scratch);
   else
     run_packed<kLanes>(convolve, p, share, scratch);
 }

@@ -79,9 +79,8 @@ template <int kGroup, int kRows, int kColumns, int kStride, int kStep>
     for (int x = 0; x < kColumns; ++x) sums[row][x].store(t.y + row * t.y_row + x * t.y_pixel);
 }
 
-// Halves below the full tile: 7, 3, 1. The widths of these networks are multiples of 7.
-inline int64_t next_tile_columns(int64_t left) {
-  int64_t columns = kGroupTile;
+// Halves below the full tile, such as 7, 3, 1: the widths of these networks are multiples of 7.
+inline int64_t next_tile_columns(int64_t columns, int64_t left) {
   while (columns > left) columns /= 2;
   return columns;
 }

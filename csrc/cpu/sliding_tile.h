@@ -7,30 +7,22 @@
 
 #include <stdint.h>
 
-#include "vec.h"
+#include "cpu/group_tile.h"
 
 namespace lucid::LUCID_ISA {
 
-struct SlidingTile {
-  static constexpr int kChannels = 16;  // of the input
-  const float* x;                       // the pixel under the first tap of the first output
-  int64_t phase_pitch, row_pitch;       // floats to the next column if the stride is 2, and to the next row
-  const float* weight;                  // [3][kChannels][3][kLanes]: rows and columns of the window
-  const float* bias;                    // [kLanes]
-  float* y;
-  int64_t y_pixel;  // floats between output pixels
-  bool relu;
-};
+constexpr int kSlidingGroup = 16;  // channels of a group
 
-// kStep floats lie between the input pixels of neighbouring outputs.
+// The weights are [3][kSlidingGroup][3][kLanes]: rows and columns of the window. kStep floats lie between the input
+// pixels of neighbouring outputs.
 template <int kColumns, int kStride, int kStep>
-[[gnu::noinline]] void sliding_tile(const SlidingTile& t) {
+[[gnu::noinline]] void sliding_tile(const GroupTile& t) {
   F32 sums[kColumns];
 #pragma GCC unroll 16
   for (int x = 0; x < kColumns; ++x) sums[x] = F32::load(t.bias);
   const float* weight = t.weight;
   for (int i = 0; i < 3; ++i)
-    for (int c = 0; c < SlidingTile::kChannels; ++c) {
+    for (int c = 0; c < kSlidingGroup; ++c) {
       const float* row = t.x + i * t.row_pitch + c;
       const F32 w[3] = {F32::load(weight), F32::load(weight + F32::kLanes), F32::load(weight + 2 * F32::kLanes)};
       weight += 3 * F32::kLanes;
@@ -52,16 +44,9 @@ template <int kColumns, int kStride, int kStep>
   for (int x = 0; x < kColumns; ++x) sums[x].store(t.y + x * t.y_pixel);
 }
 
-// Halves below the full tile, as the widths of these networks are multiples of 7.
-inline int64_t next_sliding_columns(int64_t left) {
-  int64_t columns = kSlidingTile;
-  while (columns > left) columns /= 2;
-  return columns;
-}
-
-// Runs the tile of `columns` columns, which next_sliding_columns gave.
+// Runs the tile of `columns` columns, which next_tile_columns gave.
 template <int kStride, int kStep, int kColumns = kSlidingTile>
-void run_sliding_tile(int64_t columns, const SlidingTile& t) {
+void run_sliding_tile(int64_t columns, const GroupTile& t) {
   if constexpr (kColumns > 1)
     if (columns < kColumns) return run_sliding_tile<kStride, kStep, kColumns / 2>(columns, t);
   sliding_tile<kColumns, kStride, kStep>(t);
