@@ -99,7 +99,19 @@ INTRINSICS = re.compile(
 OPENMP = re.compile(r"#\s*pragma\s+omp|<omp\.h>|\bomp_\w+\(")
 
 
+def isas() -> dict[str, dict[str, list[str]]]:
+    """FLAGS, INHERIT and SOURCES of each instruction set, as CMakeLists.txt gives them."""
+    found = {}
+    for name, arguments in re.findall(r"^\s*lucid_isa\((\w+)([^)]*)\)", BUILD_FILE, re.MULTILINE):
+        given = re.findall(r"(FLAGS|INHERIT|SOURCES)\s+([^A-Z]+)", arguments)
+        found[name] = {"FLAGS": [], "INHERIT": [], "SOURCES": []} | {
+            key: words.split() for key, words in given
+        }
+    return found
+
+
 def kernel_sources() -> list[Path]:
+    """Those that every instruction set has."""
     match = re.search(r"set\(kernel_sources([^)]+)\)", BUILD_FILE)
     assert match is not None
     return [ROOT / name for name in match[1].split()]
@@ -108,7 +120,8 @@ def kernel_sources() -> list[Path]:
 def compiled_per_isa() -> list[Path]:
     """The kernel sources, all that they include, and the headers of every instruction set."""
     found: set[Path] = set()
-    waiting = [*kernel_sources(), *files_below(CSRC / "cpu" / "isa", suffixes={".h"})]
+    own = [ROOT / name for isa in isas().values() for name in isa["SOURCES"]]
+    waiting = [*kernel_sources(), *own, *files_below(CSRC / "cpu" / "isa", suffixes={".h"})]
     while waiting:
         path = waiting.pop()
         if path in found:
@@ -149,16 +162,6 @@ def test_openmp_stands_in_parallel_only(path: Path) -> None:
         assert "<omp.h>" not in includes(path)
 
 
-def isas() -> dict[str, tuple[list[str], list[str]]]:
-    """Compiler flags and inherited folders of each instruction set, as CMakeLists.txt gives them."""
-    found = {}
-    for name, arguments in re.findall(r"^\s*lucid_isa\((\w+)([^)]*)\)", BUILD_FILE, re.MULTILINE):
-        flags = re.search(r"FLAGS ([^A-Z]+)", arguments)
-        inherit = re.search(r"INHERIT ([^A-Z]+)", arguments)
-        found[name] = (flags[1].split() if flags else [], inherit[1].split() if inherit else [])
-    return found
-
-
 @pytest.mark.parametrize("isa", isas())
 def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: Path) -> None:
     """A function that two instruction sets both define is kept once by the linker, built for either of them.
@@ -168,7 +171,7 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
     compiler, nm = shutil.which(os.environ.get("CXX", "c++")), shutil.which("nm")
     if compiler is None or nm is None:
         pytest.skip("no C++ compiler, or no nm")
-    flags, inherit = isas()[isa]
+    flags, inherit, sources = isas()[isa].values()
     if (
         subprocess.run([compiler, *flags, "-E", "-x", "c++", "-"], input=b"", capture_output=True).returncode
         != 0
@@ -202,7 +205,11 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
         ]
 
     with ThreadPoolExecutor(2) as pool:
-        assert [symbol for found in pool.map(foreign_symbols, kernel_sources()) for symbol in found] == []
+        assert [
+            symbol
+            for found in pool.map(foreign_symbols, [*kernel_sources(), *(ROOT / name for name in sources)])
+            for symbol in found
+        ] == []
 
 
 # ---- Python: who imports whom --------------------------------------------------------------------

@@ -46,6 +46,7 @@ struct Conv2dProblem {
   bool relu;
   // [rows()][out_channels()] for an algorithm with sums_rows: receives the sums of y over each row's pixels. Or null.
   float* row_sums;
+  bool planned;   // for a plan: weights come prepared and x blocked, with its padding, unless it stays outside
   bool winograd;  // whether the faster and less exact algorithms may be chosen
 
   LUCID_INLINE int64_t in_channels() const { return groups * in_group; }
@@ -66,6 +67,7 @@ struct Conv2dAlgorithm {
   const char* name;
   int64_t output_tile;  // rows and columns of y computed together; an x that carries its padding carries what they read
   bool sums_rows;       // whether it can sum y up for a global pooling
+  bool packs_input;     // whether it takes an x of any strides, without padding; else x must be a plan's
   bool (*accepts)(const Conv2dProblem&);
   int64_t (*panels)(const Conv2dProblem&);
   int64_t (*rows)(const Conv2dProblem&);

@@ -346,7 +346,7 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
 }  // namespace
 
 extern const Conv2dAlgorithm conv2d_dense;
-const Conv2dAlgorithm conv2d_dense = {"dense",      1,       false,          accepts, panels, rows,
+const Conv2dAlgorithm conv2d_dense = {"dense",      1,       false,          true, accepts, panels, rows,
                                       panel_floats, prepare, scratch_floats, run};
 
 }  // namespace lucid::LUCID_ISA

@@ -274,9 +274,9 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
 }  // namespace
 
 extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped;
-const Conv2dAlgorithm conv2d_grouped_3x3 = {"grouped_3x3", 1,       false,          accepts_3x3, panels, rows,
+const Conv2dAlgorithm conv2d_grouped_3x3 = {"grouped_3x3", 1,       false,          true,   accepts_3x3, panels, rows,
                                             panel_floats,  prepare, scratch_floats, run_3x3};
-const Conv2dAlgorithm conv2d_grouped = {"grouped",    1,       false,          accepts, panels, rows,
+const Conv2dAlgorithm conv2d_grouped = {"grouped",    1,       false,          true, accepts, panels, rows,
                                         panel_floats, prepare, scratch_floats, run};
 
 }  // namespace lucid::LUCID_ISA

@@ -320,6 +320,7 @@ constexpr Conv2dAlgorithm algorithm(const char* name) {
   return {name,
           kTile,
           true,
+          false,
           accepts<kTile>,
           panels,
           tile_rows<kTile>,

@@ -1,10 +1,10 @@
 // Compiled once per instruction set: this one's kernels, gathered into its table.
+#include "conv2d_algorithms.h"
 #include "cpu/kernels.h"
 #include "isa.h"
 
 namespace lucid::LUCID_ISA {
 
-extern const Conv2dAlgorithm* const conv2d_algorithms[];
 void batch_norm(const BatchNorm&, int64_t, int64_t);
 void batch_norm_moments(const BatchNormStatistics&, int64_t, int64_t);
 void batch_norm_combine(const BatchNormStatistics&, int64_t, int64_t);
@@ -22,7 +22,7 @@ extern const Kernels kernels;
 const Kernels kernels = {
     .isa = kName,
     .required_features = kRequired,
-    .conv2d = conv2d_algorithms,
+    .conv2d = kConv2dAlgorithms,
     .batch_norm = batch_norm,
     .batch_norm_moments = batch_norm_moments,
     .batch_norm_combine = batch_norm_combine,

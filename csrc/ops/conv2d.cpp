@@ -124,6 +124,7 @@ lucid_status describe_conv2d(const lucid_conv2d_args& a, Conv2dProblem* p) {
         .residual = {},
         .relu = false,
         .row_sums = nullptr,
+        .planned = false,
         .winograd = false};
   return ok();
 }

@@ -180,6 +180,7 @@ class Builder {
     Conv2dProblem& p = checked_[index].conv2d;
     LUCID_CHECK(describe_conv2d(args, &p));
     p.relu = s.relu != 0;
+    p.planned = true;
     p.winograd = args_.winograd != 0;
     if (s.other != -1) LUCID_CHECK(expect("conv2d", s.other, {p.n, p.out_channels(), p.out_h, p.out_w}));
     LUCID_CHECK(choose_conv2d(p, nullptr, &checked_[index].algorithm));
@@ -225,8 +226,7 @@ class Builder {
     for (const int i : plan_.outputs) value(i).stays_outside = false;
     for (int i = 0; i < args_.step_count; ++i) {
       const lucid_plan_step& s = step(i);
-      // Winograd reads whole tiles, beyond the image if need be.
-      if (s.kind != LUCID_STEP_CONV2D || checked_[i].algorithm->output_tile > 1) value(s.input).stays_outside = false;
+      if (s.kind != LUCID_STEP_CONV2D || !checked_[i].algorithm->packs_input) value(s.input).stays_outside = false;
       if (exists(s.other)) value(s.other).stays_outside = false;
     }
     for (int i = 0; i < args_.step_count; ++i) {

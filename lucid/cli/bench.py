@@ -34,7 +34,7 @@ _KERNEL_MODELS = ("resnext50_32x4d", "resnest50d")
 _ROUNDS = 7
 
 # What keeps oneDNN, in PyTorch and in OpenVINO, to an instruction set, if it is set before their import.
-_ONEDNN_ISA = {"avx512": "AVX512_CORE", "avx2": "AVX2", "generic": "SSE41"}
+_ONEDNN_ISA = {"amx": "AVX512_CORE_AMX", "avx512": "AVX512_CORE", "avx2": "AVX2", "generic": "SSE41"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

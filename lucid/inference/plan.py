@@ -42,6 +42,11 @@ def compile(
     gets a plan of its own. The trace and the checksums of 100 MB of weights take a tenth of a second: keep
     the plan where speed counts.
 
+    With AMX (``lucid.runtime.isa() == "amx"``) the matrix unit computes 1x1 convolutions of 16384 weights and
+    more ("pointwise_bf16x3" in ``summary()``): every float32 as a sum of three bfloat16 (Henry, Tang and
+    Heinecke, 2019, https://arxiv.org/abs/1904.06376), as exact as sums in float32 are. Only an infinite
+    activation gives NaN there.
+
     Args:
         model: Any module made of lucid's layers, in eval mode.
         input_shape: ``(n, c, h, w)`` or ``(n, c)``; for a ``forward`` of several tensors, a sequence of

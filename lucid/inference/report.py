@@ -64,7 +64,7 @@ class Profile:
         return sum(entry.milliseconds for entry in self.steps)
 
     def percent_of_peak(self, entry: StepTime) -> float:
-        """The step's rate in percent of the machine's. Winograd's may exceed 100."""
+        """The step's rate in percent of the machine's. Winograd's and the matrix unit's may exceed 100."""
         return 100.0 * entry.gflops / self.peak_gflops
 
     def __str__(self) -> str:

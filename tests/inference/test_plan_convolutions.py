@@ -62,6 +62,17 @@ WINOGRAD = [
     Case(2, 72, 72, 14, 13, groups=3),  # 24 and 24
 ]
 
+# On AMX these go to the matrix unit.
+POINTWISE = [
+    Case(1, 128, 128, 9, 14, (1, 1), padding=(0, 0)),
+    Case(3, 160, 128, 5, 7, (1, 1), padding=(0, 0)),  # tiles across images
+    Case(2, 128, 160, 9, 13, (1, 1), (2, 2), (0, 0)),
+    Case(1, 256, 256, 6, 7, (1, 1), padding=(0, 0), groups=2),
+    Case(1, 512, 32, 1, 1, (1, 1), padding=(0, 0)),  # one pixel
+    Case(2, 1024, 32, 13, 15, (1, 1), padding=(0, 0)),  # several chunks
+    Case(5, 128, 128, 1, 17, (1, 1), padding=(0, 0)),
+]
+
 
 def build(case: Case, weight: Array, bias: Array, entry: Array, *, residual: bool, relu: bool) -> _core.Plan:
     """A 1x1 convolution, so that the one under test reads a plan's own layout, and then that one."""
@@ -129,6 +140,61 @@ def test_direct_matches_reference(isa: str, rng: np.random.Generator) -> None:
         terms = case.channels // case.groups * case.kernel[0] * case.kernel[1] + 2
         assert_close(got, want, terms=terms, products=products)
         agree_over_threads(plan, inputs, got)
+
+
+def test_pointwise_matches_reference(isa: str, rng: np.random.Generator) -> None:
+    for (plan, inputs, want, products), case in zip(
+        problems(POINTWISE, rng), [case for case in POINTWISE for _ in range(4)], strict=True
+    ):
+        got = plan.run(inputs)[0]
+        assert plan.algorithms()[1] == ("pointwise_bf16x3" if isa == "amx" else "dense")
+        assert_close(got, want, terms=case.channels // case.groups + 2, products=products)
+        agree_over_threads(plan, inputs, got)
+
+
+@pytest.mark.parametrize(("n", "h", "w"), [(8, 7, 7), (5, 14, 14), (3, 9, 20)])
+def test_pointwise_gives_an_image_alone_or_in_a_batch_the_same(
+    isa: str, n: int, h: int, w: int, rng: np.random.Generator
+) -> None:
+    weight = rng.standard_normal((160, 128, 1, 1), dtype=np.float32)
+    x = rng.standard_normal((n, 128, h, w), dtype=np.float32)
+
+    def plan(images: int) -> _core.Plan:
+        step = {"kind": "conv2d", "inputs": [0], "output": 1, "weight": weight, "bias": None}
+        return _core.Plan([(images, 128, h, w), (images, 160, h, w)], [0], [1], [step])
+
+    together, alone = plan(n).run([x])[0], plan(1)
+    for i in range(n):
+        np.testing.assert_array_equal(alone.run([x[i : i + 1]])[0][0], together[i])
+
+
+def test_pointwise_reads_an_image_with_a_margin(isa: str, rng: np.random.Generator) -> None:
+    """A 3x3 convolution wants zeros around the image that the 1x1 convolution reads, too."""
+    pointwise = rng.standard_normal((128, 128, 1, 1), dtype=np.float32)
+    window = rng.standard_normal((8, 128, 3, 3), dtype=np.float32)
+    x = rng.standard_normal((2, 128, 6, 9), dtype=np.float32)
+    steps = [
+        {"kind": "relu", "inputs": [0], "output": 1},
+        {"kind": "conv2d", "inputs": [1], "output": 2, "weight": window, "bias": None, "padding": (1, 1)},
+        {"kind": "conv2d", "inputs": [1], "output": 3, "weight": pointwise, "bias": None},
+    ]
+    plan = _core.Plan([x.shape, x.shape, (2, 8, 6, 9), x.shape], [0], [2, 3], steps)
+    want = reference.conv2d(reference.relu(x), pointwise, None, (1, 1), (0, 0), (1, 1), 1)
+    products = float(np.abs(x).max() * np.abs(pointwise).max())
+    assert_close(plan.run([x])[1], want, terms=128, products=products)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_pointwise_is_exact_over_the_range_of_float32(
+    isa: str, scale: float, rng: np.random.Generator
+) -> None:
+    weight = rng.standard_normal((128, 128, 1, 1), dtype=np.float32)
+    x = (rng.standard_normal((1, 128, 5, 5)) * scale).astype(np.float32)
+    x[0, :, 4, 4] = np.nan
+    step = {"kind": "conv2d", "inputs": [0], "output": 1, "weight": weight, "bias": None}
+    got = _core.Plan([x.shape, x.shape], [0], [1], [step]).run([x])[0]
+    want = reference.conv2d(x, weight, None, (1, 1), (0, 0), (1, 1), 1)
+    assert_close(got, want, terms=128, products=float(np.nanmax(np.abs(x)) * np.abs(weight).max()))
 
 
 def test_winograd_matches_reference(isa: str, rng: np.random.Generator) -> None:

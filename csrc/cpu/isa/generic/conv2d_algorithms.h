@@ -1,12 +1,13 @@
-// The algorithms of conv2d on this instruction set, best first: the first that accepts a problem computes it.
+// The algorithms of conv2d, best first: the first that accepts a problem computes it.
+#pragma once
+
 #include "cpu/conv2d.h"
 
 namespace lucid::LUCID_ISA {
 
 extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_winograd_4x4, conv2d_winograd_2x2, conv2d_dense;
 
-extern const Conv2dAlgorithm* const conv2d_algorithms[];
-const Conv2dAlgorithm* const conv2d_algorithms[] = {
+constexpr const Conv2dAlgorithm* kConv2dAlgorithms[] = {
     &conv2d_grouped_3x3,   // 1, 2, 4, 8 or 16 channels a group
     &conv2d_grouped,       // up to 8, with any window
     &conv2d_winograd_4x4,  // 3x3, where a plan allows it

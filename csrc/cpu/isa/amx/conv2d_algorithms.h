@@ -1,0 +1,17 @@
+// See isa/generic/conv2d_algorithms.h.
+#pragma once
+
+#include "cpu/conv2d.h"
+
+namespace lucid::LUCID_ISA {
+
+extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_pointwise_bf16x3, conv2d_winograd_4x4,
+    conv2d_winograd_2x2, conv2d_dense;
+
+constexpr const Conv2dAlgorithm* kConv2dAlgorithms[] = {
+    &conv2d_grouped_3x3,      &conv2d_grouped,
+    &conv2d_pointwise_bf16x3,  // 1x1 inside a plan, on the matrix unit
+    &conv2d_winograd_4x4,     &conv2d_winograd_2x2, &conv2d_dense, nullptr,
+};
+
+}  // namespace lucid::LUCID_ISA
