@@ -1,6 +1,8 @@
 // 1x1 convolution on the matrix unit: pixels by panels of 32 outputs. The pixels of a share are cut into chunks whose
 // split form stays in L2; every chunk meets every panel. x is split under a chunk's first panel, and the weights of a
 // panel under its first two tiles: kept split they would take 6 bytes each, in memory and on the way from there.
+#include <math.h>
+
 #include "bf16x3_product.h"
 #include "cpu/conv2d.h"
 
@@ -85,36 +87,33 @@ struct Places {
   }
 };
 
-// Adds the residual to `count` pixels of a panel and stores them.
-void finish(const Conv2dProblem& p, int64_t panel, const float* product, const int64_t* y_places,
-            const int64_t* residual_places, int64_t count) {
-  float* y = p.y.at(panel * kPanel, 0, 0, 0);
-  const float* residual = p.residual.data != nullptr ? p.residual.at(panel * kPanel, 0, 0, 0) : nullptr;
-  for (int64_t m = 0; m < count; ++m)
-    for (int64_t v = 0; v < kPanel / F32::kLanes; ++v) {
-      F32 value = F32::load(product + m * kPanel + v * F32::kLanes);
-      if (residual != nullptr) value = value + F32::load(residual + residual_places[m] + v * p.residual.block);
-      if (p.relu) value = max(F32::zero(), value);
-      value.store(y + y_places[m] + v * p.y.block);
-    }
-}
-
 void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
   const Layout layout(p, share);
   const TileConfiguration configuration(layout.height);
   const Places places(layout, scratch);
   const int64_t pixel_end = share.row_end * p.out_w, pair_pixels = 2 * layout.height;
-  alignas(64) float y[2 * kMostTileRows * kPanel];
+  alignas(64) float products[2][2 * kMostTileRows * kPanel];
+  FinishedRows finished{.product = nullptr,
+                        .bias = nullptr,
+                        .residual = nullptr,
+                        .y = nullptr,
+                        .y_places = nullptr,
+                        .residual_places = nullptr,
+                        .y_block = p.y.block,
+                        .residual_block = p.residual.block,
+                        .floor = p.relu ? 0.0f : -INFINITY,
+                        .rows = 0,
+                        .stored = 0};
   Bf16x3Product product{.x = nullptr,
                         .places = nullptr,
                         .block = p.x_block,
                         .height = layout.height,
                         .steps = p.in_group / kTileTerms,
                         .weight = nullptr,
-                        .bias = nullptr,
                         .split_x = nullptr,
                         .split_weight = reinterpret_cast<char*>(scratch + layout.weight),
-                        .y = y};
+                        .y = products[0],
+                        .finished = &finished};
   for (int64_t begin = share.panel_begin; begin < share.panel_end;) {
     const int64_t group = begin / panels_in_group(p), end = min(share.panel_end, (group + 1) * panels_in_group(p));
     product.x = p.x + group * p.in_group / F32::kLanes * p.x_block;
@@ -122,17 +121,26 @@ void run(const Conv2dProblem& p, const Conv2dShare& share, float* scratch) {
       const int64_t count = min(layout.chunk, pixel_end - pixel);
       places.fill(p, pixel, count, layout.place_count());
       for (int64_t i = begin; i < end; ++i) {
-        product.bias = p.prepared + i * panel_floats(p);
-        product.weight = product.bias + kPanel;
+        const float* bias = p.prepared + i * panel_floats(p);
+        product.weight = bias + kPanel;
         float* split_x = scratch;
         for (int64_t m = 0; m < count; m += pair_pixels, split_x += layout.pair) {
           product.split_x = reinterpret_cast<char*>(split_x);
           product.places = places.x + m;
           const auto multiply = count - m > layout.height ? run_bf16x3_product<2> : run_bf16x3_product<1>;
           multiply(product, i == begin, m == 0);
-          finish(p, i, y, places.y + m, places.residual + m, min(pair_pixels, count - m));
+          finished.product = product.y;
+          finished.bias = bias;
+          finished.y = p.y.at(i * kPanel, 0, 0, 0);
+          finished.y_places = places.y + m;
+          if (p.residual.data != nullptr) finished.residual = p.residual.at(i * kPanel, 0, 0, 0);
+          finished.residual_places = places.residual + m;
+          finished.rows = min(pair_pixels, count - m);
+          finished.stored = 0;
+          product.y = products[product.y == products[0]];  // the other one
         }
       }
+      finished.store();  // before the places change
     }
     begin = end;
   }

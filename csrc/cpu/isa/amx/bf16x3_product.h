@@ -65,18 +65,42 @@ class TileConfiguration {
   _mm512_storeu_si512(to + 2 * part_bytes, pack());
 }
 
-// y = x * weight + bias, for one or two tiles of rows.
+// A finished product on its way out: y = max(floor, product + bias + residual), row by row.
+struct FinishedRows {
+  const float *product, *bias;  // [rows][32], [32]
+  const float* residual;        // or null
+  float* y;
+  const int64_t *y_places, *residual_places;  // of the rows, in floats
+  int64_t y_block, residual_block;            // floats between the halves of a row
+  float floor;
+  int64_t rows, stored;
+
+  [[gnu::always_inline]] void store_row() {
+    const int64_t m = stored++;
+#pragma GCC unroll 2
+    for (int64_t half = 0; half < 2; ++half) {
+      F32 value = F32::load(product + m * kProductOutputs + half * 16) + F32::load(bias + half * 16);
+      if (residual != nullptr) value = value + F32::load(residual + residual_places[m] + half * residual_block);
+      max(F32::broadcast(floor), value).store(y + y_places[m] + half * y_block);
+    }
+  }
+  void store() {
+    while (stored < rows) store_row();
+  }
+};
+
+// y = x * weight, for one or two tiles of rows.
 struct Bf16x3Product {
   const float* x;
-  const int64_t* places;  // [tiles * height]: where each row begins, floats from x; of every tile 16 are read
-  int64_t block;          // floats from 16 terms of a row to the next 16
-  int64_t height;         // rows of a tile
-  int64_t steps;          // of 32 terms
-  const float* weight;    // [steps * 32][32]
-  const float* bias;      // [32]
-  char* split_x;          // [steps][tiles][3][16][32] of bfloat16
-  char* split_weight;     // [steps][3][2][16][32]
-  float* y;               // [tiles * height][32]
+  const int64_t* places;   // [tiles * height]: where each row begins, floats from x; of every tile 16 are read
+  int64_t block;           // floats from 16 terms of a row to the next 16
+  int64_t height;          // rows of a tile
+  int64_t steps;           // of 32 terms
+  const float* weight;     // [steps * 32][32]
+  char* split_x;           // [steps][tiles][3][16][32] of bfloat16
+  char* split_weight;      // [steps][3][2][16][32]
+  float* y;                // [tiles * height][32]
+  FinishedRows* finished;  // of the product before: stored meanwhile
 };
 
 // With kSplitX and kSplitWeight, the split operands are formed on the way; else they are there already.
@@ -84,6 +108,7 @@ template <int kTiles, bool kSplitX, bool kSplitWeight>
 [[gnu::noinline]] void bf16x3_product(const Bf16x3Product& p) {
   constexpr int64_t kStepX = kTiles * kSplitParts * kTileBytes, kStepWeight = 2 * kSplitParts * kTileBytes;
   constexpr int64_t kGaps = 12 * kTiles;  // one after each product of tiles
+  FinishedRows& finished = *p.finished;
 
   // The share of a gap in the splitting of a step.
   const auto split_some = [&](int64_t step, int64_t gap) __attribute__((always_inline)) {
@@ -118,23 +143,31 @@ template <int kTiles, bool kSplitX, bool kSplitWeight>
 #pragma GCC unroll 8
     for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(step + (gap * lines + i) * 64);
   };
-  // Between two products of tiles stand at least 8 instructions. Back to back they take 17 ns each, apart 10, wherever
-  // a hyperthread shares the core (alone, 7 either way); the next step's operands are best fetched here, too.
+  // Between two tile instructions stand at least 4 others, between two products 8: back to back these take 17 ns each,
+  // apart 10, wherever a hyperthread shares the core (alone, 7 either way). What stands there otherwise serves as well.
+  const auto space_out = [] __attribute__((always_inline)) { asm volatile("nop\nnop\nnop\nnop"); };
   const auto fill_gap = [&](int64_t step, int64_t gap) __attribute__((always_inline)) {
     if (!kSplitX) prefetch_some(p.split_x + step * kStepX, kStepX, gap);
     if (!kSplitWeight) prefetch_some(p.split_weight + step * kStepWeight, kStepWeight, gap);
-    if (!kSplitX && !kSplitWeight) asm volatile("nop\nnop\nnop\nnop");
+    if (!kSplitX && !kSplitWeight) space_out();
     if ((kSplitX || kSplitWeight) && step < p.steps) split_some(step, gap);
+    if (finished.stored < finished.rows) finished.store_row();
     keep_order();
   };
   const char *x = p.split_x, *weight = p.split_weight;
   const auto load_x = [&](int part) __attribute__((always_inline)) {
     _tile_loadd(4, x + part * kTileBytes, 64);
-    if (kTiles == 2) _tile_loadd(5, x + (kSplitParts + part) * kTileBytes, 64);
+    space_out();
+    if (kTiles == 2) {
+      _tile_loadd(5, x + (kSplitParts + part) * kTileBytes, 64);
+      space_out();
+    }
   };
   const auto load_weight = [&](int part) __attribute__((always_inline)) {
     _tile_loadd(6, weight + 2 * part * kTileBytes, 64);
+    space_out();
     _tile_loadd(7, weight + (2 * part + 1) * kTileBytes, 64);
+    space_out();
   };
   const auto multiply = [&](int64_t next_step, int64_t group) __attribute__((always_inline)) {
     const int64_t gap = 2 * kTiles * group;
@@ -153,12 +186,10 @@ template <int kTiles, bool kSplitX, bool kSplitWeight>
   if (kSplitX || kSplitWeight)
 #pragma GCC unroll 24
     for (int64_t gap = 0; gap < kGaps; ++gap) split_some(0, gap);
-  _tile_loadd(0, p.bias, 0);  // every row is the bias
-  _tile_loadd(1, p.bias + 16, 0);
-  if (kTiles == 2) {
-    _tile_loadd(2, p.bias, 0);
-    _tile_loadd(3, p.bias + 16, 0);
-  }
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
   for (int64_t next_step = 1; next_step <= p.steps; ++next_step) {
     load_x(0);
     load_weight(2);
@@ -176,6 +207,7 @@ template <int kTiles, bool kSplitX, bool kSplitWeight>
     x += kStepX;
     weight += kStepWeight;
   }
+  finished.store();
   constexpr int64_t kRowBytes = kProductOutputs * sizeof(float);
   _tile_stored(0, p.y, kRowBytes);
   _tile_stored(1, p.y + 16, kRowBytes);
