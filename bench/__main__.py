@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+APART = {"winograd": ", Winograd", "bf16x3": ", matrix unit"}
 MODELS = {"resnext50_32x4d": "ResNeXt-50 32x4d", "resnest50d": "ResNeSt-50"}
 
 
@@ -32,13 +33,12 @@ def bench(name: str, title: str, *arguments: str) -> dict[str, Any]:
 
 
 def layers(name: str, report: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    """The convolutions of a model's plan as points of the roofline, Winograd's apart."""
+    """The convolutions of a model's plan as points of the roofline; apart, what may pass the peak."""
     points: dict[str, list[tuple[float, float]]] = {}
     for step in report["layers"]:
         if step["kind"] == "conv2d":
-            fast = step["algorithm"].startswith("winograd")
-            series = points.setdefault(f"{name}{', Winograd' if fast else ''}", [])
-            series.append((2 * step["macs"] / step["bytes"], step["gflops"]))
+            way = next((way for mark, way in APART.items() if mark in step["algorithm"]), "")
+            points.setdefault(f"{name}{way}", []).append((2 * step["macs"] / step["bytes"], step["gflops"]))
     return points
 
 

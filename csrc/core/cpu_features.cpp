@@ -1,17 +1,19 @@
 #include "core/cpu_features.h"
 
-#if defined(__linux__) && defined(__x86_64__)
+#if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
 namespace lucid {
+
+#if defined(__x86_64__)
 namespace {
 
 // Linux hands the 8 KB of tile registers out on request only, and refuses where a thread's signal stack is too small
 // to save them (https://docs.kernel.org/arch/x86/xstate.html).
 bool tile_registers_granted() {
-#if defined(__linux__) && defined(__x86_64__)
+#if defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return granted;
@@ -21,6 +23,7 @@ bool tile_registers_granted() {
 }
 
 }  // namespace
+#endif
 
 // __builtin_cpu_supports also asks XGETBV whether the operating system saves the registers.
 uint32_t cpu_features() {

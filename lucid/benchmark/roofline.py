@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ __all__ = ["Points", "formats", "plot"]
 # FLOP for each byte that must move, and GFLOP/s.
 Points = Sequence[tuple[float, float]]
 
-_MARKERS = "os^Dv"
+_MARKERS = "os^DvP"
 
 
 def formats() -> set[str]:
@@ -36,8 +37,9 @@ def _figure() -> Any:
 def plot(path: str, machine: Machine, series: Mapping[str, Points]) -> None:
     """Writes a picture, in the format of the file's ending (``.svg``, ``.png``).
 
-    The roof over a point is the lesser of the peak of the arithmetic and of what memory feeds it. Winograd's
-    algorithm needs fewer operations than are counted and may pass it; so may what a cache holds.
+    The roof over a point is the lesser of the peak of the FMA units and of what memory feeds them. A matrix
+    unit and Winograd's algorithm, which needs fewer operations than are counted, may pass it; so may what a
+    cache holds.
 
     Raises:
         ImportError: There is no matplotlib.
@@ -53,7 +55,7 @@ def plot(path: str, machine: Machine, series: Mapping[str, Points]) -> None:
     axes.loglog([low, ridge, high], roof, color="black", linewidth=1.5)
     axes.annotate(f"{machine.peak_gflops:.0f} GFLOP/s", (high, roof[-1]), ha="right", va="bottom")
     axes.annotate(f"{machine.bandwidth:.0f} GB/s", (low, roof[0]), ha="left", va="top")
-    for marker, (name, points) in zip(_MARKERS, series.items(), strict=False):
+    for marker, (name, points) in zip(itertools.cycle(_MARKERS), series.items(), strict=False):
         axes.plot(*zip(*points, strict=True), marker, label=name, markersize=5, alpha=0.7)
     axes.set_xlabel("FLOP for each byte that must move")
     axes.set_ylabel("GFLOP/s")
