@@ -13,8 +13,8 @@ __all__ = ["Timing", "alternate"]
 
 _FEWEST_CALLS = 3
 
-# Seconds before each turn: the threads of the engine before it still spin for some milliseconds.
-_PAUSE = 0.02
+# Seconds before each turn: the threads of the engine before it still spin, ONNX Runtime's for 60 ms.
+_PAUSE = 0.08
 
 
 @dataclass(frozen=True)
