@@ -1,6 +1,6 @@
 """Regenerates ``bench/results``: ``python -m bench``, with lucid installed with the extra ``[bench]``.
 
-Some four minutes on two cores, on which nothing else should run.
+Some five minutes on two cores, on which nothing else should run.
 """
 
 from __future__ import annotations
