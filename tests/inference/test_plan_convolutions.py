@@ -184,6 +184,16 @@ def test_pointwise_reads_an_image_with_a_margin(isa: str, rng: np.random.Generat
     assert_close(plan.run([x])[1], want, terms=128, products=products)
 
 
+def test_pointwise_is_exact_on_integers(isa: str, rng: np.random.Generator) -> None:
+    """Of 11 bits, more than a bfloat16 holds; the sums stay below 2^24."""
+    weight = rng.integers(-100, 101, (128, 128, 1, 1)).astype(np.float32)
+    x = rng.integers(-1025, 1026, (2, 128, 7, 7)).astype(np.float32)
+    step = {"kind": "conv2d", "inputs": [0], "output": 1, "weight": weight, "bias": None}
+    got = _core.Plan([x.shape, x.shape], [0], [1], [step]).run([x])[0]
+    want = reference.conv2d(x, weight, None, (1, 1), (0, 0), (1, 1), 1)
+    np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_pointwise_is_exact_over_the_range_of_float32(
     isa: str, scale: float, rng: np.random.Generator
