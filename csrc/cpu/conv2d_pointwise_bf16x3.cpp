@@ -7,12 +7,15 @@
 #include "cpu/conv2d.h"
 
 namespace lucid::LUCID_ISA {
+
+extern const Conv2dAlgorithm conv2d_dense;
+
 namespace {
 
 constexpr int64_t kPanel = kProductOutputs;
 constexpr int64_t kMostSplit = 192 << 10;  // floats of a chunk's split x; an L2 of 2 MB also holds a panel and y
 // Of smaller weights the splitting takes more time than the products save: 64 to 64 channels at 56x56 0.22 ms after
-// 0.15, 64 to 128 0.35 after 0.30, 256 to 64 0.55 after 0.60.
+// 0.15, 64 to 128 0.35 after 0.30, 256 to 64 0.50 after 0.55.
 constexpr int64_t kFewestWeights = 16384;
 
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -28,15 +31,8 @@ bool accepts(const Conv2dProblem& p) {
          p.out_group % kPanel == 0 && p.in_group * p.out_group >= kFewestWeights;
 }
 
-// A panel: bias [32], then weights [in_group][32].
-void prepare(const Conv2dProblem& p, int64_t panel, float* prepared) {
-  for (int64_t o = 0; o < kPanel; ++o) {
-    const int64_t channel = panel * kPanel + o;
-    prepared[o] = p.bias != nullptr ? p.bias[channel * p.bias_stride] : 0.0f;
-    for (int64_t c = 0; c < p.in_group; ++c)
-      prepared[(1 + c) * kPanel + o] = p.weight[channel * p.weight_k + c * p.weight_c];
-  }
-}
+// A panel is that of the dense algorithm, whose panels are as wide: bias [32], then weights [in_group][32].
+void prepare(const Conv2dProblem& p, int64_t panel, float* prepared) { conv2d_dense.prepare(p, panel, prepared); }
 
 // How the scratch memory of a share is used: a chunk's split x, a split panel, the places of pixels.
 struct Layout {

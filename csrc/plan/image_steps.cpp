@@ -258,7 +258,6 @@ class ElementwiseStep final : public Step {
   const Value &a_, &b_, &y_;
 };
 
-// Between the caller's memory and the plan's.
 // Some channels of a row of pixels, between a plan's layout and the caller's; strides in floats.
 void copy_pixels(const float* from, int64_t from_pixel, int64_t from_channel, float* to, int64_t to_pixel,
                  int64_t to_channel, int64_t pixels, int64_t channels) {
@@ -270,6 +269,7 @@ void copy_pixels(const float* from, int64_t from_pixel, int64_t from_channel, fl
     for (int64_t c = 0; c < channels; ++c) to[w * to_pixel + c * to_channel] = from[w * from_pixel + c * from_channel];
 }
 
+// Between the caller's memory and the plan's.
 class ImportStep final : public Step {
  public:
   ImportStep(int input, const Value& y) : input_(input), y_(y) {}
