@@ -1,0 +1,159 @@
+"""Plants each bug of ``planted.txt`` in a copy of the tree and runs the tests that must see it.
+
+    python tests/mutation/run.py [--only WORD] [--keep FOLDER]
+
+needs cmake, a C++ compiler, pybind11 and pytest. For a bug in C++ one file is compiled
+again, for two instruction sets only. Exits with 1 if fewer than 95 % are caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+from planted import Mutant, mutants
+
+ROOT = Path(__file__).parent.parent.parent
+ISAS = "avx2;generic"
+TIMEOUT = 600  # seconds; a test that a bug makes wait for ever is one that sees it
+WANTED = 0.95
+
+
+@dataclass(frozen=True)
+class Outcome:
+    mutant: Mutant
+    caught: bool
+    how: str
+    seconds: float
+
+
+class Tree:
+    """A copy of the repository with a build and a Python environment of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.build_folder = folder / "source", folder / "build"
+        self.python = folder / "venv" / "bin" / "python"
+        self._copy()
+        self._make_environment(folder / "venv")
+        self._configure()
+        self.build()
+
+    def _copy(self) -> None:
+        listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).is_file():
+                (self.source / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, self.source / name)
+
+    def _make_environment(self, folder: Path) -> None:
+        """This interpreter's packages, with the copy of lucid before any that is installed."""
+        venv.create(folder, clear=True)
+        (packages,) = (folder / "lib").glob("python*/site-packages")
+        seen = [str(self.source), *(path for path in sys.path if "site-packages" in path)]
+        (packages / "packages.pth").write_text("\n".join(seen) + "\n")
+
+    def _configure(self) -> None:
+        import pybind11
+
+        match = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        assert match is not None
+        values = {
+            "SKBUILD_PROJECT_VERSION": match[1],
+            "CMAKE_BUILD_TYPE": "Release",
+            "LUCID_ONLY_ISAS": ISAS,
+            "Python_EXECUTABLE": sys.executable,
+            "pybind11_DIR": pybind11.get_cmake_dir(),
+        }
+        given = [f"-D{name}={value}" for name, value in values.items()]
+        self._call("cmake", "-S", str(self.source), "-B", str(self.build_folder), *given)
+
+    def build(self) -> None:
+        """Compiles what has changed.
+
+        Raises:
+            subprocess.CalledProcessError: It does not compile.
+        """
+        jobs = str(os.cpu_count() or 1)
+        self._call("cmake", "--build", str(self.build_folder), "--parallel", jobs)
+        self._call("cmake", "--install", str(self.build_folder), "--prefix", str(self.source))
+
+    def _call(self, *command: str) -> None:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+
+    def first_failure(self, tests: tuple[str, ...]) -> str | None:
+        """The first of some tests that fails, or None if all pass."""
+        command = [str(self.python), "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            done = subprocess.run(
+                command, cwd=self.source, env=environment, capture_output=True, text=True, timeout=TIMEOUT
+            )
+        except subprocess.TimeoutExpired:
+            return f"nothing ended within {TIMEOUT} s"
+        if done.returncode == 0:
+            return None
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+        return (
+            failed[1] if failed is not None else f"pytest ended with {done.returncode}: {done.stderr[-300:]}"
+        )
+
+    def try_out(self, mutant: Mutant) -> Outcome:
+        start, path = time.monotonic(), self.source / mutant.file
+        before = path.read_text()
+        path.write_text(mutant.applied(before))
+        compiled = mutant.file.startswith("csrc/")
+        try:
+            if compiled:
+                self.build()
+            failure = self.first_failure(mutant.tests)
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"{mutant.file}: {mutant.breaks}: {error.stdout}{error.stderr}") from None
+        finally:
+            path.write_text(before)
+            if compiled:
+                self.build()
+        return Outcome(mutant, failure is not None, failure or "no test fails", time.monotonic() - start)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", default="", help="bugs whose file or description has this word")
+    parser.add_argument("--keep", type=Path, help="an empty folder for the copy, which stays there")
+    options = parser.parse_args()
+    chosen = [mutant for mutant in mutants() if options.only in f"{mutant.file}: {mutant.breaks}"]
+    folder = options.keep or Path(tempfile.mkdtemp())
+    try:
+        tree = Tree(folder)
+        failure = tree.first_failure(tuple(sorted({test for mutant in chosen for test in mutant.tests})))
+        if failure is not None:
+            print(f"without any bug: {failure} fails")
+            return 1
+        outcomes = []
+        for mutant in chosen:
+            outcome = tree.try_out(mutant)
+            outcomes.append(outcome)
+            word = "caught" if outcome.caught else "SURVIVED"
+            print(
+                f"{word:8}  {outcome.seconds:5.0f} s  {mutant.file}: {mutant.breaks}: {outcome.how}",
+                flush=True,
+            )
+    finally:
+        if options.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    caught = sum(outcome.caught for outcome in outcomes)
+    print(f"{caught} of {len(outcomes)} bugs caught")
+    return 0 if caught >= WANTED * len(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
