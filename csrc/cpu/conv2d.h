@@ -3,25 +3,9 @@
 
 #include <cstdint>
 
+#include "cpu/layout.h"
+
 namespace lucid {
-
-// Members are inlined even in a debug build: an instance of their own would be built once for each instruction set, and
-// the linker keeps one of them for all.
-#define LUCID_INLINE [[gnu::always_inline]]
-
-// Where an algorithm writes: channel c of pixel (n, h, w) lies at
-//   data + c / 16 * block + c % 16 + n * image + h * row + w * pixel.
-// Channels-last without gaps is block = 16; the blocked layout of a plan, [c / 16][n][h][w][16], is pixel = 16.
-struct OutputView {
-  float* data;
-  int64_t block, image, row, pixel;
-
-  LUCID_INLINE float* at(int64_t c, int64_t n, int64_t h, int64_t w) const {
-    return data + c / 16 * block + c % 16 + n * image + h * row + w * pixel;
-  }
-  // Whether the pixels of `width` columns and `height` rows follow each other without gaps, image after image.
-  LUCID_INLINE bool flat(int64_t height, int64_t width) const { return row == width * pixel && image == height * row; }
-};
 
 // A checked convolution: y = conv(x) + bias + residual, then an optional ReLU.
 struct Conv2dProblem {
