@@ -1,14 +1,14 @@
-"""Images and labels: what stands before and after a classifier."""
+"""Images and labels: the input of a classifier, and the names of its classes."""
 
+from lucid.data.channels import convert_channels
 from lucid.data.folder import IMAGE_EXTENSIONS, find_images
+from lucid.data.image_file import ImageSizeError, load_image
 from lucid.data.labels import class_labels, imagenet_labels, read_labels
 from lucid.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Preprocessing,
     center_crop,
-    convert_channels,
-    load_image,
     normalize,
     resize_shorter_side,
     to_array,
@@ -18,6 +18,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "IMAGE_EXTENSIONS",
+    "ImageSizeError",
     "Preprocessing",
     "center_crop",
     "class_labels",

@@ -11,15 +11,16 @@ Pillow is imported at the first use.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from os import PathLike, fspath
+from os import PathLike
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lucid.data.channels import convert_channels
+from lucid.data.image_file import ImageSizeError, load_image, name_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,8 +30,6 @@ __all__ = [
     "IMAGENET_STD",
     "Preprocessing",
     "center_crop",
-    "convert_channels",
-    "load_image",
     "normalize",
     "resize_shorter_side",
     "to_array",
@@ -41,13 +40,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
-# What Pillow's decoders raise for a file that is damaged, foreign, or unreasonably large when unpacked.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error)
-
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What turns an image into the input of one weight file; calling it does so.
+    """The steps from an image to a network's input, as one weight file wants it; calling it takes them.
 
     Attributes:
         size: Side in pixels of the square that the model sees.
@@ -71,21 +67,21 @@ class Preprocessing:
         for name in ("size", "resize"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise ValueError(f"preprocessing: {name} must be a positive integer, got {value!r}")
+                raise ValueError(f"Preprocessing: {name} must be a positive integer, got {value!r}")
         if self.interpolation not in _INTERPOLATIONS:
             known = ", ".join(_INTERPOLATIONS)
             raise ValueError(
-                f"preprocessing: interpolation must be one of {known}, got {self.interpolation!r}"
+                f"Preprocessing: interpolation must be one of {known}, got {self.interpolation!r}"
             )
         object.__setattr__(self, "mean", _floats("mean", self.mean))
         object.__setattr__(self, "std", _floats("std", self.std))
         if len(self.mean) not in (1, 3):
             raise ValueError(
-                f"preprocessing: mean must have 1 (greyscale) or 3 (RGB) values, got {len(self.mean)}"
+                f"Preprocessing: mean must have 1 (greyscale) or 3 (RGB) values, got {len(self.mean)}"
             )
         if len(self.std) != len(self.mean) or min(self.std) <= 0:
             raise ValueError(
-                f"preprocessing: std must be {len(self.mean)} positive values like mean, got {self.std}"
+                f"Preprocessing: std must be {len(self.mean)} positive values like mean, got {self.std}"
             )
 
     @classmethod
@@ -99,7 +95,8 @@ class Preprocessing:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(
-                f"preprocessing: keys must be among {', '.join(sorted(known))}, got {', '.join(unknown)}"
+                f"Preprocessing.from_dict: keys must be among {', '.join(sorted(known))}, "
+                f"got {', '.join(unknown)}"
             )
         return cls(**values)
 
@@ -112,116 +109,94 @@ class Preprocessing:
         """Channels of the result: 1 for greyscale, 3 for RGB."""
         return len(self.mean)
 
-    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+    def __call__(self, image: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
         """The model's input for one image, ``(channels, size, size)``, float32.
 
+        Args:
+            image: An image of Pillow, or its pixels: ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4)``, uint8.
+
         Raises:
-            ValueError: The pixel format has no meaning here, or the image is too long and thin to resize.
+            ValueError: The pixel format cannot be converted, or the image is empty, or too long and thin to
+                resize.
+            TypeError: ``image`` is neither.
         """
+        pillow = _as_image(image)
+        try:
+            return self._prepared(pillow)
+        except ValueError as error:
+            raise ValueError(f"Preprocessing: {_complaint(error)}") from error
+
+    def load(self, source: str | PathLike[str] | bytes | IO[bytes]) -> NDArray[np.float32]:
+        """``load_image`` and then this preprocessing.
+
+        Raises:
+            OSError, ValueError, TypeError: As for ``load_image`` and for a call; messages name the file.
+        """
+        try:
+            image = load_image(source)
+        except ValueError as error:
+            kind = ImageSizeError if isinstance(error, ImageSizeError) else ValueError
+            raise kind(f"Preprocessing.load: {_complaint(error)}") from error
+        try:
+            return self._prepared(image)
+        except (ValueError, MemoryError) as error:
+            reason = _complaint(error) or "there is not enough memory"
+            raise ValueError(f"Preprocessing.load: {name_of(source)}: {reason}") from error
+
+    def _prepared(self, image: Image.Image) -> NDArray[np.float32]:
         upright = convert_channels(image, self.channels)
         square = center_crop(resize_shorter_side(upright, self.resize, self.interpolation), self.size)
         return normalize(to_array(square), self.mean, self.std)
 
-    def load(self, source: str | PathLike[str] | IO[bytes]) -> NDArray[np.float32]:
-        """``load_image`` and then this preprocessing."""
-        return self(load_image(source))
+
+def _complaint(error: Exception) -> str:
+    """The message of an error without the name of the function that raised it."""
+    call, colon, rest = str(error).partition(": ")
+    return rest if colon and call.isidentifier() else str(error)
+
+
+def _as_image(image: Any) -> Image.Image:
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
+        return image
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f"Preprocessing: image must be a PIL.Image.Image or an array, got {type(image).__name__}; "
+            "load(path) reads a file"
+        )
+    is_image = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+    if image.dtype != np.uint8 or not is_image:
+        raise ValueError(
+            "Preprocessing: an array must be uint8 of shape (h, w), (h, w, 3) or (h, w, 4), "
+            f"got {image.dtype} of shape {image.shape}"
+        )
+    return Image.fromarray(np.ascontiguousarray(image))
 
 
 def _floats(name: str, values: Sequence[float]) -> tuple[float, ...]:
     try:
         result = tuple(float(v) for v in values)
     except (TypeError, ValueError):
-        raise ValueError(f"preprocessing: {name} must be a sequence of numbers, got {values!r}") from None
+        raise ValueError(f"Preprocessing: {name} must be a sequence of numbers, got {values!r}") from None
     if not np.isfinite(result).all():
-        raise ValueError(f"preprocessing: {name} must be finite, got {result}")
+        raise ValueError(f"Preprocessing: {name} must be finite, got {result}")
     return result
-
-
-def load_image(source: str | PathLike[str] | IO[bytes], *, apply_orientation: bool = True) -> Image.Image:
-    """A fully decoded image (the first frame of an animation), the way up that it is meant to be seen.
-
-    Cameras store a photograph as the sensor lies and note the rotation in EXIF. It is applied here, as every
-    viewer does: a network trained on upright objects is markedly worse on sideways ones. torchvision and timm
-    ignore the note; ``apply_orientation=False`` gives exactly their pixels.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError, PermissionError: The file cannot be opened.
-        ValueError: The file is not an image that Pillow can decode, is damaged, or is unreasonably large.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    name = fspath(source) if isinstance(source, (str, PathLike)) else "the stream"
-    try:
-        with Image.open(source) as opened:
-            opened.load()
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
-        raise
-    except UnidentifiedImageError:
-        raise ValueError(f"load_image: {name} must be an image, found no known image format") from None
-    except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
-        raise ValueError(f"load_image: {name} must be an undamaged image: {error}") from error
-    if apply_orientation:
-        # A damaged EXIF block says nothing of the pixels, which are whole.
-        with suppress(*_DECODE_ERRORS):
-            ImageOps.exif_transpose(opened, in_place=True)
-    return opened
-
-
-def convert_channels(image: Image.Image, channels: int) -> Image.Image:
-    """The image in 8-bit greyscale (``channels=1``) or RGB (``channels=3``).
-
-    Greyscale repeats into the three channels, colour becomes ITU-R 601 luma, palettes are looked up, 16-bit
-    grey is scaled to 8 bits. Transparent pixels are laid over white, as viewers show them: what is stored
-    under full transparency is arbitrary, often black. CMYK, YCbCr and HSV go through Pillow's own conversion.
-
-    Raises:
-        ValueError: ``channels`` is neither 1 nor 3, or the pixels are floats or integers beyond 16 bits,
-            whose range is not known.
-    """
-    if channels not in (1, 3):
-        raise ValueError(f"convert_channels: channels must be 1 or 3, got {channels}")
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _eight_bits(image)
-    if image.has_transparency_data:
-        image = _over_white(image)
-    if image.mode not in ("1", "L", "P", "RGB"):
-        # Pillow converts every other format to RGB, but not every one to L.
-        image = image.convert("RGB")
-    mode = "L" if channels == 1 else "RGB"
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(
-            f"convert_channels: pixels must be integers of 8 or 16 bits, got mode {image.mode} "
-            f"in {values.min()}..{values.max()}"
-        )
-    # 65535 / 255 = 257 exactly, so black stays 0 and white stays 255.
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    rgba = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def resize_shorter_side(image: Image.Image, size: int, interpolation: str = "bilinear") -> Image.Image:
     """The image scaled so that its shorter side has ``size`` pixels; the longer side is rounded down.
 
     Raises:
-        ValueError: The result would have more pixels than Pillow allows an image to have
+        ValueError: The image has no pixels, or the result would have more than Pillow allows
             (``PIL.Image.MAX_IMAGE_PIXELS``), as that of a strip a few pixels wide would.
     """
     from PIL import Image
 
     width, height = image.size
     shorter, longer = min(width, height), max(width, height)
+    if shorter == 0:
+        raise ValueError(f"resize_shorter_side: the image must have pixels, got {width}x{height}")
     scaled = int(size * longer / shorter)
     if (width, height) in ((size, scaled), (scaled, size)) and shorter == size:
         return image

@@ -1,15 +1,15 @@
-"""Preprocessing: equal to torchvision's on PIL images, and sensible for every pixel format of files."""
+"""Preprocessing: equal to torchvision's on PIL images, and its errors."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from photographs import photograph, saved
 from PIL import Image
 
-from lucid.data import Preprocessing, center_crop, convert_channels, load_image, resize_shorter_side, to_array
+from lucid.data import Preprocessing, center_crop, load_image, resize_shorter_side
 
 SIZES = [
     (640, 480),
@@ -21,22 +21,6 @@ SIZES = [
     (1, 1),
     (300, 7),
 ]  # width, height
-
-
-def photograph(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Smooth colours with noise on top, so that every filter tap and rounding shows."""
-    rng = np.random.default_rng(width * 1000 + height)
-    y, x = np.mgrid[:height, :width]
-    waves = np.stack([127 + 100 * np.sin(x / 9 + k) * np.cos(y / 7 - k) for k in range(3)], axis=-1)
-    pixels = np.clip(waves + rng.normal(0, 12, waves.shape), 0, 255).astype(np.uint8)
-    return Image.fromarray(pixels).convert(mode)
-
-
-def saved(image: Image.Image, image_format: str, **options: object) -> io.BytesIO:
-    stream = io.BytesIO()
-    image.save(stream, image_format, **options)
-    stream.seek(0)
-    return stream
 
 
 @pytest.mark.parametrize(
@@ -91,99 +75,6 @@ def test_center_crop_fills_small_images_with_black() -> None:
     assert got[1:4, 1:3].min() == 255
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_every_common_mode_converts(mode: str, channels: int) -> None:
-    got = to_array(convert_channels(photograph(9, 5, mode), channels))
-    assert got.shape == (channels, 5, 9)
-    assert 0 <= got.min() < got.max() <= 1
-
-
-def test_grey_repeats_into_three_channels() -> None:
-    red, green, blue = to_array(convert_channels(photograph(8, 8, "L"), 3))
-    np.testing.assert_array_equal(red, green)
-    np.testing.assert_array_equal(red, blue)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_transparency_is_laid_over_white(mode: str, channels: int) -> None:
-    image = Image.new(mode, (4, 4), (0,) * len(mode))  # black below, wholly transparent
-    image.paste((0,) * (len(mode) - 1) + (255,), (0, 0, 2, 4))
-    got = to_array(convert_channels(image, channels))
-    assert got[:, :, :2].max() == 0
-    assert got[:, :, 2:].min() == 1
-
-
-def test_transparent_palette_entry_is_white() -> None:
-    image = Image.new("P", (2, 1))
-    image.putpalette([0, 0, 0, 255, 0, 0])
-    image.putpixel((1, 0), 1)
-    decoded = load_image(saved(image, "PNG", transparency=0))
-    assert to_array(convert_channels(decoded, 3))[:, 0].T.tolist() == [[1, 1, 1], [1, 0, 0]]
-
-
-@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_is_scaled_not_cut(image_format: str) -> None:
-    values = np.array([[0, 128, 129, 256, 32896, 65535]], dtype=np.uint16)
-    decoded = load_image(saved(Image.fromarray(values), image_format))
-    got = np.rint(to_array(convert_channels(decoded, 3)) * 255).astype(int)
-    for plane in got:
-        assert plane.tolist() == [[0, 0, 1, 1, 128, 255]]
-
-
-def test_float_pixels_are_rejected() -> None:
-    with pytest.raises(
-        ValueError, match="convert_channels: pixels must be integers of 8 or 16 bits, got mode F"
-    ):
-        convert_channels(Image.new("F", (2, 2), 0.5), 3)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_applied_unless_refused(orientation: int) -> None:
-    image = Image.new("RGB", (16, 8))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    stream = saved(image, "JPEG", exif=exif)
-    assert load_image(stream).size == ((16, 8) if orientation < 5 else (8, 16))
-    stream.seek(0)
-    assert load_image(stream, apply_orientation=False).size == (16, 8)
-
-
-def test_damaged_orientation_is_ignored() -> None:
-    stream = saved(Image.new("RGB", (16, 8)), "JPEG", exif=b"Exif\0\0 no header that TIFF knows")
-    assert load_image(stream).size == (16, 8)
-
-
-def test_first_frame_of_an_animation_is_taken() -> None:
-    frames = [Image.new("L", (4, 4), value) for value in (10, 200)]
-    stream = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert np.asarray(convert_channels(load_image(stream), 1)).max() == 10
-
-
-def test_unreadable_files_say_why(tmp_path: Path) -> None:
-    text, cut, empty = (tmp_path / name for name in ("text.png", "cut.png", "empty.jpg"))
-    text.write_text("not an image")
-    cut.write_bytes(saved(photograph(64, 64), "PNG").getvalue()[:2000])
-    empty.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"load_image: .*text\.png must be an image"):
-        load_image(text)
-    with pytest.raises(ValueError, match=r"load_image: .*cut\.png must be an undamaged image"):
-        load_image(cut)
-    with pytest.raises(ValueError, match=r"load_image: .*empty\.jpg must be an image"):
-        load_image(empty)
-    with pytest.raises(FileNotFoundError):
-        load_image(tmp_path / "absent.png")
-
-
-def test_file_can_be_deleted_after_loading(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    photograph(5, 5).save(path)
-    image = load_image(path)
-    path.unlink()
-    assert to_array(image).shape == (3, 5, 5)
-
-
 def test_preprocessing_survives_json() -> None:
     original = Preprocessing(32, 36, "bicubic", (0.5,), (0.25,))
     assert Preprocessing.from_dict(original.to_dict()) == original
@@ -204,5 +95,53 @@ def test_preprocessing_survives_json() -> None:
     ],
 )
 def test_preprocessing_rejects(values: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=f"preprocessing: {message}"):
+    with pytest.raises(ValueError, match=f"Preprocessing[.a-z_]*: {message}"):
         Preprocessing.from_dict(values)
+
+
+def test_arrays_are_images_too() -> None:
+    prepare = Preprocessing(32, 36)
+    for mode in ("L", "RGB", "RGBA"):
+        image = photograph(40, 50, mode)
+        np.testing.assert_array_equal(prepare(np.asarray(image)), prepare(image))
+
+
+def test_load_takes_paths_bytes_and_streams(tmp_path: Path) -> None:
+    stream, path, prepare = saved(photograph(40, 50), "PNG"), tmp_path / "a.png", Preprocessing(32, 36)
+    path.write_bytes(stream.getvalue())
+    for source in (path, str(path), stream, stream.getvalue()):
+        np.testing.assert_array_equal(prepare.load(source), prepare(load_image(path)))
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (
+            np.zeros((4, 4), np.float32),
+            ValueError,
+            r"an array must be uint8 .* got float32 of shape \(4, 4\)",
+        ),
+        (np.zeros((3, 5, 5), np.uint8), ValueError, r"an array must be .* got uint8 of shape \(3, 5, 5\)"),
+        (
+            "a.png",
+            TypeError,
+            r"image must be a PIL.Image.Image or an array, got str; load\(path\) reads a file",
+        ),
+        (Image.new("RGB", (0, 5)), ValueError, "the image must have pixels, got 0x5"),
+        (Image.new("RGB", (1, 60000)), ValueError, "the result must have at most"),
+    ],
+)
+def test_call_names_what_it_cannot_prepare(image: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^Preprocessing: {message}"):
+        Preprocessing()(image)
+
+
+def test_load_names_the_file(tmp_path: Path) -> None:
+    Image.new("L", (1, 60000)).save(tmp_path / "strip.png")
+    with pytest.raises(ValueError, match=r"^Preprocessing\.load: .*strip\.png: the result must have at most"):
+        Preprocessing().load(tmp_path / "strip.png")
+    (tmp_path / "text.png").write_text("text")
+    with pytest.raises(
+        ValueError, match=r"^Preprocessing\.load: .*text\.png must be an image, found no known"
+    ):
+        Preprocessing().load(tmp_path / "text.png")
