@@ -122,12 +122,23 @@ def test_import_adds_little_to_numpy() -> None:
     added = imported_by("import lucid") - imported_by("import numpy")
     foreign = {name for name in added if not name.startswith("lucid")}
     assert len(foreign) <= 25, sorted(foreign)
+    code = "import time, numpy; t = time.process_time(); import lucid; print(time.process_time() - t)"
+    # In processor time, so that a busy machine does not count.
+    assert min(float(python("-c", code).stdout) for _ in range(3)) < 0.05
 
 
 def test_subpackages_are_imported_at_their_first_use() -> None:
     modules = imported_by("import lucid; lucid.nn.Conv2d")
     assert "lucid.nn" in modules
     assert not modules & {"torch", "matplotlib", "lucid.cli"}
+    assert {"nn", "models", "data"} <= set(dir(lucid))
+    with pytest.raises(AttributeError, match="module 'lucid' has no attribute 'cuda'"):
+        _ = lucid.cuda
+    with pytest.raises(AttributeError, match=r"module 'lucid\.nn' has no attribute 'Conv5d'"):
+        _ = lucid.nn.Conv5d
+
+
+# ---- Installations that cannot work --------------------------------------------------------------
 
 
 def pretend_installed(site: Path, distribution: str, *files: str) -> None:
@@ -150,3 +161,14 @@ def test_neighbours_that_are_not_in_the_way_are_accepted(tmp_path: Path) -> None
     pretend_installed(tmp_path, "lucidity", "lucidity.py")
     (tmp_path / "lucid_dl-2.0.dist-info").mkdir()  # what a broken uninstallation leaves behind
     installation.refuse_mixture(str(tmp_path / "lucid"))
+
+
+def test_missing_kernels_are_explained(tmp_path: Path) -> None:
+    source, package = Path(lucid.__file__).parent, tmp_path / "lucid"
+    package.mkdir()
+    for file in ("__init__.py", "installation.py"):
+        (package / file).write_bytes((source / file).read_bytes())
+    command = [sys.executable, "-S", "-c", "import lucid"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "ImportError: lucid: the compiled module lucid._core is not in" in done.stderr
+    assert "pip install ." in done.stderr

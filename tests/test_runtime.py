@@ -1,4 +1,4 @@
-"""lucid as a whole: its import, its instruction sets and threads, its random numbers."""
+"""lucid.runtime and lucid.random: instruction sets, threads, random numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lucid
-from lucid import installation, runtime
+from lucid import runtime
 
 # `python -c` looks in its working directory first: there it must find the lucid under test.
 SITE = Path(lucid.__file__).parent.parent
@@ -29,33 +29,6 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_import_is_light():
-    code = """
-import sys, time
-import numpy
-start = time.process_time()
-import lucid
-seconds = time.process_time() - start
-heavy = {"torch", "matplotlib", "PIL", "safetensors", "tqdm", "huggingface_hub", "lucid.models", "lucid.nn"}
-print(seconds, sorted(heavy & set(sys.modules)))
-"""
-    runs = [python(code) for _ in range(3)]
-    assert all(run.returncode == 0 for run in runs), runs[0].stderr
-    # What lucid adds to NumPy's own import, in processor time, so that a busy machine does not count.
-    assert min(float(run.stdout.split()[0]) for run in runs) < 0.05
-    assert runs[0].stdout.split(maxsplit=1)[1].strip() == "[]"
-
-
-def test_subpackages_come_when_asked_for():
-    done = python("import lucid; print(lucid.nn.Conv2d.__name__, lucid.nn.functional.__name__)")
-    assert done.stdout.split() == ["Conv2d", "lucid.nn.functional"], done.stderr
-    assert {"nn", "models", "data"} <= set(dir(lucid))
-    with pytest.raises(AttributeError, match="module 'lucid' has no attribute 'cuda'"):
-        _ = lucid.cuda
-    with pytest.raises(AttributeError, match=r"module 'lucid\.nn' has no attribute 'Conv5d'"):
-        _ = lucid.nn.Conv5d
-
-
 def test_models_are_reachable_from_nn():
     from lucid import models
 
@@ -65,6 +38,10 @@ def test_models_are_reachable_from_nn():
 
 
 # ---- Instruction sets and threads
+
+
+def test_the_isa_in_use_is_the_one_that_the_environment_pins():
+    assert runtime.isa() == (os.environ.get("LUCID_ISA") or runtime.isas()[0])
 
 
 def test_the_isa_in_use_is_usable_and_pinned(isa):
@@ -152,49 +129,3 @@ def test_random_rejects_nonsense():
         lucid.random.seed(-1)
     with pytest.raises(TypeError, match="randn: size must be ints"):
         lucid.random.randn(2.0)
-
-
-# ---- Broken installations
-
-
-def install(site: Path, name: str, version: str, record: str | None) -> str:
-    package = site / "lucid"
-    package.mkdir(exist_ok=True)
-    metadata = site / f"{name}-{version}.dist-info"
-    metadata.mkdir()
-    if record is not None:
-        (metadata / "RECORD").write_text(record, encoding="utf-8")
-    return str(package)
-
-
-@pytest.mark.parametrize("name", ["lucid", "lucid_dl", "Lucid_DL", "lucid_ml"])
-def test_another_owner_of_the_import_name_is_named(name, tmp_path):
-    install(tmp_path, "lucid_kernels", "0.1.0", "lucid/__init__.py,,\n")
-    package = install(tmp_path, name, "2.0", "lucid/nn.py,,\nlucid/__init__.py,sha256=x,1\n")
-    with pytest.raises(ImportError, match=f"lucid-kernels and {name} both install the package 'lucid'"):
-        installation.refuse_mixture(package)
-
-
-def test_other_distributions_are_left_alone(tmp_path):
-    install(tmp_path, "lucid_kernels", "0.1.0", "lucid/__init__.py,,\n")
-    install(tmp_path, "lucid_extras", "1.0", "lucid_extras/__init__.py,,\n")
-    install(tmp_path, "lucidity", "1.0", "lucid/__init__.py,,\n")
-    package = install(tmp_path, "lucid_broken", "1.0", None)
-    installation.refuse_mixture(package)
-
-
-def test_missing_kernels_are_explained(tmp_path):
-    source = Path(lucid.__file__).parent
-    package = tmp_path / "lucid"
-    package.mkdir()
-    for file in ("__init__.py", "installation.py"):
-        (package / file).write_bytes((source / file).read_bytes())
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", "import lucid"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "ImportError: lucid: the compiled module lucid._core is not in" in done.stderr
-    assert "pip install ." in done.stderr

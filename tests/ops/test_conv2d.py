@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
+import instruction_sets
 import numpy as np
-import numpy.typing as npt
 import pytest
 import reference
 from conv2d_cases import (
@@ -19,6 +20,7 @@ from conv2d_cases import (
     network_layers,
     random_sample,
 )
+from invariance import LAYOUTS, assert_rows_agree, assert_threads_agree
 from tolerance import assert_close
 
 from lucid import _core
@@ -28,7 +30,7 @@ LAYERS = network_layers()
 CASES_FILE = os.environ.get("LUCID_CONV_CASES")
 
 # One case on each instruction set before the next case, so that its reference is computed once.
-on_each_isa = pytest.mark.parametrize("isa", _core.isas(), indirect=True)
+on_each_isa = pytest.mark.parametrize("isa", instruction_sets.TESTED, indirect=True)
 
 
 def each_result(case: Case, sample: Sample) -> Iterator[tuple[str, Array]]:
@@ -143,47 +145,13 @@ VARIED = [
     Case(3, 40, 64, (1, 1), (1, 1), groups=4, bias=True),
 ]
 
-Layout = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-
-
-def embedded(array: Array) -> Array:
-    """A slice with NaN around each element, which any read beside the slice would bring in."""
-    larger = np.full([2 * size + 3 for size in array.shape], np.nan, np.float32)
-    view = larger[tuple(slice(1, 2 * size, 2) for size in array.shape)]
-    view[...] = array
-    return view
-
-
-def reordered(array: Array, order: tuple[int, ...]) -> Array:
-    """The same values with dimension order[-1] contiguous in memory."""
-    back = np.argsort(order)
-    return np.ascontiguousarray(array.transpose(order)).transpose(back)
-
-
-def read_only(array: Array) -> Array:
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy
-
-
-LAYOUTS: dict[str, Layout] = {
-    "channels-last": lambda a: reordered(a, (0, 2, 3, 1)),
-    "pixels-transposed": lambda a: reordered(a, (0, 1, 3, 2)),
-    "batch-innermost": lambda a: reordered(a, (1, 2, 3, 0)),
-    "sliced": embedded,
-    "sliced-channels-last": lambda a: embedded(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
-    "reversed": lambda a: a[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1],
-    "reversed-columns": lambda a: reordered(a[..., ::-1], (0, 2, 3, 1))[..., ::-1],
-    "read-only": read_only,
-}
-
 
 @pytest.mark.parametrize("case", VARIED, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_result_does_not_depend_on_layout(layout: str, case: Case, isa: str) -> None:
     sample, lay_out = random_sample(case), LAYOUTS[layout]
     x, weight = lay_out(sample.x), lay_out(sample.weight)
-    bias = None if sample.bias is None else embedded(sample.bias[::-1])[::-1]
+    bias = None if sample.bias is None else lay_out(sample.bias)
     for name, want in each_result(case, sample):
         for arrays in [(x, sample.weight, sample.bias), (sample.x, weight, bias), (x, weight, bias)]:
             y = _core.conv2d(*arrays, **case.params, algorithm=name)
@@ -200,33 +168,18 @@ def test_repeated_image_and_channels_need_no_copies(isa: str) -> None:
     np.testing.assert_array_equal(_core.conv2d(x, weight, None, **case.params), want)
 
 
-@pytest.fixture
-def restored_threads() -> Iterator[None]:
-    before = _core.num_threads()
-    yield
-    _core.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("restored_threads")
 @pytest.mark.parametrize("case", VARIED, ids=str)
 def test_result_does_not_depend_on_threads(case: Case, isa: str) -> None:
     sample = random_sample(case)
-    _core.set_num_threads(1)
-    results = dict(each_result(case, sample))
-    for threads in (2, 3, 7):
-        _core.set_num_threads(threads)
-        for name, y in each_result(case, sample):
-            np.testing.assert_array_equal(y, results[name], f"{name} on {threads} threads")
+    assert_threads_agree(lambda: tuple(y for _, y in each_result(case, sample)))
 
 
 @pytest.mark.parametrize("case", VARIED, ids=str)
 def test_image_has_the_same_result_alone_and_in_a_batch(case: Case, isa: str) -> None:
     sample = random_sample(case)
-    for name, y in each_result(case, sample):
-        for image in range(case.n):
-            x = sample.x[image : image + 1]
-            alone = _core.conv2d(x, sample.weight, sample.bias, **case.params, algorithm=name)
-            np.testing.assert_array_equal(alone[0], y[image], name)
+    for name in _core.conv2d_algorithms(sample.x, sample.weight, **case.params):
+        run = partial(_core.conv2d, **case.params, algorithm=name)
+        assert_rows_agree(lambda x, run=run: run(x, sample.weight, sample.bias), sample.x)
 
 
 # ---- special values ------------------------------------------------------------------------------
