@@ -20,6 +20,7 @@ import numpy as np
 
 from lucid.inference.graph import Array, Graph, Node
 from lucid.inference.kinds import Attribute, Shape
+from lucid.tensor_file import TensorFile
 
 FORMAT, VERSION = "lucid-plan", "1"
 
@@ -86,30 +87,19 @@ def read_plan(path: Path) -> tuple[Graph, bool]:
     Raises:
         ValueError: The file is damaged, or no plan, or one that this version cannot run.
         FileNotFoundError: There is none.
+        MemoryError: The memory does not suffice.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"load_plan: {path} must be a file, found {'a folder' if path.exists() else 'none'}"
-        )
-    try:
-        with safe_open(path, framework="numpy") as file:
-            graph, checksums, winograd = _parse(path, file.metadata() or {}, _tensor_shapes(path, file))
-            nodes = tuple(_with_weights(path, file, node, checksums[node.output]) for node in graph.nodes)
-    except SafetensorError as error:
-        raise ValueError(f"load_plan: {path} must be an undamaged safetensors file: {error}") from None
+    with TensorFile("load_plan", path) as file:
+        graph, checksums, winograd = _parse(path, file.texts, _tensor_shapes(path, file))
+        nodes = tuple(_with_weights(path, file, node, checksums[node.output]) for node in graph.nodes)
     return replace(graph, nodes=nodes), winograd
 
 
-def _tensor_shapes(path: Path, file: Any) -> dict[str, Shape]:
-    shapes = {}
-    for name in file.keys():  # noqa: SIM118  # not a dict
-        entry = file.get_slice(name)
-        if entry.get_dtype() != "F32":
-            _fail(path, f"{name} must be float32, got {entry.get_dtype()}")
-        shapes[name] = tuple(entry.get_shape())
-    return shapes
+def _tensor_shapes(path: Path, file: TensorFile) -> dict[str, Shape]:
+    for name, tensor in file.tensors.items():
+        if tensor.dtype != "F32":
+            _fail(path, f"{name} must be float32, got {tensor.dtype}")
+    return {name: tensor.shape for name, tensor in file.tensors.items()}
 
 
 def _parse(
@@ -165,8 +155,8 @@ def _described(entry: Any, shapes: Mapping[str, Shape]) -> tuple[Node, dict[str,
     return node, checksums
 
 
-def _with_weights(path: Path, file: Any, node: Node, checksums: Mapping[str, str]) -> Node:
-    weights = {name: file.get_tensor(f"{node.output}.{name}") for name in checksums}
+def _with_weights(path: Path, file: TensorFile, node: Node, checksums: Mapping[str, str]) -> Node:
+    weights = {name: file.read(f"{node.output}.{name}") for name in checksums}
     for name, array in weights.items():
         if checksum(array) != checksums[name]:
             _fail(path, f"{node.output}.{name} is damaged: the checksum is another")
