@@ -10,7 +10,7 @@ from lucid import installation as installation
 
 # isort: split
 
-from lucid import random, runtime
+from lucid import late_names, random, runtime
 from lucid._core import version
 from lucid.creation import arange, empty, from_dlpack, from_numpy, full, ones, tensor, zeros
 from lucid.runtime import get_num_threads, set_num_threads, show_config
@@ -49,7 +49,14 @@ __all__ = [
 # Imported at the first use, so that `import lucid` costs no more than NumPy and the kernels.
 _SUBPACKAGES = ("data", "inference", "models", "nn")
 _PLANS = ("compile", "load_plan")
+_NETWORKS = ("ResNeSt", "ResNeStConfig", "ResNeXt", "ResNeXtConfig")
 
+
+def _network(name: str) -> Any:
+    return getattr(importlib.import_module("lucid.models"), name)
+
+
+late_names.lend("lucid.nn", _NETWORKS, _network)
 
 if not TYPE_CHECKING:  # seen by a type checker, it would let any misspelt attribute pass
 

@@ -1,14 +1,14 @@
 """Layers and the functions under them, with PyTorch's names.
 
-``ResNeXt``, ``ResNeXtConfig``, ``ResNeSt`` and ``ResNeStConfig`` are the ones of ``lucid.models``, where they
-live; the names here are kept for programs that look for them among the layers.
+``ResNeXt``, ``ResNeXtConfig``, ``ResNeSt`` and ``ResNeStConfig`` belong to ``lucid.models``; they are lent to
+programs that look for them among the layers.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from lucid import late_names
 from lucid.nn import functional, init
 from lucid.nn.activation import ReLU, Sigmoid, Softmax
 from lucid.nn.container import ModuleList, Sequential
@@ -22,7 +22,10 @@ from lucid.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from lucid.nn.split_attention import SplitAttention
 
 if TYPE_CHECKING:
-    from lucid.models import ResNeSt, ResNeStConfig, ResNeXt, ResNeXtConfig
+    ResNeSt: Any
+    ResNeStConfig: Any
+    ResNeXt: Any
+    ResNeXtConfig: Any
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -52,17 +55,11 @@ __all__ = [
     "init",
 ]
 
-# Looked up when asked for: lucid.models is built on this package.
-_MODELS = ("ResNeSt", "ResNeStConfig", "ResNeXt", "ResNeXtConfig")
-
-
 if not TYPE_CHECKING:  # seen by a type checker, it would let any misspelt attribute pass
 
     def __getattr__(name: str) -> Any:
-        if name in _MODELS:
-            return getattr(importlib.import_module("lucid.models"), name)
-        raise AttributeError(f"module 'lucid.nn' has no attribute {name!r}")
+        return late_names.find(__name__, name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODELS})
+    return sorted({*globals(), *late_names.names(__name__)})
