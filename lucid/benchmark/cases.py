@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lucid.inference import Graph, Node, optimize, trace
 from lucid.inference.graph import size_text
 from lucid.inference.report import steps_of
-from lucid.models._registry import build, find_preset
+from lucid.models.registry import build, find_preset
 from lucid.nn import functional as F
 from lucid.tensor import Tensor
 

@@ -131,8 +131,8 @@ class Classifier:
 
 def _own_weights(name: str | None) -> str:
     """The weights that a name alone stands for: those that ship, or the published ones of a tag."""
-    from lucid.models._registry import find_preset
     from lucid.models.pretrained import list_pretrained, pretrained_path
+    from lucid.models.registry import find_preset
 
     if name is None:
         raise UsageError("a model or weights must be given")

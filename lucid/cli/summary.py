@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the table."""
-    from lucid.models._registry import build, find_preset
+    from lucid.models.registry import build, find_preset
 
     preset, _ = find_preset(options.model)
     side = preset.preprocessing.size if preset.preprocessing else _USUAL_SIZE

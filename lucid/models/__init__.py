@@ -6,17 +6,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lucid.data.transforms import Preprocessing
-from lucid.models._registry import Preset, create_model, get_config, list_models, list_tags, register
+from lucid.models.build import create_from_file, create_model
 from lucid.models.metadata import WeightMetadata
-from lucid.models.pretrained.digits import CONFIGS as _DIGITS
-from lucid.models.pretrained.digits import PREPROCESSING as _DIGITS_PREPROCESSING
+from lucid.models.pretrained import digits as digits
+from lucid.models.registry import get_config, list_models, list_tags
 from lucid.models.resnest import ResNeSt, ResNeStBottleneck, ResNeStConfig
 from lucid.models.resnet import ResNet
 from lucid.models.resnext import Bottleneck, ResNeXt, ResNeXtConfig
 from lucid.models.tags import WeightTag
 from lucid.models.weights import (
     LicenseWarning,
-    create_from_file,
+    class_count,
     load_weights,
     preprocessing,
     read_metadata,
@@ -37,6 +37,7 @@ __all__ = [
     "WeightTag",
     "_Bottleneck",
     "_ResNeStBottleneck",
+    "class_count",
     "create_from_file",
     "create_model",
     "get_config",
@@ -51,8 +52,6 @@ __all__ = [
 # The names that lucid 2.x documents.
 _Bottleneck = Bottleneck
 _ResNeStBottleneck = ResNeStBottleneck
-
-register(*(Preset(name, config, preprocessing=_DIGITS_PREPROCESSING) for name, config in _DIGITS.items()))
 
 if not TYPE_CHECKING:  # seen by a type checker, it would let any misspelt attribute pass
 

@@ -1,169 +1,155 @@
-"""Reading weight files: safetensors as mapped memory, pickled PyTorch files through PyTorch."""
+"""The tensors of one network in a weight file or a state dict, each read when it is wanted."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lucid.models.keymap import unwrap
+from lucid.models.entries import Network, choose_network, is_tensor
+from lucid.models.pickled_file import StandIn, read_pickled
+from lucid.tensor_file import StoredTensor, TensorFile, open_file
 
-__all__ = ["Checkpoint", "as_arrays", "read_checkpoint", "read_header"]
+__all__ = ["Array", "Checkpoint", "Selection"]
 
 Array = npt.NDArray[Any]
 
-_PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+_SAFETENSORS = ".safetensors"
+_PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".pyth")
 
-# bfloat16 has no NumPy dtype: its 16 bits are the upper half of a float32's.
-_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "u1",
-    "BOOL": "?",
-}
+# Counters that thop and PyTorch's AveragedModel leave in a state dict: no part of a network.
+_FOREIGN_COUNTERS = ("total_ops", "total_params", "n_averaged")
 
 
 @dataclass(frozen=True)
+class Selection:
+    """The user's choice among several networks in one file.
+
+    Attributes:
+        ema: True takes weights averaged over the training and False raw ones; None averaged ones where there
+            are any, as timm does.
+        entry: Name of the network to take: dictionary keys and prefix, with dots between.
+    """
+
+    ema: bool | None = None
+    entry: str | None = None
+
+
 class Checkpoint:
-    """The tensors of a file by their names in it, and the texts in its header."""
+    """An open weight file, or a state dict; closed at the end of a ``with``.
 
-    arrays: dict[str, Array]
-    texts: dict[str, str] = field(default_factory=dict)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """The contents of a weight file.
-
-    A safetensors file is mapped: its arrays are read-only views, and a page is read when it is used. bfloat16
-        arrays
-    are widened to float32, which is exact.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is of no known type, damaged, or holds other things than tensors.
-        ImportError: It is a pickled PyTorch file, and PyTorch is not installed.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"load_weights: {path} must be a file, found {'a folder' if path.is_dir() else 'none'}"
-        )
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in _PICKLED:
-        return Checkpoint(_read_pickled(path))
-    raise ValueError(
-        f"load_weights: the file must end in .safetensors or one of {', '.join(_PICKLED)}, got {path.name}"
-    )
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file, after the safetensors package has found the whole file consistent.
-
-    That covers the lengths of header and file, and that the tensors fill the data exactly: without gaps,
-        overlaps or
-    bytes left over, each as long as its shape says.
-
-    Raises:
-        ValueError: The file is truncated, overlong or inconsistent.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy"):
-            pass
-    except SafetensorError as error:
-        raise ValueError(f"load_weights: {path} must be an undamaged safetensors file: {error}") from None
-    with open(path, "rb") as file:
-        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return header
-
-
-def _read_safetensors(path: Path) -> Checkpoint:
-    header = read_header(path)
-    texts: dict[str, str] = header.pop("__metadata__", None) or {}
-    # The package's own reader cannot make NumPy arrays of bfloat16, and copies what it reads.
-    data: Array = np.asarray(np.memmap(path, np.uint8, mode="r"))
-    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-    arrays = {}
-    for name, entry in header.items():
-        kind = entry["dtype"]
-        if kind not in _DTYPES:
-            raise ValueError(f"load_weights: {name} in {path} must be of a dtype that NumPy has, got {kind}")
-        begin, end = entry["data_offsets"]
-        array = data[start + begin : start + end].view(_DTYPES[kind]).reshape(entry["shape"])
-        arrays[name] = _widened(array) if kind == "BF16" else array
-    return Checkpoint(arrays, texts)
-
-
-def _widened(bits: Array) -> Array:
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
-
-
-def _read_pickled(path: Path) -> dict[str, Array]:
-    try:
-        import torch
-    except ImportError:
-        raise ImportError(
-            f"load_weights: {path} is a pickled PyTorch file, which PyTorch must read: pip install torch, or "
-            "convert it once where PyTorch is installed, with "
-            "safetensors.torch.save_file(torch.load(PATH, weights_only=True), 'model.safetensors')"
-        ) from None
-    try:
-        # Without weights_only a file could run any code.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a damaged file can raise nearly anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"load_weights: {path} must be an undamaged PyTorch file of tensors only: {reason}"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise ValueError(
-            f"load_weights: {path} must hold a dictionary of tensors, found {type(state).__name__}"
-        )
-    return as_arrays(state, str(path))
-
-
-def as_arrays(state: Mapping[Any, Any], where: str) -> dict[str, Array]:
-    """The tensors of a state dict as arrays that share their memory.
-
-    Args:
-        state: Tensors (of any library) or arrays by name, or a training checkpoint that holds such a
-            dictionary.
+    Attributes:
         where: What to call it in messages.
-
-    Raises:
-        ValueError: A name is not a string or a value is not a dense tensor.
+        texts: The texts in a safetensors file's header.
+        network: Name of the network in the file, empty if there is nothing else.
+        passed_over: Name of the raw weights beside averaged ones that were taken, else None.
+        shapes: Shapes of the tensors by name.
     """
-    arrays = {}
-    for name, value in unwrap(state).items():
-        if not isinstance(name, str):
-            raise ValueError(f"load_weights: the names in {where} must be strings, got {name!r}")
-        arrays[name] = _as_array(name, value, where)
-    return arrays
+
+    def __init__(self, op: str, source: Path | Mapping[str, Any], selection: Selection | None = None) -> None:
+        """Opens a source.
+
+        Args:
+            op: The call that the user made, for messages.
+            source: A file, or tensors (of any library) by name, or a training checkpoint that holds such.
+            selection: Which network to take where there are several.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is of no known type, damaged, or holds other things than tensors.
+            ImportError: It is a pickled PyTorch file, and PyTorch is not installed.
+            MemoryError: The memory does not suffice.
+        """
+        self._op, self._file = op, None
+        self.where = "the state dict" if isinstance(source, Mapping) else str(source)
+        self.texts: dict[str, str] = {}
+        state = source if isinstance(source, Mapping) else self._open(source)
+        selection = selection or Selection()
+        try:
+            network, raw = choose_network(op, state, self.where, ema=selection.ema, entry=selection.entry)
+            self._tensors = self._checked(network)
+        except BaseException:
+            self.close()
+            raise
+        self.network, self.passed_over = network.name, None if raw is None else raw.name
+        self.shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in self._tensors.items()}
+
+    def take(self, name: str) -> Array:
+        """The elements of a tensor, which can be taken once.
+
+        Raises:
+            ValueError: The tensor is not dense, or the file has become shorter.
+        """
+        value = self._tensors.pop(name)
+        if self._file is not None:
+            return self._file.read(value.name)
+        return _as_array(self._op, name, value, self.where)
+
+    def check_unchanged(self) -> None:
+        """Raises ValueError if another process wrote to the file since it was opened."""
+        if self._file is not None:
+            self._file.check_unchanged()
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    _file: TensorFile | None
+
+    def _open(self, path: Path) -> Mapping[str, StoredTensor] | Mapping[Any, Any]:
+        suffix = path.suffix.lower()
+        if suffix == _SAFETENSORS:
+            self._file = TensorFile(self._op, path)
+            self.texts = self._file.texts
+            return self._file.tensors
+        if suffix in _PICKLED:
+            return read_pickled(self._op, path)
+        open_file(self._op, path).close()
+        raise ValueError(
+            f"{self._op}: the file must end in {_SAFETENSORS} or one of {', '.join(_PICKLED)}, "
+            f"got {path.name}"
+        )
+
+    def _checked(self, network: Network) -> dict[str, Any]:
+        tensors = {}
+        for name, value in network.tensors.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{self._op}: the names in {self.where} must be strings, got {name!r}")
+            if isinstance(value, StandIn):
+                raise ValueError(
+                    f"{self._op}: {self.where} must be an undamaged PyTorch file of tensors only: "
+                    f"{name!r} is an object of {value.path}"
+                )
+            if not is_tensor(value):
+                raise ValueError(
+                    f"{self._op}: {name!r} in {self.where} must be a tensor, got {type(value).__name__}"
+                )
+            if name.rpartition(".")[2] not in _FOREIGN_COUNTERS:
+                tensors[name] = value
+        return tensors
 
 
-def _as_array(name: str, value: Any, where: str) -> Array:
-    if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()
-    elif not hasattr(value, "__array__"):
-        raise ValueError(f"load_weights: {name!r} in {where} must be a tensor, got {type(value).__name__}")
+def _as_array(op: str, name: str, value: Any, where: str) -> Array:
     try:
+        if hasattr(value, "detach") and hasattr(value, "element_size"):  # PyTorch's
+            value = value.detach().cpu()
+            if value.dtype.is_floating_point and value.element_size() < 4:
+                value = value.float()  # bfloat16 and the 8-bit types have no NumPy dtype
         return np.asarray(value)
-    except (TypeError, RuntimeError) as error:
-        raise ValueError(f"load_weights: {name!r} in {where} must be a dense tensor: {error}") from None
+    except (AttributeError, TypeError, RuntimeError, ValueError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{op}: {name!r} in {where} must be a dense tensor: {reason}") from None

@@ -1,13 +1,15 @@
-"""What the configurations of both families share: checks, JSON, and what a block is given."""
+"""The base of both families' configurations: checks, JSON, and the arguments of a block."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar
 
-__all__ = ["ModelConfig", "StemType"]
+__all__ = ["ModelConfig", "StemType", "integer", "reported_by"]
 
 StemType = Literal["deep"] | None
 
@@ -15,8 +17,11 @@ _Config = TypeVar("_Config", bound="ModelConfig")
 
 STAGES = 4
 
-# What a stage passes to each of its blocks by itself.
+# Arguments that a stage passes to each of its blocks by itself.
 _STAGE_ARGUMENTS = ("in_channels", "channels", "stride", "downsample")
+
+# The class that Python, or a config itself, names at the beginning of an error.
+_CLASS = re.compile(r"^\w+Config(?:\.__init__\(\)|:) ")
 
 
 class ModelConfig:
@@ -53,6 +58,10 @@ class ModelConfig:
     _block_fields: ClassVar[tuple[str, ...]] = ("cardinality", "base_width")
 
     def __post_init__(self) -> None:
+        with reported_by(type(self).__name__):
+            self._check()
+
+    def _check(self) -> None:
         self._set("layers", _four_positive("layers", "stage depths", self.layers))
         self._set("channels", _four_positive("channels", "stage widths", self.channels))
         for name in self._integer_fields:
@@ -103,6 +112,16 @@ class ModelConfig:
             if name in _STAGE_ARGUMENTS:
                 raise ValueError(f"block_args must not contain {name!r}: each stage sets it")
         return dict(self.block_args)
+
+
+@contextmanager
+def reported_by(op: str) -> Iterator[None]:
+    """Lets the errors of a config begin with the call that the user made, ``op``, and not with its class."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{op}: {re.sub(_CLASS, '', str(error))}") from None
 
 
 def _positive(name: str, value: Any) -> int:

@@ -1,89 +1,87 @@
-"""The file that a source of weights names: a path, a published tag, or a repository on Hugging Face's hub."""
+"""Files in repositories on Hugging Face's hub."""
 
 from __future__ import annotations
 
-from os import PathLike, fspath
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from lucid.models._registry import find_weights
-from lucid.models.tags import WeightTag, identify
+__all__ = ["PREFIX", "Address"]
 
-__all__ = ["locate", "tag_of"]
-
-_PREFIX = "hub:"
+PREFIX = "hub:"
 _DEFAULT_FILE = "model.safetensors"
+_CONFIG = "config.json"
 
 
-def tag_of(source: str | PathLike[str]) -> WeightTag | None:
-    """The published weights that a source stands for, as far as its name tells."""
-    return _named(source) or identify(source)
+@dataclass(frozen=True)
+class Address:
+    """A file on the hub.
 
-
-def _named(source: str | PathLike[str]) -> WeightTag | None:
-    """The weights whose tag a source is, unless there is a file of that name."""
-    return None if Path(source).exists() else find_weights(fspath(source))
-
-
-def locate(source: str | PathLike[str]) -> Path:
-    """The local file of a source; downloads it where it must.
-
-    Args:
-        source: A path; ``hub:OWNER/NAME``, optionally with ``@REVISION`` and ``/FILE`` after it (the file is
-            ``model.safetensors`` otherwise); or a tag (``resnest50d.in1k``), which stands for its hub
-            repository.
-
-    Raises:
-        ImportError: The hub is asked for and huggingface_hub is not installed.
-        FileNotFoundError: The file is neither here nor to be had.
-        ValueError: The address is malformed.
+    Attributes:
+        repository: ``OWNER/NAME``.
+        file: Path in the repository.
+        revision: Branch, tag or commit; None is the newest.
     """
-    text = fspath(source)
-    if text.startswith(_PREFIX):
-        return _download(text)
-    tag = _named(source)
-    if tag is None:
-        return Path(text).expanduser()
-    if tag.hub is None:
-        raise FileNotFoundError(
-            f"load_weights: {text} is on no hub; download {tag.origin} and pass the path of the file"
-        )
-    return _download(_PREFIX + tag.hub)
 
+    repository: str
+    file: str = _DEFAULT_FILE
+    revision: str | None = None
 
-def _parse(address: str) -> tuple[str, str, str | None]:
-    """Repository, file and revision of ``hub:OWNER/NAME[@REVISION][/FILE]``."""
-    body = address[len(_PREFIX) :]
-    owner, _, rest = body.partition("/")
-    name, _, file = rest.partition("/")
-    name, _, revision = name.partition("@")
-    if not owner or not name:
-        raise ValueError(f"load_weights: a hub address must be hub:OWNER/NAME, got {address!r}")
-    return f"{owner}/{name}", file or _DEFAULT_FILE, revision or None
+    @classmethod
+    def parse(cls, op: str, text: str) -> Address:
+        """The address that ``hub:OWNER/NAME[@REVISION][/FILE]`` stands for.
 
+        Raises:
+            ValueError: It is malformed.
+        """
+        owner, _, rest = text[len(PREFIX) :].partition("/")
+        name, _, file = rest.partition("/")
+        name, _, revision = name.partition("@")
+        if not owner or not name:
+            raise ValueError(f"{op}: a hub address must be hub:OWNER/NAME, got {text!r}")
+        return cls(f"{owner}/{name}", file or _DEFAULT_FILE, revision or None)
 
-def _download(address: str) -> Path:
-    repository, file, revision = _parse(address)
-    url = f"https://huggingface.co/{repository}/resolve/{revision or 'main'}/{file}"
-    by_hand = f"download {url} yourself and pass its path"
-    try:
-        from huggingface_hub import constants, hf_hub_download
-        from huggingface_hub.errors import HFValidationError
-    except ImportError:
-        raise ImportError(
-            f"load_weights: {address} needs huggingface_hub: pip install 'lucid-kernels[hub]', or {by_hand}"
-        ) from None
-    try:
-        return Path(hf_hub_download(repository, file, revision=revision))
-    except HFValidationError as error:
-        raise ValueError(
-            f"load_weights: a hub address must be hub:OWNER/NAME, got {address!r}: {error}"
-        ) from None
-    except Exception as error:  # its HTTP client's errors share no base class
-        if constants.HF_HUB_OFFLINE:
-            reason = "HF_HUB_OFFLINE is set"
-        else:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FileNotFoundError(
-            f"load_weights: {address} is not in the cache {constants.HF_HUB_CACHE} and cannot be downloaded "
-            f"({reason}); {by_hand}"
-        ) from error
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        file = f"/{self.file}" if self.file != _DEFAULT_FILE else ""
+        return f"{PREFIX}{self.repository}{revision}{file}"
+
+    def download(self, op: str, *, with_config: bool) -> Path:
+        """The file in the local cache, downloaded if it is not there.
+
+        Args:
+            op: The call that the user made, for messages.
+            with_config: Whether to get ``config.json`` as well, where the repository has it.
+
+        Raises:
+            ImportError: huggingface_hub is not installed.
+            FileNotFoundError: The file is neither in the cache nor to be had.
+            ValueError: The hub refuses the address.
+        """
+        url = f"https://huggingface.co/{self.repository}/resolve/{quote(self.revision or 'main')}/{self.file}"
+        by_hand = f"download {url} yourself and pass its path"
+        try:
+            from huggingface_hub import constants, hf_hub_download
+            from huggingface_hub.errors import HFValidationError
+        except ImportError:
+            raise ImportError(
+                f"{op}: {self} needs huggingface_hub: pip install 'lucid-kernels[hub]', or {by_hand}"
+            ) from None
+        try:
+            path = Path(hf_hub_download(self.repository, self.file, revision=self.revision))
+        except HFValidationError as error:
+            raise ValueError(f"{op}: a hub address must be hub:OWNER/NAME, got '{self}': {error}") from None
+        except Exception as error:  # its HTTP client's errors share no base class
+            if constants.HF_HUB_OFFLINE:
+                reason = "HF_HUB_OFFLINE is set"
+            else:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise FileNotFoundError(
+                f"{op}: {self} is not in the cache {constants.HF_HUB_CACHE} and cannot be downloaded "
+                f"({reason}); {by_hand}"
+            ) from error
+        if with_config:
+            with suppress(Exception):  # many repositories have none, and the weights are of use without it
+                hf_hub_download(self.repository, _CONFIG, revision=self.revision)
+        return path

@@ -14,7 +14,9 @@ attention      -                             ``fc1.conv``, ``fc1.bn``       -
 head           -                             -                              ``classifier``
 =============  ============================  =============================  ====================
 
-Wrappers put ``module.`` (DataParallel), ``model.`` or ``_orig_mod.`` (torch.compile) before all of them.
+Cadene's files call the head ``last_linear``, OpenMMLab's ``head.fc``; a head with dropout before it is
+``fc.1``. Wrappers put ``module.`` (DataParallel), ``model.``, ``_orig_mod.`` (torch.compile) or the like
+before all of them, which ``entries`` strips.
 
 The deep stem of lucid 2.x ends in its last convolution: the batch norm that follows it everywhere else
 (``bn1``), and the ReLU after that, do not exist there. No values for ``bn1`` reproduce that network, as the
@@ -24,12 +26,13 @@ ReLU stays, so the loader refuses such a file unless it is told to accept the di
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable
 
-__all__ = ["lacks_stem_norm", "rename", "unwrap"]
+__all__ = ["is_head", "lacks_stem_norm", "rename"]
 
 _PREFIX = re.compile(r"^(?:module\.|model\.|_orig_mod\.)+")
+_HEADS = r"(?:fc|classifier|last_linear|linear|(?:cls_)?head(?:\.fc)?)(?:\.\d+)?\."
+_HEAD = re.compile(rf"^(?:.*\.)?{_HEADS}(?:weight|bias)$")
 _BLOCK = r"^(layer[1-4]\.\d+\.)"
 
 # Tried in this order; a result counts only if the model has a parameter of that name. That tells the 3x3
@@ -37,9 +40,10 @@ _BLOCK = r"^(layer[1-4]\.\d+\.)"
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"^classifier\.", "fc."),
+        (f"^{_HEADS}", "fc."),
         # Deep before plain: a deep stem has a `bn1` too, and its `stem.1` is another norm.
         (r"^stem\.(\d+)\.", r"conv1.\1."),
+        (r"^stem\.7\.", "bn1."),
         (r"^stem\.0\.", "conv1."),
         (r"^stem\.1\.", "bn1."),
         (_BLOCK + r"conv(\d)\.conv\.", r"\1conv\2."),
@@ -52,19 +56,16 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 
-def unwrap(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a training checkpoint holds as ``state_dict`` or ``model``; else ``state`` itself."""
-    for wrapper in ("state_dict", "model"):
-        inner = state.get(wrapper)
-        if isinstance(inner, Mapping):
-            return unwrap(inner)
-    return state
+def is_head(name: str) -> bool:
+    """Whether a tensor belongs to the last layer, by its name in any scheme."""
+    return bool(_HEAD.match(name))
 
 
-def rename(names: Iterable[str], expected: Collection[str]) -> dict[str, str]:
-    """For each name in a file the model's name of that tensor; one that leads nowhere only loses its prefix.
+def rename(names: Iterable[str], expected: Collection[str], *, op: str = "load_weights") -> dict[str, str]:
+    """The model's name of each tensor in a file; a name that leads nowhere only loses its prefix.
 
     Args:
+        op: The call that the user made, for messages.
         names: Names in the file.
         expected: Names of the model's parameters and buffers.
 
@@ -76,7 +77,7 @@ def rename(names: Iterable[str], expected: Collection[str]) -> dict[str, str]:
     for name in names:
         target = _target(name, expected)
         if target in sources:
-            raise ValueError(f"load_weights: {sources[target]!r} and {name!r} both stand for {target!r}")
+            raise ValueError(f"{op}: {sources[target]!r} and {name!r} both stand for {target!r}")
         sources[target] = name
         renamed[name] = target
     return renamed

@@ -1,22 +1,22 @@
-"""What travels in a weight file besides the tensors: the network's config, labels, preprocessing, licence."""
+"""The entries of a weight file besides the tensors: the network's config, labels, preprocessing, licence."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from lucid.data.transforms import Preprocessing
-from lucid.models._registry import families, family_of
 from lucid.models.config import ModelConfig
+from lucid.models.registry import families, family_of
 
 __all__ = ["WeightMetadata", "is_non_commercial"]
 
 
 @dataclass(frozen=True)
 class WeightMetadata:
-    """What a weight file says about itself; None is what it does not say.
+    """The facts that a weight file states about itself; None where it states nothing.
 
     In the file each entry is one text in the safetensors header, in JSON.
 
@@ -24,9 +24,11 @@ class WeightMetadata:
         model: Name of the network's preset.
         config: Config of the network, enough to build it.
         labels: One name for each class.
-        preprocessing: What an image must go through.
-        license: Of the weights: an SPDX identifier, or a sentence.
+        preprocessing: The preparation of an image for the network.
+        license: An SPDX identifier, or a sentence.
         extra: Anything else that JSON can hold, by name.
+        entry: Name of the network in a training checkpoint that the weights were taken from; empty if the
+            file held nothing else. It is no part of the file's header.
     """
 
     model: str | None = None
@@ -35,6 +37,13 @@ class WeightMetadata:
     preprocessing: Preprocessing | None = None
     license: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    entry: str = field(default="", compare=False)
+
+    def completed_by(self, other: WeightMetadata) -> WeightMetadata:
+        """These facts, and those of ``other`` where these are silent."""
+        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        silent = {name: getattr(other, name) for name, value in known.items() if value is None}
+        return replace(self, **silent)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> WeightMetadata:
@@ -46,6 +55,7 @@ class WeightMetadata:
             TypeError, ValueError: An entry has the wrong type or value.
         """
         rest = dict(values)
+        rest.pop("entry", None)
         config = _config(rest.pop("family", None), rest.pop("config", None))
         labels = _labels(rest.pop("labels", None))
         if config is not None and labels is not None and len(labels) != config.num_classes:
@@ -85,13 +95,14 @@ class WeightMetadata:
             ) from None
 
     @classmethod
-    def from_texts(cls, texts: Mapping[str, str], where: str) -> WeightMetadata:
+    def from_texts(cls, op: str, texts: Mapping[str, str], where: str) -> WeightMetadata:
         """The entries of a header.
 
         Only texts that ``to_texts`` wrote are read as JSON; what other programs write (``{"format": "pt"}``)
         has no family and lands in ``extra`` as it is.
 
         Args:
+            op: The call that the user made, for messages.
             texts: The header's entries.
             where: Name of the file, for messages.
 
@@ -102,8 +113,8 @@ class WeightMetadata:
             return cls(extra=dict(texts))
         try:
             return cls.from_values({name: json.loads(text) for name, text in texts.items()})
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"read_metadata: {where} must have readable metadata: {error}") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{op}: {where} must have readable metadata: {error}") from None
 
 
 def is_non_commercial(license: str | None) -> bool:

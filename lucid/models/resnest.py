@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, overload
 
 from lucid import nn
-from lucid.models._registry import Preset, register, register_family
 from lucid.models.config import ModelConfig, StemType, integer
+from lucid.models.registry import Preset, register, register_family
 from lucid.models.resnet import ResNet, parse_constructor
 from lucid.nn import functional as F
 from lucid.tensor import Tensor
@@ -18,7 +18,7 @@ __all__ = ["ResNeSt", "ResNeStBottleneck", "ResNeStConfig"]
 
 @dataclass(frozen=True)
 class ResNeStConfig(ModelConfig):
-    """What determines a ResNeSt (Zhang et al., 2020, https://arxiv.org/abs/2004.08955).
+    """Everything that determines a ResNeSt (Zhang et al., 2020, https://arxiv.org/abs/2004.08955).
 
     The first eight fields stand in the order of the positional constructor's arguments.
 
@@ -62,8 +62,8 @@ class ResNeStConfig(ModelConfig):
     _boolean_fields: ClassVar[tuple[str, ...]] = ("avg_down", "avd", "avd_first")
     _block_fields: ClassVar[tuple[str, ...]] = ("cardinality", "base_width", "radix", "avd", "avd_first")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _check(self) -> None:
+        super()._check()
         radix = integer("radix", self.radix)
         if radix < 0:
             raise ValueError(f"radix must not be negative, got {radix}")
@@ -77,7 +77,7 @@ class ResNeStBottleneck(nn.Module):
         in_channels: Channels of the input.
         channels: Width of the stage; the output has ``expansion`` times as many.
         stride: How much the map shrinks.
-        downsample: What the shortcut goes through; None is the input itself.
+        downsample: Layers of the shortcut; None is the input itself.
         cardinality: Groups of the 3x3 convolution.
         base_width: Channels of a group per 64 of ``channels``.
         radix: Splits of the attention; 0 is a grouped convolution with batch norm and ReLU instead.

@@ -1,4 +1,4 @@
-"""What ResNeXt and ResNeSt share: stem, four stages of bottlenecks, head, both forms of the constructor."""
+"""The parts that ResNeXt and ResNeSt share: stem, four stages of bottlenecks, head, constructor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from lucid import nn
-from lucid.models.config import ModelConfig, StemType
+from lucid.models.config import ModelConfig, StemType, reported_by
 from lucid.nn import functional as F
 from lucid.nn import init
 from lucid.tensor import Tensor
@@ -112,7 +112,7 @@ class ResNet(nn.Module):
             yield x
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(F.radix_sum_pool(self.forward_features(x), radix=1))
+        return self.fc(F.global_avg_pool2d(self.forward_features(x)))
 
 
 def _stem(in_channels: int, stem_type: StemType, width: int) -> tuple[nn.Module, int]:
@@ -205,10 +205,8 @@ def parse_constructor(
     if "block" not in named:
         raise TypeError(f"{owner}: a {config_type.__name__}, or block and its arguments, must be given")
     block = _resolve_block(owner, default_block, named.pop("block"))
-    try:
+    with reported_by(owner):
         return block, config_type(**named)
-    except TypeError as error:
-        raise TypeError(f"{owner}: {str(error).replace(f'{config_type.__name__}.__init__() ', '')}") from None
 
 
 def _resolve_block(owner: str, default: type[nn.Module], block: Any) -> type[nn.Module]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from lucid import nn
-from lucid.models._registry import Preset, register, register_family
 from lucid.models.config import ModelConfig, StemType
+from lucid.models.registry import Preset, register, register_family
 from lucid.models.resnet import ResNet, parse_constructor
 from lucid.nn import functional as F
 from lucid.tensor import Tensor
@@ -18,7 +18,7 @@ __all__ = ["Bottleneck", "ResNeXt", "ResNeXtConfig"]
 
 @dataclass(frozen=True)
 class ResNeXtConfig(ModelConfig):
-    """What determines a ResNeXt (Xie et al., 2017, https://arxiv.org/abs/1611.05431).
+    """Everything that determines a ResNeXt (Xie et al., 2017, https://arxiv.org/abs/1611.05431).
 
     Args:
         layers: Blocks in each of the four stages.
@@ -57,7 +57,7 @@ class Bottleneck(nn.Module):
         in_channels: Channels of the input.
         channels: Width of the stage; the output has ``expansion`` times as many.
         stride: Of the 3x3 convolution.
-        downsample: What the shortcut goes through; None is the input itself.
+        downsample: Layers of the shortcut; None is the input itself.
         cardinality: Groups of the 3x3 convolution.
         base_width: Channels of a group per 64 of ``channels``.
         dilation: Of the 3x3 convolution, which is padded by as much.

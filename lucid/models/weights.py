@@ -1,7 +1,7 @@
 """Loading and saving the weights of models.
 
-A weight file is trusted with nothing: a safetensors file must be consistent to the byte, a pickled one may
-hold tensors only, and names, shapes and dtypes are compared with the model before the first parameter
+A weight file is trusted with nothing: a safetensors file must be consistent to the byte, of a pickled one
+only the tensors are built, and names and shapes are compared with the model before the first parameter
 changes.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,19 +20,24 @@ import numpy as np
 
 from lucid import nn
 from lucid.data.transforms import Preprocessing
-from lucid.models._registry import build, family_of, find_preset
-from lucid.models.checkpoint import Array, as_arrays, read_checkpoint, read_header
-from lucid.models.hub import locate, tag_of
-from lucid.models.keymap import lacks_stem_norm, rename
+from lucid.models.checkpoint import Array, Checkpoint, Selection
+from lucid.models.fit import converted, identity_norm, source_names
+from lucid.models.hub_config import read_hub_config
+from lucid.models.keymap import is_head
 from lucid.models.metadata import WeightMetadata, is_non_commercial
+from lucid.models.registry import family_of, find_preset
 from lucid.models.resnet import ResNet
+from lucid.models.sources import Source, resolve
 from lucid.models.tags import WeightTag, default_preprocessing
+from lucid.tensor_file import open_file
 
 __all__ = [
     "LicenseWarning",
     "WeightSource",
-    "create_from_file",
+    "class_count",
+    "load",
     "load_weights",
+    "metadata_of",
     "preprocessing",
     "read_metadata",
     "save_weights",
@@ -39,8 +45,8 @@ __all__ = [
 
 WeightSource: TypeAlias = "str | PathLike[str] | Mapping[str, Any]"
 
-# A file names hundreds of tensors; the first few that do not fit tell what is wrong.
-_NAMES_SHOWN = 4
+# A fresh model is filled in portions of this many bytes, so that memory never holds all weights twice.
+_PORTION = 16 << 20
 
 
 class LicenseWarning(UserWarning):
@@ -48,13 +54,21 @@ class LicenseWarning(UserWarning):
 
 
 def load_weights(
-    model: nn.Module, source: WeightSource, *, accept_missing_stem_norm: bool = False
+    model: nn.Module,
+    source: WeightSource,
+    *,
+    accept_missing_stem_norm: bool = False,
+    ema: bool | None = None,
+    entry: str | None = None,
 ) -> WeightMetadata:
     """Copies weights into a model: all of them, or none and an error.
 
-    Parameters may have the names of torchvision, timm, zhanghang1989, lucid 2.x or lucid 3.x, behind
-    ``module.``, or inside a training checkpoint. float16 and bfloat16 are widened to float32.
-    ``num_batches_tracked``, which only training with ``momentum=None`` uses, may be absent.
+    Parameters may have the names of torchvision, timm, zhanghang1989, OpenMMLab, lucid 2.x or lucid 3.x,
+    behind a prefix (``module.``, ``backbone.``), or inside a training checkpoint. float16 and bfloat16 are
+    widened to float32, float64 is rounded. ``num_batches_tracked``, which only training with
+    ``momentum=None`` uses, may be absent.
+
+    The file is read into memory before the first parameter changes. ``create_model`` does without that copy.
 
     Args:
         model: A model of the same architecture.
@@ -65,142 +79,134 @@ def load_weights(
         accept_missing_stem_norm: Loads a file of lucid 2.x with a deep stem, which has no norm and no ReLU
             after the stem's last convolution. The norm becomes the identity; the ReLU stays, so the outputs
             are not those that lucid 2.x computed, and the network wants fine-tuning.
+        ema: Which weights of a training checkpoint to take where it has both: True averaged ones (EMA), False
+            raw ones. None takes averaged ones where there are any, as timm does, and warns if there are raw
+            ones beside them.
+        entry: Name of the network in a file that holds several, e.g. ``"teacher"``.
 
     Returns:
-        What is known about the weights; their published licence and preprocessing where the file itself has
-        none.
+        The facts known about the weights; their published licence and preprocessing where the file itself has
+        none, and the name of the network in the file.
 
     Raises:
         ValueError: The file is damaged or does not fit the model; the message says which tensors, and what to
             pass where it can tell.
         FileNotFoundError: There is no such file, or the hub does not give it.
         ImportError: huggingface_hub or PyTorch is needed and not installed.
+        MemoryError: The memory does not suffice.
 
     Warns:
         LicenseWarning: The weights must not be used commercially.
+        UserWarning: Averaged weights were preferred to raw ones, or a ``config.json`` beside the file is not
+            understood.
     """
-    if isinstance(source, Mapping):
-        where, metadata = "the state dict", WeightMetadata()
-        arrays = as_arrays(source, where)
-    else:
-        tag = tag_of(source)
+    place = source if isinstance(source, Mapping) else resolve("load_weights", source)
+    return load(
+        "load_weights",
+        model,
+        place,
+        Selection(ema, entry),
+        accept_missing_stem_norm=accept_missing_stem_norm,
+    )
+
+
+def load(
+    op: str,
+    model: nn.Module,
+    source: Source | Mapping[str, Any],
+    selection: Selection,
+    *,
+    accept_missing_stem_norm: bool = False,
+    fresh: bool = False,
+) -> WeightMetadata:
+    """As ``load_weights``, for a resolved source and a call of any name.
+
+    Args:
+        op: The call that the user made, for messages.
+        model: As for ``load_weights``.
+        source: As for ``load_weights``.
+        selection: As for ``load_weights``.
+        accept_missing_stem_norm: As for ``load_weights``.
+        fresh: Whether nobody will see the model if loading fails. It is then filled tensor by tensor.
+    """
+    if isinstance(source, Source):
+        tag = source.tag
         if tag is not None:
-            _warn_if_non_commercial(tag.license, source)  # before a download that might then be unwanted
-        path = locate(source)
-        where = str(path)
-        checkpoint = read_checkpoint(path)
-        arrays = checkpoint.arrays
-        metadata = _with_tag(WeightMetadata.from_texts(checkpoint.texts, where), tag)
-        if tag is None:
-            _warn_if_non_commercial(metadata.license, source)
-    model.load_state_dict(_fitted(model, arrays, where, accept_missing_stem_norm))
-    return metadata
+            _warn_if_non_commercial(tag.license, source.text)  # before a download that might be unwanted
+        path = source.file(op)
+        with Checkpoint(op, path, selection) as checkpoint:
+            metadata = _described(op, path, checkpoint.texts, _classes(checkpoint), tag)
+            if tag is None:
+                _warn_if_non_commercial(metadata.license, source.text)
+            return _copy(op, model, checkpoint, metadata, accept_missing_stem_norm, fresh)
+    with Checkpoint(op, source, selection) as checkpoint:
+        return _copy(op, model, checkpoint, WeightMetadata(), accept_missing_stem_norm, fresh)
 
 
-def _warn_if_non_commercial(license: str | None, source: object) -> None:
+def _copy(
+    op: str,
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    metadata: WeightMetadata,
+    accept_missing_stem_norm: bool,
+    fresh: bool,
+) -> WeightMetadata:
+    sources = source_names(op, model, checkpoint, accept_missing_stem_norm)
+    portion: dict[str, Array] = {}
+    for name, array in _arrays(op, model, checkpoint, sources):
+        portion[name] = array
+        del array
+        if fresh and sum(held.nbytes for held in portion.values()) >= _PORTION:
+            model.load_state_dict(portion, strict=False)
+            portion = {}
+    checkpoint.check_unchanged()
+    model.load_state_dict(portion, strict=False)
+    if checkpoint.passed_over is not None:
+        warnings.warn(
+            f"{checkpoint.where}: took the EMA weights ({checkpoint.network!r}) and not the raw ones beside "
+            f"them ({checkpoint.passed_over or 'no entry'!r}), as timm does; ema=False takes raw ones",
+            stacklevel=4,
+        )
+    return replace(metadata, entry=checkpoint.network)
+
+
+def _arrays(
+    op: str, model: nn.Module, checkpoint: Checkpoint, sources: Mapping[str, str]
+) -> Iterator[tuple[str, Array]]:
+    """The arrays under the model's names and in its dtypes."""
+    dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+    if "bn1.weight" in dtypes and "bn1.weight" not in sources:
+        [channels] = model.state_dict()["bn1.weight"].shape
+        yield from identity_norm(channels).items()
+    for target, name in sources.items():
+        yield target, converted(op, target, checkpoint.take(name), dtypes[target], checkpoint.where)
+
+
+def _warn_if_non_commercial(license: str | None, source: str) -> None:
     if is_non_commercial(license):
-        warnings.warn(f"{source}: no commercial use, by the licence {license}", LicenseWarning, stacklevel=3)
+        warnings.warn(f"{source}: no commercial use, by the licence {license}", LicenseWarning, stacklevel=4)
 
 
-def _with_tag(metadata: WeightMetadata, tag: WeightTag | None) -> WeightMetadata:
-    if tag is None:
-        return metadata
-    return WeightMetadata(
-        model=metadata.model or tag.model,
-        config=metadata.config,
-        labels=metadata.labels,
-        preprocessing=metadata.preprocessing or tag.preprocessing,
-        license=metadata.license or tag.license,
-        extra=metadata.extra,
-    )
+def _described(
+    op: str, path: Path, texts: Mapping[str, str], classes: int | None, tag: WeightTag | None
+) -> WeightMetadata:
+    """The facts in a file's header, in the ``config.json`` beside it, and in the table of tags."""
+    metadata = WeightMetadata.from_texts(op, texts, str(path))
+    if tag is not None:
+        return metadata.completed_by(
+            WeightMetadata(model=tag.model, preprocessing=tag.preprocessing, license=tag.license)
+        )
+    return metadata if metadata.config is not None else metadata.completed_by(read_hub_config(path, classes))
 
 
-def _fitted(
-    model: nn.Module, arrays: Mapping[str, Array], where: str, accept_missing_stem_norm: bool
-) -> dict[str, Array]:
-    """The arrays under the model's names and in its dtypes; ValueError if they are not the model's."""
-    expected = {name: tensor.data for name, tensor in model.state_dict().items()}
-    names = rename(arrays, expected)
-    state = {target: arrays[source] for source, target in names.items() if not _is_optional(target)}
-    # A counter is taken where the model has it, and never missed.
-    state |= {t: arrays[s] for s, t in names.items() if _is_optional(t) and t in expected}
-    if lacks_stem_norm(state.keys(), expected.keys()):
-        if not accept_missing_stem_norm:
-            raise ValueError(
-                f"load_weights: {where} must have the batch norm after the stem's last convolution (bn1); "
-                "files of lucid 2.x lack it, and that network has no ReLU there either, so these weights "
-                "give other outputs here. To load them nevertheless, e.g. for fine-tuning, pass "
-                "accept_missing_stem_norm=True"
-            )
-        state |= _identity_norm(len(expected["bn1.weight"]))
-    problems = [f"{name} is missing" for name in expected if name not in state and not _is_optional(name)]
-    problems += [f"{name} is not in the model" for name in state if name not in expected]
-    problems += [
-        f"{name} is {array.shape} in the file and {expected[name].shape} in the model"
-        for name, array in state.items()
-        if name in expected and array.shape != expected[name].shape
+def _classes(checkpoint: Checkpoint) -> int | None:
+    """Rows of the last layer's matrix."""
+    heads = [
+        shape[0]
+        for name, shape in checkpoint.shapes.items()
+        if is_head(name) and name.endswith("weight") and len(shape) == 2
     ]
-    if problems:
-        raise ValueError(_misfit(model, where, problems, _hint(state, expected)))
-    return {name: _converted(name, array, expected[name], where) for name, array in state.items()}
-
-
-def _is_optional(name: str) -> bool:
-    return name.endswith("num_batches_tracked")
-
-
-def _identity_norm(channels: int) -> dict[str, Array]:
-    # weight / sqrt(var + eps) is 1 for batch norm's usual eps.
-    one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    return {
-        "bn1.weight": one,
-        "bn1.bias": zero,
-        "bn1.running_mean": zero,
-        "bn1.running_var": one - np.float32(1e-5),
-    }
-
-
-def _misfit(model: nn.Module, where: str, problems: list[str], hint: str | None) -> str:
-    shown = "; ".join(problems[:_NAMES_SHOWN])
-    if len(problems) > _NAMES_SHOWN:
-        shown += f"; and {len(problems) - _NAMES_SHOWN} more"
-    title = getattr(model, "name", None) or type(model).__name__
-    return (
-        f"load_weights: {where} must fit {title}: {f'{hint} (' if hint else ''}{shown}{')' if hint else ''}"
-    )
-
-
-def _hint(state: Mapping[str, Array], expected: Mapping[str, Array]) -> str | None:
-    """What to pass to create_model, for the misfits that one argument explains."""
-    stem = "conv1.0.weight" if "conv1.0.weight" in expected else "conv1.weight"
-    for name, axis, argument in (("fc.weight", 0, "num_classes"), (stem, 1, "in_channels")):
-        given, wanted = state.get(name), expected.get(name)
-        if given is None or wanted is None or given.ndim != wanted.ndim:
-            continue
-        others = [i for i in range(given.ndim) if i != axis]
-        if given.shape[axis] != wanted.shape[axis] and all(given.shape[i] == wanted.shape[i] for i in others):
-            advice = f"pass {argument}={given.shape[axis]} to create_model"
-            if argument == "num_classes":
-                advice += ", and for other classes call model.reset_classifier afterwards"
-            return advice
-    pooled = "layer2.0.downsample.2.weight"
-    if (pooled in state) != (pooled in expected) and "layer2.0.downsample.1.weight" in state:
-        return f"pass avg_down={pooled in state} to create_model"
-    if any(name.startswith("conv1.6.") for name in state) and "conv1.weight" in expected:
-        return "the file has a deep stem, the model a plain one"
-    return None
-
-
-def _converted(name: str, array: Array, target: Array, where: str) -> Array:
-    """``array`` in the dtype of ``target``, if no value can change by that."""
-    if array.dtype == target.dtype:
-        return array
-    if target.dtype == np.float32 and (array.dtype == np.float16 or array.dtype.name == "bfloat16"):
-        return array.astype(np.float32)
-    if target.dtype == np.int64 and np.can_cast(array.dtype, np.int64):
-        return array.astype(np.int64)
-    accepted = "float32, float16 or bfloat16" if target.dtype == np.float32 else str(target.dtype)
-    raise ValueError(f"load_weights: {name} in {where} must be {accepted}, got {array.dtype}")
+    return heads[-1] if heads else None
 
 
 def save_weights(
@@ -264,7 +270,9 @@ def _complete(model: nn.Module, metadata: WeightMetadata | Mapping[str, Any] | N
 
 
 def read_metadata(source: str | PathLike[str]) -> WeightMetadata:
-    """What is known about a weight file, from its header and from the table of published weights.
+    """The facts known about a weight file: in its header, in its folder's ``config.json``, or published.
+
+    The tensors are not read.
 
     Args:
         source: As for ``load_weights``.
@@ -273,42 +281,40 @@ def read_metadata(source: str | PathLike[str]) -> WeightMetadata:
         ValueError: The file or its metadata is damaged.
         FileNotFoundError, ImportError: As for ``load_weights``.
     """
-    tag, path = tag_of(source), locate(source)
-    if not path.is_file():
-        raise FileNotFoundError(f"read_metadata: {path} must be a file")
-    texts = read_header(path).get("__metadata__") if path.suffix == ".safetensors" else None
-    return _with_tag(WeightMetadata.from_texts(texts or {}, str(path)), tag)
+    return metadata_of("read_metadata", resolve("read_metadata", source))
 
 
-def create_from_file(source: str | PathLike[str]) -> ResNet:
-    """The network that ``save_weights`` wrote, rebuilt from the file alone.
+def metadata_of(op: str, source: Source) -> WeightMetadata:
+    """As ``read_metadata``, for a resolved source and a call of any name."""
+    path = source.file(op)
+    if path.suffix.lower() != ".safetensors":
+        open_file(op, path).close()
+        return _described(op, path, {}, None, source.tag)
+    with Checkpoint(op, path) as checkpoint:
+        return _described(op, path, checkpoint.texts, _classes(checkpoint), source.tag)
+
+
+def class_count(source: WeightSource, *, ema: bool | None = None, entry: str | None = None) -> int | None:
+    """Number of classes that weights were trained for, which their last layer tells; None if they lack it.
+
+    Of a safetensors file only the header is read, a ``.pth`` file is read whole.
 
     Args:
         source: As for ``load_weights``.
+        ema: As for ``load_weights``.
+        entry: As for ``load_weights``.
 
     Raises:
-        ValueError: The file has no config; ``create_model(name, weights=source)`` loads it if the network is
-            known.
-        FileNotFoundError, ImportError: As for ``load_weights``.
+        ValueError, OSError, ImportError, MemoryError: As for ``load_weights``.
     """
-    path = locate(source)
-    metadata = read_metadata(path)
-    if metadata.config is None:
-        raise ValueError(
-            f"create_from_file: {source} must have the config that save_weights writes; "
-            "use create_model(name, weights=...) for files of other origin"
-        )
-    tensors, blocks = len(read_header(path)), sum(metadata.config.layers)
-    if blocks > tensors:
-        raise ValueError(f"create_from_file: {path} must have the tensors of {blocks} blocks, got {tensors}")
-    model = build(metadata.config, initialize=False)
-    model.name = metadata.model
-    load_weights(model, path)
-    return model
+    op = "class_count"
+    place = source if isinstance(source, Mapping) else resolve(op, source).file(op)
+    with Checkpoint(op, place, Selection(ema, entry)) as checkpoint:
+        return _classes(checkpoint)
 
 
 def preprocessing(name: str, weights: str | PathLike[str] | None = None) -> Preprocessing:
-    """What an image must go through for a model: as its weights want it if known, else the usual.
+    """The preparation of an image for a model: as its weights want it if known, else the usual.
 
     Args:
         name: As for ``create_model``; a tag in it (``resnext50_32x4d.a1_in1k``) decides unless ``weights``
@@ -319,12 +325,13 @@ def preprocessing(name: str, weights: str | PathLike[str] | None = None) -> Prep
         ValueError: The name is unknown, or the file damaged.
         FileNotFoundError, ImportError: As for ``load_weights``.
     """
-    preset, tag = find_preset(name)
+    op = "preprocessing"
+    preset, tag = find_preset(name, op=op)
     if weights is not None and weights != "pretrained":
-        published = tag_of(weights)
-        if published is not None and not Path(weights).is_file():
-            return published.preprocessing  # as good as the file's, without a download
-        found = read_metadata(weights).preprocessing
+        source = resolve(op, weights)
+        if source.tag is not None and (source.path is None or not source.path.is_file()):
+            return source.tag.preprocessing  # as good as the file's, without a download
+        found = metadata_of(op, source).preprocessing
         if found is not None:
             return found
     if tag is not None:

@@ -10,7 +10,7 @@ import pytest
 from lucid import random
 from lucid.cli.summary import trace
 from lucid.models import ResNet, create_model, get_config, list_models
-from lucid.models._registry import build
+from lucid.models.registry import build
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -56,10 +56,12 @@ def test_resnest_fields_and_defaults_start_as_the_documented_constructor() -> No
 @pytest.mark.parametrize("name", ["cardinality", "base_width", "num_classes", "in_channels", "stem_width"])
 def test_rejects_numbers_that_are_not_positive_integers(family: Any, name: str) -> None:
     for value in (0, -1, -(2**70)):
-        with pytest.raises(ValueError, match=rf"^{name} must be greater than 0, got {value}$"):
+        with pytest.raises(
+            ValueError, match=rf"^{family.__name__}: {name} must be greater than 0, got {value}$"
+        ):
             make(family, **{name: value})
     for value in NOT_INTEGERS:
-        with pytest.raises(TypeError, match=rf"^{name} must be an integer, got "):
+        with pytest.raises(TypeError, match=rf"^{family.__name__}: {name} must be an integer, got "):
             make(family, **{name: value})
 
 
@@ -68,22 +70,28 @@ def test_rejects_numbers_that_are_not_positive_integers(family: Any, name: str) 
 )
 def test_rejects_anything_but_four_positive_integers(family: Any, name: str, what: str) -> None:
     for value in ((), (64, 64, 64), (64,) * 5):
-        with pytest.raises(ValueError, match=rf"^{name} must contain exactly 4 {what}, got {len(value)}: "):
+        with pytest.raises(
+            ValueError, match=rf"^{family.__name__}: {name} must contain exactly 4 {what}, got {len(value)}: "
+        ):
             make(family, **{name: value})
     for value in ((64, 0, 64, 64), (64, 64, 64, -1)):
-        with pytest.raises(ValueError, match=rf"^{name} must contain positive integers, got "):
+        with pytest.raises(
+            ValueError, match=rf"^{family.__name__}: {name} must contain positive integers, got "
+        ):
             make(family, **{name: value})
     for wrong in NOT_INTEGERS:
-        with pytest.raises(TypeError, match=rf"^{name}\[2\] must be an integer, got "):
+        with pytest.raises(TypeError, match=rf"^{family.__name__}: {name}\[2\] must be an integer, got "):
             make(family, **{name: (64, 64, wrong, 64)})
     for wrong in (3, None, "3463", b"3463", float("nan")):
-        with pytest.raises(TypeError, match=rf"^{name} must be a sequence of 4 integers, got "):
+        with pytest.raises(
+            TypeError, match=rf"^{family.__name__}: {name} must be a sequence of 4 integers, got "
+        ):
             make(family, **{name: wrong})
 
 
 def test_rejects_other_stems(family: Any) -> None:
     for value in ("", "Deep", "tiered", 0, False, float("nan")):
-        with pytest.raises(ValueError, match=r"^stem_type must be None or 'deep', got "):
+        with pytest.raises(ValueError, match=rf"^{family.__name__}: stem_type must be None or 'deep', got "):
             make(family, stem_type=value)
 
 
@@ -91,31 +99,37 @@ def test_rejects_flags_that_are_no_bool(family: Any) -> None:
     names = ["avg_down"] + ["avd", "avd_first"] * (family is ResNeStConfig)
     for name in names:
         for value in (1, 0, None, "yes", float("nan")):
-            with pytest.raises(TypeError, match=rf"^{name} must be True or False, got "):
+            with pytest.raises(TypeError, match=rf"^{family.__name__}: {name} must be True or False, got "):
                 make(family, **{name: value})
 
 
 def test_rejects_block_args_that_are_no_dictionary(family: Any) -> None:
     for value in (None, [], (("dilation", 2),), "dilation"):
-        with pytest.raises(TypeError, match=r"^block_args must be a dictionary, got "):
+        with pytest.raises(TypeError, match=rf"^{family.__name__}: block_args must be a dictionary, got "):
             make(family, block_args=value)
-    with pytest.raises(TypeError, match=r"^block_args must have names as keys, got 3$"):
+    with pytest.raises(TypeError, match=rf"^{family.__name__}: block_args must have names as keys, got 3$"):
         make(family, block_args={3: 4})
 
 
 def test_rejects_block_args_that_contradict_fields(family: Any) -> None:
     fields = ["cardinality", "base_width"] + ["radix", "avd", "avd_first"] * (family is ResNeStConfig)
     for name in fields:
-        with pytest.raises(ValueError, match=rf"^block_args must not contain '{name}': set the config field"):
+        with pytest.raises(
+            ValueError,
+            match=rf"^{family.__name__}: block_args must not contain '{name}': set the config field",
+        ):
             make(family, block_args={name: 2})
     for name in ("in_channels", "channels", "stride", "downsample"):
-        with pytest.raises(ValueError, match=rf"^block_args must not contain '{name}': each stage sets it"):
+        with pytest.raises(
+            ValueError, match=rf"^{family.__name__}: block_args must not contain '{name}': each stage sets it"
+        ):
             make(family, block_args={name: 2})
 
 
 def test_rejects_widths_of_zero(family: Any) -> None:
     message = (
-        r"^base_width must give each group at least one channel: .* is 0 for channels 15 and base_width 4$"
+        rf"^{family.__name__}: base_width must give each group at least one channel: .* is 0 for channels 15 "
+        "and base_width 4$"
     )
     with pytest.raises(ValueError, match=message):
         make(family, base_width=4, channels=(16, 32, 15, 64))
@@ -124,10 +138,10 @@ def test_rejects_widths_of_zero(family: Any) -> None:
 
 def test_resnest_rejects_radix_below_zero_and_takes_zero() -> None:
     assert make(ResNeStConfig, radix=0).radix == 0
-    with pytest.raises(ValueError, match=r"^radix must not be negative, got -1$"):
+    with pytest.raises(ValueError, match=r"^ResNeStConfig: radix must not be negative, got -1$"):
         make(ResNeStConfig, radix=-1)
     for value in NOT_INTEGERS:
-        with pytest.raises(TypeError, match=r"^radix must be an integer, got "):
+        with pytest.raises(TypeError, match=r"^ResNeStConfig: radix must be an integer, got "):
             make(ResNeStConfig, radix=value)
 
 

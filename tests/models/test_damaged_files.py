@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ def saved(tmp_path: Path, model: ResNeXt) -> Path:
 
 def refuse(model: ResNeXt, path: Path, message: str = "must be an undamaged safetensors file") -> None:
     before = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    for read in (lambda: load_weights(model, path), lambda: read_metadata(path)):
-        with pytest.raises(ValueError, match=rf"^load_weights: .*{path.name} {message}"):
-            read()
+    reads = {"load_weights": partial(load_weights, model), "read_metadata": read_metadata}
+    for op, read in reads.items():
+        with pytest.raises(ValueError, match=rf"^{op}: .*{path.name} {message}"):
+            read(path)
     for name, tensor in model.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), before[name])
 

@@ -11,7 +11,7 @@ import pytest
 
 import lucid
 from lucid.models import ResNeStConfig, ResNet, ResNeXtConfig
-from lucid.models._registry import build
+from lucid.models.registry import build
 
 # The bar that published weights need to give the published logits: max|got - want| / max|want|.
 RELATIVE_ERROR = 1e-4

@@ -15,11 +15,11 @@ from lucid.models import (
     LicenseWarning,
     ResNeXt,
     ResNeXtConfig,
-    hub,
     load_weights,
     preprocessing,
     save_weights,
 )
+from lucid.models.sources import resolve
 
 CONFIG = ResNeXtConfig((1, 1, 1, 1), 4, 16, num_classes=3, channels=(8, 8, 8, 8))
 REPOSITORY, COMMIT = "timm/resnext50_32x4d.a1_in1k", "0123456789abcdef0123456789abcdef01234567"
@@ -111,7 +111,7 @@ def test_the_environment_forbids_the_network(tmp_path: Path) -> None:
     )
     assert result.returncode == 1
     assert (
-        "FileNotFoundError: load_weights: hub:timm/resnest14d.gluon_in1k is not in the cache" in result.stderr
+        "FileNotFoundError: create_model: hub:timm/resnest14d.gluon_in1k is not in the cache" in result.stderr
     )
     assert "(HF_HUB_OFFLINE is set)" in result.stderr
 
@@ -158,10 +158,10 @@ def test_weights_on_no_hub_name_their_origin(model: ResNeXt) -> None:
 def test_a_non_commercial_licence_is_shown_before_the_download(
     model: ResNeXt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(source: object) -> Path:
+    def fail(*arguments: object, **options: object) -> Path:
         raise FileNotFoundError
 
-    monkeypatch.setattr("lucid.models.weights.locate", fail)
+    monkeypatch.setattr("lucid.models.hub.Address.download", fail)
     with (
         pytest.warns(LicenseWarning, match="no commercial use, by the licence CC-BY-NC-4.0"),
         pytest.raises(FileNotFoundError),
@@ -171,6 +171,6 @@ def test_a_non_commercial_licence_is_shown_before_the_download(
 
 def test_knows_a_cached_file_by_its_folder(cache: Path, model: ResNeXt) -> None:
     path = put(cache, model, REPOSITORY)
-    tag = hub.tag_of(path)
+    tag = resolve("read_metadata", path).tag
     assert tag is not None
     assert tag.tag == "a1_in1k"

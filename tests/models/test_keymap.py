@@ -13,8 +13,8 @@ import pytest
 import lucid
 from lucid import models
 from lucid.models import ResNeStConfig, ResNet, ResNeXtConfig, load_weights
-from lucid.models._registry import build
 from lucid.models.keymap import rename
+from lucid.models.registry import build
 
 NARROW: dict[str, Any] = {"layers": (1, 2, 1, 1), "num_classes": 7, "channels": (8, 16, 16, 24)}
 RESNEXT = ResNeXtConfig(cardinality=4, base_width=16, **NARROW)

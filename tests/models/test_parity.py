@@ -20,7 +20,7 @@ import pytest
 import lucid
 from lucid import models
 from lucid.models import ResNeStConfig, ResNet, ResNeXtConfig
-from lucid.models._registry import build
+from lucid.models.registry import build
 
 # max|got - want| / max|want|: what published weights need to give the published logits.
 RELATIVE_ERROR = 1e-4

@@ -11,7 +11,7 @@ import pytest
 
 from lucid import models
 from lucid.models import ResNeSt, ResNeStConfig, ResNeXt, ResNeXtConfig
-from lucid.models._registry import Preset, build, register
+from lucid.models.registry import Preset, build, register
 
 # Parameters and tensors of the state dict, as torchvision, timm and the authors' code have them.
 PUBLISHED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from lucid.models import (
     read_metadata,
     save_weights,
 )
-from lucid.models._registry import build
 from lucid.models.pretrained import pretrained_path
+from lucid.models.registry import build
 
 NARROW: dict[str, Any] = {"layers": (1, 1, 1, 1), "num_classes": 3, "channels": (8, 16, 16, 24)}
 RESNEXT = ResNeXtConfig(cardinality=4, base_width=16, **NARROW)
@@ -160,7 +161,7 @@ def test_bfloat16_is_widened_exactly(tmp_path: Path, model: ResNet) -> None:
     assert_same(state_of(model), {n: truncated.get(n, a) for n, a in state.items()})
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.uint8, np.bool_])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.bool_, np.complex64])
 def test_other_dtypes_are_refused(tmp_path: Path, model: ResNet, dtype: Any) -> None:
     state = state_of(model)
     state["layer2.0.bn1.weight"] = state["layer2.0.bn1.weight"].astype(dtype)
@@ -399,7 +400,7 @@ def test_a_network_of_other_blocks_is_not_rebuilt_as_another(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"config": "{"}, "must have readable metadata"),
+        ({"config": "{"}, ""),
         ({"config": "[3]"}, "config must be a dictionary of fields"),
         ({"config": '{"layers": [1, 1, 1, 1]}'}, "cardinality"),
         ({"config": '{"depth": 3}'}, "depth"),
@@ -420,8 +421,9 @@ def test_damaged_metadata_is_refused(
 ) -> None:
     texts = {"family": '"ResNeXt"', "config": json.dumps(RESNEXT.to_dict())} | change
     save_file(state_of(model), tmp_path / "model.safetensors", texts)
-    for read in (read_metadata, create_from_file, lambda path: load_weights(model, path)):
-        with pytest.raises(ValueError, match=f"^read_metadata: .*{message}"):
+    reads: dict[str, Any] = {"read_metadata": read_metadata, "create_from_file": create_from_file}
+    for op, read in (reads | {"load_weights": partial(load_weights, model)}).items():
+        with pytest.raises(ValueError, match=f"^{op}: .*must have readable metadata: .*{message}"):
             read(tmp_path / "model.safetensors")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data import Preprocessing
+from lucid.models.registry import Preset, register
 from lucid.models.resnest import ResNeStConfig
 from lucid.models.resnext import ResNeXtConfig
 
@@ -55,6 +56,8 @@ CONFIGS: dict[str, ResNeXtConfig | ResNeStConfig] = {
         channels=(16, 32, 64, 96),
     ),
 }
+
+register(*(Preset(name, config, preprocessing=PREPROCESSING) for name, config in CONFIGS.items()))
 
 
 def as_pixels(images: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The published variants by name: presets are data, and a name in any spelling leads to one."""
+"""The families and their published variants: presets are data, and a name in any spelling leads to one."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from lucid.data.transforms import Preprocessing
 from lucid.models.config import ModelConfig
-from lucid.models.pretrained import pretrained_path
+from lucid.models.resnet import ResNet
 from lucid.models.tags import WeightTag, find_tag, tags_of
 from lucid.nn import Module, init
-
-if TYPE_CHECKING:
-    from lucid.models.resnet import ResNet
-    from lucid.models.weights import WeightSource
 
 __all__ = [
     "Family",
     "Preset",
     "build",
-    "create_model",
     "families",
     "family_of",
     "find_preset",
@@ -31,6 +26,7 @@ __all__ = [
     "get_config",
     "list_models",
     "list_tags",
+    "presets",
     "register",
     "register_family",
 ]
@@ -99,6 +95,11 @@ def family_of(config: ModelConfig) -> Family:
     return next(family for family in _families.values() if isinstance(config, family.config))
 
 
+def presets() -> list[Preset]:
+    """All registered presets, in the order of their registration."""
+    return list(_presets.values())
+
+
 def list_models(filter: str | None = None, *, aliases: bool = False) -> list[str]:
     """Names of the presets, sorted.
 
@@ -114,15 +115,19 @@ def list_models(filter: str | None = None, *, aliases: bool = False) -> list[str
     return sorted(found if aliases else {_spellings[spelling] for spelling in found})
 
 
-def find_preset(name: str) -> tuple[Preset, WeightTag | None]:
+def find_preset(name: str, *, op: str = "create_model") -> tuple[Preset, WeightTag | None]:
     """The preset of a name in any spelling, and the tag where the name has one (``resnest50d.in1k``).
+
+    Args:
+        name: The name as the user wrote it.
+        op: The call that the user made, for messages.
 
     Raises:
         TypeError: ``name`` is not a string.
         ValueError: No preset has this name, or its weights have no such tag; the message lists close ones.
     """
     if not isinstance(name, str):
-        raise TypeError(f"create_model: name must be a string, got {name!r}")
+        raise TypeError(f"{op}: name must be a string, got {name!r}")
     model, dot, tag = name.partition(".")
     if model not in _spellings:
         wanted = model.lower()
@@ -131,7 +136,7 @@ def find_preset(name: str) -> tuple[Preset, WeightTag | None]:
         close = close or get_close_matches(wanted, _spellings, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(repr(c) for c in close[:3])}?" if close else ""
         raise ValueError(
-            f"create_model: name must be one of lucid.models.list_models(aliases=True), got {name!r}{hint}"
+            f"{op}: name must be one of lucid.models.list_models(aliases=True), got {name!r}{hint}"
         )
     preset = _presets[_spellings[model]]
     if not dot:
@@ -139,7 +144,7 @@ def find_preset(name: str) -> tuple[Preset, WeightTag | None]:
     found = find_weights(name)
     if found is None:
         known = ", ".join(entry.tag for entry in tags_of(preset.name)) or "none"
-        raise ValueError(f"create_model: the tag of {model} must be one of {known}, got {tag!r}")
+        raise ValueError(f"{op}: the tag of {model} must be one of {known}, got {tag!r}")
     return preset, found
 
 
@@ -155,7 +160,7 @@ def list_tags(name: str) -> list[WeightTag]:
     Raises:
         ValueError: As ``create_model`` for an unknown name.
     """
-    return tags_of(find_preset(name)[0].name)
+    return tags_of(find_preset(name, op="list_tags")[0].name)
 
 
 def get_config(name: str) -> ModelConfig:
@@ -164,7 +169,7 @@ def get_config(name: str) -> ModelConfig:
     Raises:
         ValueError: As ``create_model`` for an unknown name.
     """
-    return cast(ModelConfig, dataclasses.replace(cast(Any, find_preset(name)[0].config)))
+    return cast(ModelConfig, dataclasses.replace(cast(Any, find_preset(name, op="get_config")[0].config)))
 
 
 def build(config: ModelConfig, *, initialize: bool = True) -> ResNet:
@@ -179,58 +184,3 @@ def build(config: ModelConfig, *, initialize: bool = True) -> ResNet:
         return make(config)
     with init.skip_init():
         return make(config)
-
-
-def create_model(
-    name: str,
-    weights: WeightSource | None = None,
-    num_classes: int | None = None,
-    in_channels: int | None = None,
-    **overrides: Any,
-) -> ResNet:
-    """A published network, with random weights or with those of ``weights``.
-
-    Args:
-        name: Name of a preset in the spelling of this library, torchvision, timm or lucid 2.x
-            (``resnext50_32x4d``, ``resnext_50_32x4d``, ``resnest50``, ``resnest50d``); a tag may follow
-            (``resnest50d.in1k``) and changes nothing but is checked.
-        weights: What ``load_weights`` takes, or ``"pretrained"`` for those that ship with the package. The
-            parameters are then not initialised before.
-        num_classes: Outputs of the head; None keeps the preset's 1000.
-        in_channels: Channels of the images; None keeps the preset's 3.
-        overrides: Other fields of the preset's config.
-
-    Raises:
-        TypeError: An override is not a field of the config, or is one that the name stands for.
-        ValueError: The name is unknown (close ones are listed), a value is out of range, or the weights do
-            not fit.
-        OSError, ImportError: As for ``load_weights``.
-    """
-    preset, _ = find_preset(name)
-    config = dataclasses.replace(
-        cast(Any, preset.config), **_changes(name, preset, num_classes, in_channels, overrides)
-    )
-    model = build(config, initialize=weights is None)
-    model.name = preset.name
-    if weights is not None:
-        from lucid.models.weights import load_weights
-
-        load_weights(model, pretrained_path(preset.name) if weights == "pretrained" else weights)
-    return model
-
-
-def _changes(
-    name: str, preset: Preset, num_classes: int | None, in_channels: int | None, overrides: dict[str, Any]
-) -> dict[str, Any]:
-    family = family_of(preset.config)
-    fields = [field.name for field in dataclasses.fields(cast(Any, preset.config))]
-    for field in overrides:
-        if field not in fields:
-            raise TypeError(f"create_model: overrides must be among {', '.join(fields)}, got {field!r}")
-        if field in family.fixed:
-            raise TypeError(
-                f"create_model: {name} fixes {field}={getattr(preset.config, field)}; for another network "
-                f"pass {family.config.__name__} to {family.model.__name__}"
-            )
-    given = {"num_classes": num_classes, "in_channels": in_channels}
-    return overrides | {field: value for field, value in given.items() if value is not None}
