@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: who may include or import whom, what stands where, how long.
+"""The house rules that a machine can check: who may include or import whom, and what stands where.
 
 csrc/README.md explains the rules for C++.
 """
@@ -19,27 +19,9 @@ from pathlib import Path
 
 import c_abi
 import pytest
+from source_files import CPP, CSRC, PACKAGE, PYTHON, ROOT, code_of, files_below, relative
 
-ROOT = Path(__file__).parent.parent
-CSRC, PACKAGE, TESTS = ROOT / "csrc", ROOT / "lucid", ROOT / "tests"
 BUILD_FILE = (ROOT / "CMakeLists.txt").read_text()
-
-CPP_SUFFIXES = {".h", ".c", ".cpp", ".cu", ".cuh"}
-CODE_SUFFIXES = CPP_SUFFIXES | {".py", ".pyi"}
-SETTINGS = ["CMakeLists.txt", "pyproject.toml", ".clang-format", ".pre-commit-config.yaml", ".ci/run"]
-
-
-def files_below(*folders: Path, suffixes: set[str]) -> list[Path]:
-    return sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in suffixes)
-
-
-def relative(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-CPP = files_below(CSRC, suffixes=CPP_SUFFIXES)
-PYTHON = files_below(PACKAGE, suffixes={".py"})
-CODE = files_below(CSRC, PACKAGE, TESTS, ROOT / "bench", suffixes=CODE_SUFFIXES)
 
 
 # ---- C++: who includes whom ----------------------------------------------------------------------
@@ -138,27 +120,21 @@ def compiled_per_isa() -> list[Path]:
 def test_file_compiled_per_isa_needs_no_library(path: Path) -> None:
     allowed = HARMLESS_HEADERS | (INTRINSICS_HEADERS if "isa" in path.parts else set())
     assert {name for name in includes(path) if name.startswith("<")} <= allowed
-    assert "std::" not in code_of(path)
-
-
-def code_of(path: Path) -> str:
-    """C++ without comments and without what stands in strings."""
-    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(), flags=re.DOTALL)
-    return re.sub(r'"(?:[^"\\\n]|\\.)*"', '""', text)
+    assert "std::" not in code_of(path.read_text())
 
 
 @pytest.mark.parametrize("path", CPP, ids=relative)
 def test_intrinsics_stand_in_isa_folders_only(path: Path) -> None:
     if path.is_relative_to(CSRC / "cpu" / "isa"):
         return
-    assert not INTRINSICS.findall(code_of(path))
+    assert not INTRINSICS.findall(code_of(path.read_text()))
     assert not INTRINSICS_HEADERS & set(includes(path))
 
 
 @pytest.mark.parametrize("path", CPP, ids=relative)
 def test_openmp_stands_in_parallel_only(path: Path) -> None:
     if relative(path) != "csrc/core/parallel.cpp":
-        assert not OPENMP.findall(code_of(path))
+        assert not OPENMP.findall(code_of(path.read_text()))
         assert "<omp.h>" not in includes(path)
 
 
@@ -329,76 +305,3 @@ def test_stub_is_that_of_the_compiled_module(tmp_path: Path) -> None:
         command, cwd=tmp_path, env={**os.environ, **where}, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-# ---- any file ------------------------------------------------------------------------------------
-
-BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "impl", "new", "old", "v2"}
-UNFINISHED = re.compile(r"\b(?:T" + r"ODO|F" + r"IXME|X" + r"XX|H" + r"ACK)\b")
-
-MOST_LINES = 400
-LONG_FILES = {  # and why
-    "lucid/nn/functional.py": "one function an operator, each of a few lines",
-    "lucid/tensor.py": "one class with PyTorch's methods, each of a few lines",
-    "tests/models/test_weights.py": "saving, loading, and each way in which a file does not fit",
-    "tests/nn/test_tensor.py": "a test for each of those",
-    "tests/test_source_rules.py": "a rule after the other",
-}
-MOST_FUNCTION_LINES = 60
-LONG_FUNCTIONS: dict[str, str] = {}
-
-TOP_LEVEL = {
-    "CHANGELOG.md",
-    "CMakeLists.txt",
-    "LICENSE",
-    "README.md",
-    "pyproject.toml",
-    "csrc",
-    "lucid",
-    "tests",
-    "bench",
-}
-BY_PRODUCTS = {"build", "dist", "PKG-INFO"}
-
-
-def test_top_level_holds_nothing_else() -> None:
-    names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
-    assert names - BY_PRODUCTS <= TOP_LEVEL
-
-
-def test_file_names_say_what_is_inside() -> None:
-    banned = [relative(path) for path in CODE if BANNED_NAMES & {path.stem, *path.relative_to(ROOT).parts}]
-    assert banned == []
-
-
-@pytest.mark.parametrize("path", [*CODE, *(ROOT / name for name in SETTINGS)], ids=relative)
-def test_text_is_plain(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.isascii(), re.findall(r".*[^\x00-\x7f].*", text)
-    assert "\t" not in text
-    assert "\r" not in text
-    assert text == "" or (text.endswith("\n") and not text.endswith("\n\n"))
-    assert not UNFINISHED.findall(text)
-
-
-def test_files_are_short_or_have_a_reason() -> None:
-    lines = {relative(path): path.read_text().count("\n") for path in CODE}
-    assert {
-        name: count for name, count in lines.items() if count > MOST_LINES and name not in LONG_FILES
-    } == {}
-
-
-def test_functions_are_short_or_have_a_reason() -> None:
-    long = {
-        f"{relative(path)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
-        for path in CODE
-        if path.suffix == ".py"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= MOST_FUNCTION_LINES
-    }
-    assert {name: count for name, count in long.items() if name not in LONG_FUNCTIONS} == {}
-
-
-@pytest.mark.parametrize("name", LONG_FILES)
-def test_reasons_are_for_files_that_exist(name: str) -> None:
-    assert (ROOT / name).exists()

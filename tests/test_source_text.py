@@ -1,0 +1,116 @@
+"""The house rules for the text of files: their names, their characters, how long they and their parts are."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from source_files import CODE, CPP_SUFFIXES, ROOT, functions, relative
+
+SETTINGS = ["CMakeLists.txt", "pyproject.toml", ".clang-format", ".pre-commit-config.yaml", ".ci/run"]
+
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "impl", "new", "old", "v2"}
+UNFINISHED = re.compile(r"\b(?:T" + r"ODO|F" + r"IXME|X" + r"XX|H" + r"ACK)\b")
+
+MOST_LINES = 400
+LONG_FILES = {  # and why
+    "lucid/nn/functional.py": "one function an operator, each of a few lines",
+    "lucid/tensor.py": "one class with PyTorch's methods, each of a few lines",
+    "tests/models/test_weights.py": "saving, loading, and each way in which a file does not fit",
+    "tests/nn/test_tensor.py": "a test for each of those",
+}
+MOST_FUNCTION_LINES = 60
+LONG_FUNCTIONS = {  # and why
+    "csrc/cpu/conv2d_dense.cpp:multiply": "all edges of one loop over tiles",
+    "csrc/cpu/gemm_tile.h:gemm_tile": "one loop, unrolled by hand",
+    "csrc/cpu/isa/amx/bf16x3_product.h:bf16x3_product": "the order of its instructions is its point",
+    "csrc/ops/conv2d.cpp:describe_conv2d": "a check after the other, and a field after the other",
+    "tests/capi/program.c:test_conv2d": "an example, read from top to bottom",
+}
+
+TOP_LEVEL = {
+    "CHANGELOG.md",
+    "CMakeLists.txt",
+    "LICENSE",
+    "README.md",
+    "pyproject.toml",
+    "csrc",
+    "lucid",
+    "tests",
+    "bench",
+}
+BY_PRODUCTS = {"build", "dist", "PKG-INFO"}
+
+
+def test_top_level_holds_nothing_else() -> None:
+    names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert names - BY_PRODUCTS <= TOP_LEVEL
+
+
+def test_file_names_say_what_is_inside() -> None:
+    banned = [relative(path) for path in CODE if BANNED_NAMES & {path.stem, *path.relative_to(ROOT).parts}]
+    assert banned == []
+
+
+@pytest.mark.parametrize("path", [*CODE, *(ROOT / name for name in SETTINGS)], ids=relative)
+def test_text_is_plain(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.isascii(), re.findall(r".*[^\x00-\x7f].*", text)
+    assert "\t" not in text
+    assert "\r" not in text
+    assert text == "" or (text.endswith("\n") and not text.endswith("\n\n"))
+    assert not UNFINISHED.findall(text)
+
+
+def test_files_are_short_or_have_a_reason() -> None:
+    lines = {relative(path): path.read_text().count("\n") for path in CODE}
+    assert {
+        name: count for name, count in lines.items() if count > MOST_LINES and name not in LONG_FILES
+    } == {}
+
+
+def function_lengths(path: Path) -> list[tuple[str, int]]:
+    if path.suffix in CPP_SUFFIXES:
+        return list(functions(path.read_text()))
+    return [
+        (node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+
+
+def test_functions_are_short_or_have_a_reason() -> None:
+    long = {
+        f"{relative(path)}:{name}": lines
+        for path in CODE
+        for name, lines in function_lengths(path)
+        if lines > MOST_FUNCTION_LINES
+    }
+    assert {name: lines for name, lines in long.items() if name not in LONG_FUNCTIONS} == {}
+
+
+def test_functions_of_cpp_are_found() -> None:
+    text = """
+#define TWICE(x) { \\
+  x; }
+namespace lucid { namespace {  // {
+struct Pair final : Base<int> { int a = 0; int b() const { return {a}; } };
+template <class T> enum class Kind : int { kOne };
+constexpr int kSizes[] = {1, 2}; constexpr Pair kPair = make({1}, {2});
+extern "C" int one(int x,
+                   const char* text = "{")
+{
+  if (x) { return [&](int y) { return y; }(x); }
+  return 2;
+}
+Pair::Pair(int x) : a(x) { a = 1;
+} } }
+"""
+    assert list(functions(text)) == [("b", 1), ("one", 6), ("Pair", 2)]
+
+
+@pytest.mark.parametrize("name", [*LONG_FILES, *LONG_FUNCTIONS])
+def test_reasons_are_for_files_that_exist(name: str) -> None:
+    assert (ROOT / name.split(":")[0]).exists()
