@@ -54,7 +54,7 @@ def functions(text: str) -> Iterator[tuple[str, int]]:
         begin = match.end()
         if match[0] == "{":
             inside = any(name != "container" for name, _ in around)
-            found = None if inside else FUNCTION.search(before)
+            found = None if inside or before.count("(") != before.count(")") else FUNCTION.search(before)
             name = found[1] if found else "other" if inside or not CONTAINER.search(before) else "container"
             around.append((name, code.count("\n", 0, place - len(before.lstrip()))))
         elif match[0] == "}":
