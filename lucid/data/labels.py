@@ -78,7 +78,7 @@ def _from_json(name: str, text: str) -> list[str]:
         if isinstance(value, dict):
             by_index = {int(key): label for key, label in value.items()}
             value = [by_index[index] for index in range(len(by_index))]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         raise ValueError(
             f"read_labels: {name} must be a JSON list, or an object with the keys 0 to n - 1"
         ) from None

@@ -114,7 +114,7 @@ class WeightMetadata:
         try:
             return cls.from_values({name: json.loads(text) for name, text in texts.items()})
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{op}: {where} must have readable metadata: {error}") from None
+            raise ValueError(f"{op}: {where} must have readable metadata: {error!s:.300}") from None
 
 
 def is_non_commercial(license: str | None) -> bool:

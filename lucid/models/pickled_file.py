@@ -91,6 +91,8 @@ def read_pickled(op: str, path: Path) -> Mapping[Any, Any]:
             classes = _classes(zipfile.ZipFile(file) if zipfile.is_zipfile(file) else file)
         except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, RecursionError) as error:
             _fail(op, path, _reason(error), error)
+        except MemoryError as error:  # a string of 2^60 bytes, as its length says
+            _fail(op, path, _reason(error), error)
     with _lock:
         state = _unpickled(op, path, torch, classes)
     try:
