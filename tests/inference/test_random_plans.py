@@ -1,0 +1,194 @@
+"""Plans of random graphs: each step against float64, and the same bits however values share memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plan_graphs as pg
+import pytest
+from graph_reference import evaluate
+from tolerance import assert_close
+
+from lucid import _core
+from lucid.inference import Graph, InferencePlan, Node
+
+Array = npt.NDArray[np.float32]
+Shape = tuple[int, ...]
+
+# What lucid.h promises of Winograd's algorithms.
+WINOGRAD_RELATIVE_RMS = 2.4e-6
+
+
+class Writer:
+    """Draws one node after the other, each from values that are there already."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        channels, size = int(rng.choice([3, 8, 16, 20, 32])), int(rng.integers(5, 27))
+        self.inputs: dict[str, Shape] = {
+            "x": (int(rng.integers(1, 4)), channels, size, int(rng.integers(5, 27)))
+        }
+        self.shapes = dict(self.inputs)
+        self.nodes: list[Node] = []
+
+    def graph(self, steps: int) -> Graph:
+        for _ in range(steps):
+            draw = getattr(self, f"_{self.rng.choice(KINDS)}")
+            node = draw(f"v{len(self.nodes)}", self._recent(4))
+            if node is not None:
+                self.nodes.append(node)
+                self.shapes = dict(pg.graph(self.inputs, self.nodes, [node.output]).shapes)
+        return pg.graph(self.inputs, self.nodes, [node.output for node in self.nodes])
+
+    def _recent(self, rank: int, shape: Shape | None = None) -> str | None:
+        """A value of a rank or shape, one of the last three if there are so many."""
+        fitting = [name for name, s in self.shapes.items() if len(s) == rank and shape in (None, s)]
+        return str(self.rng.choice(fitting[-3:])) if fitting else None
+
+    def _normal(self, *shape: int) -> Array:
+        return self.rng.standard_normal(shape, dtype=np.float32)
+
+    def _flag(self) -> bool:
+        return bool(self.rng.integers(2))
+
+    def _conv2d(self, output: str, x: str) -> Node:
+        channels, h, w = self.shapes[x][1:]
+        size = int(self.rng.choice([1, 1, 3, 3, 3, 5]))
+        padding = (
+            tuple(int(p) for p in self.rng.integers(0, size // 2 + 1, 2))
+            if self._flag()
+            else (size // 2,) * 2
+        )
+        if size > min(h + 2 * padding[0], w + 2 * padding[1]):
+            size, padding = 1, (0, 0)
+        groups = int(self.rng.choice([g for g in (1, 1, 2, 4, 8, channels) if channels % g == 0]))
+        out = groups * int(self.rng.choice([1, 2, 4, 8, 16, 24])) if groups < channels else channels
+        stride = (1, 1) if self._flag() else tuple(int(s) for s in self.rng.integers(1, 3, 2))
+        weight = self._normal(out, channels // groups, size, size) / np.float32(
+            np.sqrt(channels // groups) * size
+        )
+        bias = self._normal(out) if self._flag() else None
+        window = {"stride": stride, "padding": padding, "groups": groups, "relu": self._flag()}
+        node = pg.conv2d(output, x, weight, bias, **window)  # type: ignore[arg-type]
+        shape = pg.graph(self.inputs, [*self.nodes, node], [output]).shapes[output]
+        residual = self._recent(4, shape)
+        return node if residual is None else pg.conv2d(output, x, weight, bias, residual=residual, **window)  # type: ignore[arg-type]
+
+    def _batch_norm(self, output: str, x: str) -> Node:
+        channels = self.shapes[x][1]
+        return pg.batch_norm(output, x, self._normal(channels), self._normal(channels), relu=self._flag())
+
+    def _pool(self, output: str, x: str) -> Node:
+        options: dict[str, Any] = {"stride": (2, 2), "padding": (1, 1), "ceil_mode": self._flag()}
+        if self._flag():
+            return pg.max_pool2d(output, x, (3, 3), **options)
+        return pg.avg_pool2d(output, x, (3, 2), **options, count_include_pad=self._flag())
+
+    def _elementwise(self, output: str, x: str) -> Node:
+        kind = str(self.rng.choice(["relu", "sigmoid", "add"]))
+        other = self._recent(4, self.shapes[x])
+        if kind == "add" and other is not None:
+            return pg.add(output, x, other, relu=self._flag())
+        return pg.plain("sigmoid" if kind == "sigmoid" else "relu", output, x)
+
+    def _global_avg_pool2d(self, output: str, x: str) -> Node:
+        radix = 2 if self.shapes[x][1] % 2 == 0 and self._flag() else 1
+        return pg.global_avg_pool2d(output, x, radix)
+
+    def _split_attention(self, output: str, x: str) -> Node | None:
+        n, channels = self.shapes[x][:2]
+        logits = self._recent(2, (n, channels))
+        if logits is None:
+            self.nodes.append(pg.global_avg_pool2d(f"{output}.logits", x))
+            logits = f"{output}.logits"
+        radix = int(self.rng.choice([r for r in (1, 2, 4) if channels % r == 0]))
+        cardinality = 2 if channels // radix % 2 == 0 and self._flag() else 1
+        return pg.split_attention(output, x, logits, radix, cardinality)
+
+    def _linear(self, output: str, x: str) -> Node | None:
+        vector = self._recent(2)
+        if vector is None:
+            return None
+        inputs = self.shapes[vector][1]
+        groups = 2 if inputs % 2 == 0 and self._flag() else 1
+        out = groups * int(self.rng.integers(1, 40))
+        weight = self._normal(out, inputs // groups) / np.float32(np.sqrt(inputs))
+        return pg.linear(output, vector, weight, self._normal(out) if self._flag() else None, groups=groups)
+
+    def _rows(self, output: str, x: str) -> Node | None:
+        vector = self._recent(2)
+        kind = str(self.rng.choice(["softmax", "sigmoid", "unflatten", "flatten"]))
+        return (
+            pg.plain(kind, output, x if kind == "flatten" else vector)
+            if vector or kind == "flatten"
+            else None
+        )
+
+
+KINDS = ["conv2d"] * 5 + [
+    "batch_norm",
+    "pool",
+    "elementwise",
+    "elementwise",
+    "global_avg_pool2d",
+    "split_attention",
+    "linear",
+    "rows",
+]
+
+
+def alone(graph: Graph, node: Node) -> Graph:
+    """A graph of one of the nodes of a graph."""
+    return pg.graph({name: graph.shapes[name] for name in node.inputs}, [node], [node.output])
+
+
+def check(node: Node, algorithm: str, inputs: list[Array], got: Array, want: npt.NDArray[np.float64]) -> None:
+    """Compares what one node gives; the rounding of its inputs is not its own."""
+    weight = node.weights.get("weight")
+    largest = max(float(np.abs(x).max()) for x in inputs) + 1
+    if algorithm.startswith("winograd"):
+        scale = np.sqrt(np.mean(want**2)) + np.abs(want).max() * 0.1
+        assert np.sqrt(np.mean((got - want) ** 2)) <= WINOGRAD_RELATIVE_RMS * scale
+    elif weight is not None and weight.ndim > 1:
+        products = largest * float(np.abs(weight).max() + 1)
+        assert_close(got, want, terms=int(np.prod(weight.shape[1:])) + 2, products=products)
+    elif weight is not None:
+        assert_close(got, want, terms=2, products=largest * float(np.abs(weight).max() + 1))
+    else:
+        assert_close(got, want, terms=max(9, *(x.shape[-1] for x in inputs)), products=largest)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_each_step_matches_reference(isa: str, seed: int) -> None:
+    graph = Writer(np.random.default_rng(seed)).graph(14)
+    x = np.random.default_rng(seed).standard_normal(graph.inputs["x"], dtype=np.float32)
+    plan = InferencePlan(graph)
+    values = {"x": x, **dict(zip(graph.outputs, pg.run_plan(plan, x), strict=True))}
+    for node, step in zip(graph.nodes, plan.steps, strict=True):
+        inputs = [values[name] for name in dict.fromkeys(node.inputs)]
+        if np.isfinite(values[node.output]).all():
+            [want] = evaluate(alone(graph, node), *inputs)
+            check(node, step.algorithm, inputs, values[node.output], want)
+        else:
+            raise AssertionError(f"{node} gives NaN")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_values_that_share_memory_are_what_they_are_alone(isa: str, seed: int) -> None:
+    """As outputs all values live to the end; else later ones take the places of those that nobody reads."""
+    graph = Writer(np.random.default_rng(seed + 100)).graph(16)
+    x = np.random.default_rng(seed).standard_normal(graph.inputs["x"], dtype=np.float32)
+    want = dict(zip(graph.outputs, pg.run(graph, x), strict=True))
+    read = {name for node in graph.nodes for name in node.inputs}
+    last = [name for name in graph.outputs if name not in read]
+    plan = InferencePlan(pg.graph(graph.inputs, graph.nodes, last))
+    before = _core.num_threads()
+    try:
+        for threads in (1, 2, 3):
+            _core.set_num_threads(threads)
+            for name, got in zip(last, pg.run_plan(plan, x), strict=True):
+                np.testing.assert_array_equal(got, want[name], f"{name} on {threads} threads")
+    finally:
+        _core.set_num_threads(before)
