@@ -1,5 +1,6 @@
 """The compiled operators: one function for each function of lucid.h, on numpy arrays."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,10 @@ import numpy.typing as npt
 
 _Array = npt.NDArray[Any]
 _Float32 = npt.NDArray[np.float32]
+_Int64 = npt.NDArray[np.int64]
 _Pair = tuple[int, int]
+_Padding = tuple[int, int, int, int]  # top, left, bottom, right
+_Shape = tuple[int, ...]
 
 class TensorBase:
     def __init__(self, data: _Array) -> None: ...
@@ -17,7 +21,7 @@ class TensorBase:
 class Plan:
     def __init__(
         self,
-        values: list[tuple[int, ...]],
+        shapes: list[_Shape],
         inputs: list[int],
         outputs: list[int],
         steps: list[dict[str, Any]],
@@ -29,26 +33,43 @@ class Plan:
     def largest_shares(self, threads: int) -> list[float]: ...
     def memory(self) -> dict[str, int]: ...
 
+def step_kinds() -> dict[str, dict[str, Any]]: ...
+def step_output_shape(
+    kind: str,
+    inputs: Sequence[_Shape],
+    attributes: dict[str, int | bool | tuple[int, ...]],
+    weights: dict[str, _Shape],
+) -> _Shape: ...
 def conv2d(
     x: _Array,
     weight: _Array,
     bias: _Array | None,
     stride: _Pair,
-    padding: _Pair,
+    padding: _Padding,
     dilation: _Pair,
     groups: int,
     algorithm: str | None = None,
 ) -> _Float32: ...
 def conv2d_algorithms(
-    x: _Array, weight: _Array, stride: _Pair, padding: _Pair, dilation: _Pair, groups: int
+    x: _Array, weight: _Array, stride: _Pair, padding: _Padding, dilation: _Pair, groups: int
 ) -> list[str]: ...
 def max_pool2d(
-    x: _Array, kernel_size: _Pair, stride: _Pair, padding: _Pair, dilation: _Pair, ceil_mode: bool
+    x: _Array, kernel_size: _Pair, stride: _Pair, padding: _Padding, dilation: _Pair, ceil_mode: bool
 ) -> _Float32: ...
+def max_pool2d_with_indices(
+    x: _Array, kernel_size: _Pair, stride: _Pair, padding: _Padding, dilation: _Pair, ceil_mode: bool
+) -> tuple[_Float32, _Int64]: ...
 def avg_pool2d(
-    x: _Array, kernel_size: _Pair, stride: _Pair, padding: _Pair, ceil_mode: bool, count_include_pad: bool
+    x: _Array,
+    kernel_size: _Pair,
+    stride: _Pair,
+    padding: _Padding,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int = 0,
 ) -> _Float32: ...
-def global_avg_pool2d(x: _Array, radix: int = 1) -> _Float32: ...
+def adaptive_avg_pool2d(x: _Array, output_size: _Pair) -> _Float32: ...
+def radix_sum_pool(x: _Array, radix: int) -> _Float32: ...
 def batch_norm(
     x: _Array,
     weight: _Array | None,
@@ -60,9 +81,12 @@ def batch_norm(
 ) -> _Float32: ...
 def batch_norm_statistics(x: _Array) -> tuple[_Float32, _Float32]: ...
 def split_attention(x: _Array, logits: _Array, radix: int, cardinality: int) -> _Float32: ...
-def linear(x: _Array, weight: _Array, bias: _Array | None) -> _Float32: ...
+def linear(x: _Array, weight: _Array, bias: _Array | None, groups: int = 1) -> _Float32: ...
 def relu(x: _Array, inplace: bool = False) -> _Float32: ...
+def sigmoid(x: _Array) -> _Float32: ...
+def softmax(x: _Array, dim: int, log: bool = False) -> _Float32: ...
 def add(a: _Array, b: _Array) -> _Float32: ...
+def mul(a: _Array, b: _Array) -> _Float32: ...
 def isa() -> str: ...
 def set_isa(name: str) -> None: ...
 def isas() -> list[str]: ...

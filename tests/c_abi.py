@@ -43,15 +43,17 @@ class Tensor(ctypes.Structure):
 
 class Conv2dArgs(ctypes.Structure):
     _fields_ = [
+        ("size", ctypes.c_size_t),
         ("x", ctypes.POINTER(Tensor)),
         ("weight", ctypes.POINTER(Tensor)),
         ("bias", ctypes.POINTER(Tensor)),
         ("y", ctypes.POINTER(Tensor)),
         ("stride", ctypes.c_int64 * 2),
-        ("padding", ctypes.c_int64 * 2),
+        ("padding", ctypes.c_int64 * 4),
         ("dilation", ctypes.c_int64 * 2),
         ("groups", ctypes.c_int64),
         ("algorithm", ctypes.c_char_p),
+        ("context", ctypes.c_void_p),
     ]
 
 
@@ -91,12 +93,13 @@ def conv2d_args(
 ) -> Any:
     """A pointer to the arguments of lucid_conv2d, which keeps the tensors alive."""
     args = Conv2dArgs(
+        size=ctypes.sizeof(Conv2dArgs),
         x=ctypes.pointer(x),
         weight=ctypes.pointer(weight),
         bias=None if bias is None else ctypes.pointer(bias),
         y=ctypes.pointer(y),
         stride=(ctypes.c_int64 * 2)(*stride),
-        padding=(ctypes.c_int64 * 2)(*padding),
+        padding=(ctypes.c_int64 * 4)(*padding),
         dilation=(ctypes.c_int64 * 2)(*dilation),
         groups=groups,
         algorithm=None if algorithm is None else algorithm.encode(),

@@ -48,7 +48,7 @@ class Case:
         """What conv2d takes beside the arrays."""
         return {
             "stride": self.stride,
-            "padding": self.padding,
+            "padding": (*self.padding, *self.padding),
             "dilation": self.dilation,
             "groups": self.groups,
         }

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Pair = int | tuple[int, int]
+Padding = Pair | tuple[int, int, int, int]
 
 
 def float64(x: npt.ArrayLike) -> Array:
@@ -24,17 +25,31 @@ def as_pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
+def as_padding(value: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(top, bottom) and (left, right), of a pair or of (top, left, bottom, right)."""
+    if isinstance(value, tuple) and len(value) == 4:
+        return (value[0], value[2]), (value[1], value[3])
+    height, width = as_pair(value)  # type: ignore[arg-type]
+    return (height, height), (width, width)
+
+
 def output_size(
-    size: int, kernel: int, stride: int, padding: int, dilation: int = 1, ceil_mode: bool = False
+    size: int,
+    kernel: int,
+    stride: int,
+    padding: int | tuple[int, int],
+    dilation: int = 1,
+    ceil_mode: bool = False,
 ) -> int:
     """Number of windows along one axis; PyTorch's rule, which convolution and pooling share.
 
     With ``ceil_mode`` a last window may reach beyond the padded input, but it must not start in the right
-    padding.
+    padding. ``padding`` is what both sides have, or (before, behind).
     """
-    span = size + 2 * padding - dilation * (kernel - 1) - 1
+    before, behind = (padding, padding) if isinstance(padding, int) else padding
+    span = size + before + behind - dilation * (kernel - 1) - 1
     windows = (-(-span // stride) if ceil_mode else span // stride) + 1
-    if ceil_mode and (windows - 1) * stride >= size + padding:
+    if ceil_mode and (windows - 1) * stride >= size + before:
         windows -= 1
     return windows
 
@@ -44,18 +59,18 @@ def conv2d(
     weight: npt.ArrayLike,
     bias: npt.ArrayLike | None = None,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Array:
     """``x`` (n, c, h, w), ``weight`` (out, c / groups, kh, kw), ``bias`` (out,)."""
     x, weight = float64(x), float64(weight)
-    (sh, sw), (ph, pw), (dh, dw) = as_pair(stride), as_pair(padding), as_pair(dilation)
+    (sh, sw), (ph, pw), (dh, dw) = as_pair(stride), as_padding(padding), as_pair(dilation)
     n, _, h, w = x.shape
     out_channels, group_in, kh, kw = weight.shape
     group_out = out_channels // groups
     oh, ow = output_size(h, kh, sh, ph, dh), output_size(w, kw, sw, pw, dw)
-    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    padded = np.pad(x, ((0, 0), (0, 0), ph, pw))
     y = np.zeros((n, out_channels, oh, ow))
     for group in range(groups):
         inputs = slice(group * group_in, (group + 1) * group_in)
@@ -74,7 +89,7 @@ def windows(
     shape: tuple[int, int],
     kernel_size: tuple[int, int],
     stride: tuple[int, int],
-    padding: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
     dilation: tuple[int, int],
     ceil_mode: bool,
 ) -> tuple[int, int, Iterator[tuple[int, int, range, range]]]:
@@ -84,7 +99,7 @@ def windows(
     ]
 
     def reach(axis: int, index: int) -> range:
-        start = index * stride[axis] - padding[axis]
+        start = index * stride[axis] - padding[axis][0]
         return range(start, start + dilation[axis] * (kernel_size[axis] - 1) + 1, dilation[axis])
 
     pixels = ((i, j, reach(0, i), reach(1, j)) for i in range(sizes[0]) for j in range(sizes[1]))
@@ -99,43 +114,74 @@ def max_pool2d(
     x: npt.ArrayLike,
     kernel_size: Pair,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     ceil_mode: bool = False,
 ) -> Array:
     """Padding counts as minus infinity; a NaN in the window gives NaN."""
+    return max_pool2d_with_indices(x, kernel_size, stride, padding, dilation, ceil_mode)[0]
+
+
+def max_pool2d_with_indices(
+    x: npt.ArrayLike,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    """And where the largest values are: ``row * w + column`` of the first, or of the last NaN."""
     x, kernel = float64(x), as_pair(kernel_size)
     step = kernel if stride is None else as_pair(stride)
     n, c, h, w = x.shape
-    oh, ow, pixels = windows((h, w), kernel, step, as_pair(padding), as_pair(dilation), ceil_mode)
-    y = np.empty((n, c, oh, ow))
+    oh, ow, pixels = windows((h, w), kernel, step, as_padding(padding), as_pair(dilation), ceil_mode)
+    y, indices = np.empty((n, c, oh, ow)), np.empty((n, c, oh, ow), np.int64)
     for i, j, rows, columns in pixels:
-        window = x[:, :, inside(rows, h)][:, :, :, inside(columns, w)]
-        y[:, :, i, j] = window.max(axis=(2, 3))
-    return y
+        taps = np.array([row * w + column for row in inside(rows, h) for column in inside(columns, w)])
+        window = x.reshape(n, c, h * w)[:, :, taps]
+        missing = np.isnan(window)
+        last = len(taps) - 1 - missing[:, :, ::-1].argmax(2)
+        chosen = np.where(missing.any(2), last, np.where(missing, -np.inf, window).argmax(2))
+        y[:, :, i, j] = np.take_along_axis(window, chosen[..., None], 2)[..., 0]
+        indices[:, :, i, j] = taps[chosen]
+    return y, indices
 
 
 def avg_pool2d(
     x: npt.ArrayLike,
     kernel_size: Pair,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int = 0,
 ) -> Array:
     """The divisor counts the padding if ``count_include_pad``, but never what ``ceil_mode`` adds."""
-    x, kernel, pad = float64(x), as_pair(kernel_size), as_pair(padding)
+    x, kernel, pad = float64(x), as_pair(kernel_size), as_padding(padding)
     step = kernel if stride is None else as_pair(stride)
     n, c, h, w = x.shape
     oh, ow, pixels = windows((h, w), kernel, step, pad, (1, 1), ceil_mode)
     y = np.empty((n, c, oh, ow))
     for i, j, rows, columns in pixels:
         window = x[:, :, inside(rows, h)][:, :, :, inside(columns, w)]
-        padded_rows = [row for row in rows if row < h + pad[0]]
-        padded_columns = [column for column in columns if column < w + pad[1]]
+        padded_rows = [row for row in rows if row < h + pad[0][1]]
+        padded_columns = [column for column in columns if column < w + pad[1][1]]
         padded_area = len(padded_rows) * len(padded_columns)
         area = padded_area if count_include_pad else window.shape[2] * window.shape[3]
-        y[:, :, i, j] = window.sum(axis=(2, 3)) / area
+        y[:, :, i, j] = window.sum(axis=(2, 3)) / (divisor_override or area)
+    return y
+
+
+def adaptive_avg_pool2d(x: npt.ArrayLike, output_size: Pair) -> Array:
+    """Window i reaches from floor(i * h / oh) to ceil((i + 1) * h / oh)."""
+    x, (oh, ow) = float64(x), as_pair(output_size)
+    n, c, h, w = x.shape
+    y = np.empty((n, c, oh, ow))
+    for i in range(oh):
+        for j in range(ow):
+            rows = slice(i * h // oh, -(-(i + 1) * h // oh))
+            columns = slice(j * w // ow, -(-(j + 1) * w // ow))
+            y[:, :, i, j] = x[:, :, rows, columns].mean(axis=(2, 3))
     return y
 
 

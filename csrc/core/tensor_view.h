@@ -2,12 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "lucid.h"
 
 namespace lucid {
 
 constexpr int kMaxDims = 8;
+// Of one tensor: its bytes, rounded up to whole blocks of channels and with some padding, still fit into 63 bits.
+constexpr int64_t kMostElements = int64_t{1} << 58;
+
+constexpr lucid_dtype kFloat32 = {LUCID_FLOAT, 32, 1};
+constexpr lucid_dtype kInt64 = {LUCID_INT, 64, 1};
 
 // A float32 tensor of four dimensions with strides in elements.
 struct ImageView {
@@ -19,22 +25,33 @@ struct ImageView {
   bool dense_channels_last() const;
 };
 
-// The first element, and the distance in elements between two along one dimension.
-float* data_of(const lucid_tensor& tensor);
-int64_t stride_of(const lucid_tensor& tensor, int dim);
-
-// Checks of one argument; `op` and `name` open the message. Rank, dtype, device, alignment and null pointers are
-// refused, as are shapes that are negative, or whose bytes or offsets do not fit into 63 bits.
-lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* tensor, int min_rank, int max_rank);
-
-// A checked tensor of rank 4; of rank 3 (n, c, l) or 2 (n, c) with the missing pixels as ones.
-lucid_status view_image(const char* op, const char* name, const lucid_tensor* tensor, int min_rank, ImageView* view);
-
-// A checked vector of `size` elements; stride in elements.
+// A float32 vector; stride in elements.
 struct VectorView {
   float* data;
   int64_t size, stride;
 };
-lucid_status view_vector(const char* op, const char* name, const lucid_tensor* tensor, int64_t size, VectorView* view);
+
+// The first element, and the distance in elements between two along one dimension.
+float* data_of(const lucid_tensor& tensor);
+int64_t stride_of(const lucid_tensor& tensor, int dim);
+
+// Whether arrays of these sizes have at most kMostElements; sizes are not negative.
+bool elements_fit(const int64_t* sizes, int dims);
+bool elements_fit(std::initializer_list<int64_t> sizes);
+
+// What a shape rule may ask of one argument, on any device: it reads no data. `op` and `name` open the message.
+// Refused are null, another rank or dtype, negative sizes, and more elements or longer strides than can be addressed.
+lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* tensor, int min_rank, int max_rank,
+                          lucid_dtype dtype = kFloat32);
+lucid_status check_vector(const char* op, const char* name, const lucid_tensor* tensor, int64_t size);
+
+// What remains to be asked before a checked tensor is read or written: device, null pointer, alignment. A null tensor
+// is an optional one that is not there.
+lucid_status check_data(const char* op, const char* name, const lucid_tensor* tensor);
+
+// A checked tensor of rank 4; of rank 3 (n, c, l) or 2 (n, c) with the missing pixels as ones.
+ImageView view_image(const lucid_tensor& tensor);
+// A checked vector; all zeros for null.
+VectorView view_vector(const lucid_tensor* tensor);
 
 }  // namespace lucid

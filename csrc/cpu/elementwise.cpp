@@ -1,7 +1,9 @@
-// y = max(a, 0) and y = a + b on any strides.
+// y = max(a, 0), 1 / (1 + exp(-a)), a + b and a * b on any strides.
 //
 // Bound by memory. Where all operands step by one element along the last dimension, runs of it go by vectors; the
 // operator has merged and sorted the dimensions, so that dense operands are one long run.
+#include <math.h>
+
 #include "cpu/kernels.h"
 #include "cpu/lanes.h"
 
@@ -18,6 +20,11 @@ struct Add {
   static float of(float a, float b) { return a + b; }
 };
 
+struct Mul {
+  static F32 of(F32 a, F32 b) { return a * b; }
+  static float of(float a, float b) { return a * b; }
+};
+
 template <class Function>
 void run(const Elementwise& p, const float* a, const float* b, float* y, int64_t count) {
   const int64_t a_step = p.a_stride[p.dims - 1], b_step = p.b_stride[p.dims - 1], y_step = p.y_stride[p.dims - 1];
@@ -26,6 +33,15 @@ void run(const Elementwise& p, const float* a, const float* b, float* y, int64_t
         count, [&](int64_t i, auto lanes) { lanes.store(Function::of(lanes.load(a + i), lanes.load(b + i)), y + i); });
   else
     for (int64_t i = 0; i < count; ++i) y[i * y_step] = Function::of(a[i * a_step], b[i * b_step]);
+}
+
+// One exponential after the other: a sigmoid in these networks has one value a channel.
+struct Sigmoid {};
+
+template <>
+void run<Sigmoid>(const Elementwise& p, const float* a, const float*, float* y, int64_t count) {
+  const int64_t a_step = p.a_stride[p.dims - 1], y_step = p.y_stride[p.dims - 1];
+  for (int64_t i = 0; i < count; ++i) y[i * y_step] = 1.0f / (1.0f + expf(-a[i * a_step]));
 }
 
 template <class Function>
@@ -52,6 +68,10 @@ void elementwise(const Elementwise& p, int64_t begin, int64_t end) {
 
 void relu(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Relu>(p, begin, end); }
 
+void sigmoid(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Sigmoid>(p, begin, end); }
+
 void add(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Add>(p, begin, end); }
+
+void mul(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Mul>(p, begin, end); }
 
 }  // namespace lucid::LUCID_ISA

@@ -1,8 +1,7 @@
 // Every CPU kernel, as a table of function pointers: one table per instruction set.
 //
 // A kernel computes tasks [begin, end) of one operator. It owns no threads, allocates nothing and validates nothing;
-// the operator in ops/ has done all three. Images arrive channels-last and without gaps, except where a kernel says
-// that it takes any strides.
+// the operator in ops/ has done all three. Images are channels-last without gaps, or views in blocks of channels.
 #pragma once
 
 #include <cstdint>
@@ -28,52 +27,76 @@ struct BatchNormStatistics {
   int64_t mean_stride, var_stride;
 };
 
+// Windows along one axis: that of output i begins `padding` before i * stride, and `padding_end` is behind the image.
+// Those of adaptive pooling have no kernel, and reach from floor(i * size / out) to ceil((i + 1) * size / out).
 struct PoolAxis {
-  int64_t size, out, kernel, stride, padding, dilation;
+  int64_t size, out, kernel, stride, padding, padding_end, dilation;
 };
 
-// An image whose channels are contiguous; strides in floats. That of a plan is one such for each block of channels.
-template <class Float>
-struct Channels {
-  Float* data;
-  int64_t image, row, pixel;
-};
-
-struct Pool2d {
-  Channels<const float> x;  // [n, h.size, w.size, c]
-  Channels<float> y;        // [n, h.out, w.out, c]
+struct MaxPool2d {
+  BlockedView<const float> x;  // [n, h.size, w.size, c]
+  BlockedView<float> y;        // [n, h.out, w.out, c]
   int64_t c;
   PoolAxis h, w;
-  bool max, count_include_pad;
+  // Where the largest values are, with any strides; or null.
+  int64_t* indices;
+  int64_t indices_image, indices_channel, indices_row, indices_pixel;
 };
 
-struct GlobalAvgPool2d {
+struct AvgPool2d {
+  BlockedView<const float> x;  // [n, h.size, w.size, c]
+  BlockedView<float> y;        // [n, h.out, w.out, c]
+  int64_t c;
+  PoolAxis h, w;
+  bool count_include_pad;
+  int64_t divisor;  // or 0 for the size of the window
+};
+
+struct RadixSumPool {
   static constexpr int64_t kChannels = 16;  // of a block
-  Channels<const float> x;                  // [n, h, w, c] of the first split
-  int64_t x_radix;                          // floats to the next split
-  float* y;                                 // [n, c], images y_image apart
-  int64_t y_image, h, w, radix, c, channel_blocks;
+  BlockedView<const float> x;               // [n, h, w, radix * c]
+  float* y;                                 // [n, c]
+  int64_t h, w, radix, c;
+  LUCID_INLINE int64_t channel_blocks() const { return (c + kChannels - 1) / kChannels; }
 };
 
-// Two kernels: the weights of an image's channels, then the weighted sums.
+// Radix sum pooling of what a convolution has summed up row by row.
+struct SumRows {
+  const float* sums;  // [images * rows, radix * c]
+  float* y;           // [images, c]
+  int64_t images, rows, radix, c;
+  int64_t pixels;  // of an image
+};
+
+// Two kernels: the weights of an image's channels, then the weighted sums of channels [first, last).
 struct SplitAttention {
-  Channels<const float> x;  // [n, h, w, channels] of the first split
-  int64_t x_radix;          // floats to the next split
-  const float* logits;      // [n, cardinality, radix, c / cardinality]
-  float* weights;           // [n, radix, c]
-  Channels<float> y;        // [n, h, w, channels]
-  int64_t h, w, radix, c, channels, cardinality;
+  BlockedView<const float> x;  // [n, h, w, radix * c]
+  const float* logits;         // [n, cardinality, radix, c / cardinality]
+  float* weights;              // [n, radix, c]
+  BlockedView<float> y;        // [n, h, w, c]
+  int64_t h, w, radix, c, cardinality, first, last;
 };
 
+// In blocks of rows by outputs. Each group takes its slice of x and of the weight.
 struct Linear {
   static constexpr int64_t kOutputs = 4, kRows = 64;  // of a block
-  const float *x, *weight, *bias;                     // [rows, in], [outputs, in], [outputs] or null
+  const float *x, *weight, *bias;  // [rows, groups * in], [groups * outputs, in], [groups * outputs] or null
   int64_t bias_stride;
-  float* y;  // [rows, outputs]
-  int64_t rows, in, outputs;
-  int64_t x_row, y_row;  // floats between rows
-  int64_t row_blocks;
+  float* y;                   // [rows, groups * outputs]
+  int64_t rows, in, outputs;  // of a group
+  int64_t groups;
   bool relu;
+  LUCID_INLINE int64_t row_blocks() const { return (rows + kRows - 1) / kRows; }
+  LUCID_INLINE int64_t tasks() const { return groups * ((outputs + kOutputs - 1) / kOutputs) * row_blocks(); }
+};
+
+// Rows with any strides.
+struct Softmax {
+  const float* x;
+  float* y;
+  int64_t size;  // of a row
+  int64_t x_row, x_step, y_row, y_step;
+  bool log;
 };
 
 // Takes any strides; elements are numbered in the order of the dimensions, the last one fastest.
@@ -85,22 +108,33 @@ struct Elementwise {
   int64_t size[kMaxDims], a_stride[kMaxDims], b_stride[kMaxDims], y_stride[kMaxDims];
 };
 
+// Every kernel but those of conv2d: its name, its arguments, and what a task is. cpu/table.cpp declares them from here.
+#define LUCID_KERNELS(X) \
+  X(add, Elementwise)                        /* an element */ \
+  X(avg_pool2d, AvgPool2d)                   /* a row of y */ \
+  X(batch_norm, BatchNorm)                   /* a pixel */ \
+  X(batch_norm_combine, BatchNormStatistics) /* a block of channels */ \
+  X(batch_norm_moments, BatchNormStatistics) /* a block, channels fastest */ \
+  X(linear, Linear)                          /* a block, rows fastest, then outputs, then groups */ \
+  X(max_pool2d, MaxPool2d)                   /* a row of y */ \
+  X(mul, Elementwise)                        /* an element */ \
+  X(radix_sum_pool, RadixSumPool)            /* a block of an image's channels */ \
+  X(relu, Elementwise)                       /* an element */ \
+  X(sigmoid, Elementwise)                    /* an element */ \
+  X(softmax, Softmax)                        /* a row */ \
+  X(split_attention, SplitAttention)         /* a row of y */ \
+  X(split_attention_weights, SplitAttention) /* a channel of an image */ \
+  X(sum_rows, SumRows)                       /* a channel, of all images */
+
 struct Kernels {
   const char* isa;
   uint32_t required_features;  // CpuFeature bits; the table is usable when all are present
 
   const Conv2dAlgorithm* const* conv2d;  // best first, then null
 
-  void (*batch_norm)(const BatchNorm&, int64_t begin, int64_t end);                    // task: a pixel
-  void (*batch_norm_moments)(const BatchNormStatistics&, int64_t begin, int64_t end);  // a block, channels fastest
-  void (*batch_norm_combine)(const BatchNormStatistics&, int64_t begin, int64_t end);  // a block of channels
-  void (*pool2d)(const Pool2d&, int64_t begin, int64_t end);                           // a row of y
-  void (*global_avg_pool2d)(const GlobalAvgPool2d&, int64_t begin, int64_t end);       // a block of an image's channels
-  void (*split_attention_weights)(const SplitAttention&, int64_t begin, int64_t end);  // a channel of an image
-  void (*split_attention)(const SplitAttention&, int64_t begin, int64_t end);          // a row of y
-  void (*linear)(const Linear&, int64_t begin, int64_t end);                           // a block, rows fastest
-  void (*relu)(const Elementwise&, int64_t begin, int64_t end);                        // an element
-  void (*add)(const Elementwise&, int64_t begin, int64_t end);                         // an element
+#define LUCID_KERNEL(name, Arguments) void (*name)(const Arguments&, int64_t begin, int64_t end);
+  LUCID_KERNELS(LUCID_KERNEL)
+#undef LUCID_KERNEL
 
   // What bounds all of them, to be measured. Their results only keep the compiler from leaving the work out.
   int64_t (*fma_peak)(int64_t iterations, float factor, float* result);  // gives the floating-point operations done

@@ -47,6 +47,8 @@ struct BlockedView {
   LUCID_INLINE Element* at(int64_t c, int64_t n, int64_t h, int64_t w) const {
     return data + c / kBlock * block + c % kBlock + n * image + h * row + w * pixel;
   }
+  // How many channels from c on lie side by side.
+  LUCID_INLINE int64_t contiguous(int64_t c) const { return block == kBlock ? INT64_MAX : kBlock - c % kBlock; }
   // Whether the pixels of `width` columns and `height` rows follow each other without gaps, image after image.
   LUCID_INLINE bool flat(int64_t height, int64_t width) const { return row == width * pixel && image == height * row; }
 };

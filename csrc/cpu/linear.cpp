@@ -2,7 +2,7 @@
 //
 // Bound by reading the weights when there are few rows, and by FMAs when there are many. A tile of rows by outputs
 // keeps one vector of partial sums for each of its results: every result adds its products in the same order, whatever
-// tile it is in, and needs no packing.
+// tile it is in, and needs no packing. Rows of x and y are those of all groups side by side.
 #include "cpu/kernels.h"
 #include "cpu/lanes.h"
 
@@ -15,7 +15,7 @@ template <int kRows, int kOutputs, class Lanes>
                                                 const float* weight, Lanes lanes) {
   F32 rows[kRows];
 #pragma GCC unroll 4
-  for (int n = 0; n < kRows; ++n) rows[n] = lanes.load(x + n * p.x_row);
+  for (int n = 0; n < kRows; ++n) rows[n] = lanes.load(x + n * p.groups * p.in);
 #pragma GCC unroll 4
   for (int o = 0; o < kOutputs; ++o) {
     const F32 w = lanes.load(weight + o * p.in);
@@ -24,9 +24,10 @@ template <int kRows, int kOutputs, class Lanes>
   }
 }
 
+// `output` is one of all groups, the others of the tile are in the same.
 template <int kRows, int kOutputs>
-void dot_tile(const Linear& p, int64_t row, int64_t output) {
-  const float *x = p.x + row * p.x_row, *weight = p.weight + output * p.in;
+void dot_tile(const Linear& p, int64_t group, int64_t row, int64_t output) {
+  const float *x = p.x + (row * p.groups + group) * p.in, *weight = p.weight + output * p.in;
   F32 sums[kRows][kOutputs];
 #pragma GCC unroll 4
   for (int n = 0; n < kRows; ++n)
@@ -41,26 +42,28 @@ void dot_tile(const Linear& p, int64_t row, int64_t output) {
     for (int o = 0; o < kOutputs; ++o) {
       const float bias = p.bias != nullptr ? p.bias[(output + o) * p.bias_stride] : 0.0f;
       const float value = sum(sums[n][o]) + bias;
-      p.y[(row + n) * p.y_row + output + o] = p.relu && value < 0.0f ? 0.0f : value;
+      p.y[(row + n) * p.groups * p.outputs + output + o] = p.relu && value < 0.0f ? 0.0f : value;
     }
 }
 
 template <int kOutputs>
-void dot_rows(const Linear& p, int64_t row, int64_t end, int64_t output) {
-  for (; row + kDotRows <= end; row += kDotRows) dot_tile<kDotRows, kOutputs>(p, row, output);
-  for (; row < end; ++row) dot_tile<1, kOutputs>(p, row, output);
+void dot_rows(const Linear& p, int64_t group, int64_t row, int64_t end, int64_t output) {
+  for (; row + kDotRows <= end; row += kDotRows) dot_tile<kDotRows, kOutputs>(p, group, row, output);
+  for (; row < end; ++row) dot_tile<1, kOutputs>(p, group, row, output);
 }
 
 }  // namespace
 
 void linear(const Linear& p, int64_t begin, int64_t end) {
+  const int64_t row_blocks = p.row_blocks(), output_blocks = (p.outputs + p.kOutputs - 1) / p.kOutputs;
   for (int64_t task = begin; task < end; ++task) {
-    const int64_t row = task % p.row_blocks * p.kRows, output = task / p.row_blocks * p.kOutputs;
+    const int64_t row = task % row_blocks * p.kRows, block = task / row_blocks, group = block / output_blocks;
     const int64_t row_end = row + p.kRows < p.rows ? row + p.kRows : p.rows;
-    if (output + p.kOutputs <= p.outputs)
-      dot_rows<p.kOutputs>(p, row, row_end, output);
+    const int64_t output = group * p.outputs + block % output_blocks * p.kOutputs, last = (group + 1) * p.outputs;
+    if (output + p.kOutputs <= last)
+      dot_rows<p.kOutputs>(p, group, row, row_end, output);
     else
-      for (int64_t o = output; o < p.outputs; ++o) dot_rows<1>(p, row, row_end, o);
+      for (int64_t o = output; o < last; ++o) dot_rows<1>(p, group, row, row_end, o);
   }
 }
 

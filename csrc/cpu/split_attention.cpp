@@ -21,6 +21,28 @@ void softmax(const float* logits, int64_t width, float* weights, int64_t c, int6
   for (int64_t r = 0; r < radix; ++r) weights[r * c] /= total;
 }
 
+// How many channels from c on lie side by side, in y and in every split of x.
+int64_t contiguous(const SplitAttention& p, int64_t c) {
+  int64_t count = p.last - c;
+  if (p.y.contiguous(c) < count) count = p.y.contiguous(c);
+  for (int64_t r = 0; r < p.radix; ++r)
+    if (p.x.contiguous(r * p.c + c) < count) count = p.x.contiguous(r * p.c + c);
+  return count;
+}
+
+// A row of pixels of `count` channels; x is that row in every split, `x_offset` from its first pixel.
+void sum_row(const SplitAttention& p, const float* weights, int64_t c, int64_t count, int64_t x_offset, float* y) {
+  const float* first = p.x.at(c, 0, 0, 0) + x_offset;
+  for (int64_t column = 0; column < p.w; ++column)
+    for_each_vector(count, [&](int64_t i, auto lanes) {
+      const int64_t pixel = column * p.x.pixel + i;
+      F32 sum = lanes.load(first + pixel) * lanes.load(weights + i);
+      for (int64_t r = 1; r < p.radix; ++r)
+        sum = fma(lanes.load(p.x.at(r * p.c + c, 0, 0, 0) + x_offset + pixel), lanes.load(weights + r * p.c + i), sum);
+      lanes.store(sum, y + column * p.y.pixel + i);
+    });
+}
+
 }  // namespace
 
 void split_attention_weights(const SplitAttention& p, int64_t begin, int64_t end) {
@@ -41,16 +63,12 @@ void split_attention_weights(const SplitAttention& p, int64_t begin, int64_t end
 
 void split_attention(const SplitAttention& p, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const float* weights = p.weights + row / p.h * p.radix * p.c;
-    for (int64_t column = 0; column < p.w; ++column) {
-      const float* x = p.x.data + row / p.h * p.x.image + row % p.h * p.x.row + column * p.x.pixel;
-      float* y = p.y.data + row / p.h * p.y.image + row % p.h * p.y.row + column * p.y.pixel;
-      for_each_vector(p.channels, [&](int64_t i, auto lanes) {
-        F32 sum = lanes.load(x + i) * lanes.load(weights + i);
-        for (int64_t r = 1; r < p.radix; ++r)
-          sum = fma(lanes.load(x + r * p.x_radix + i), lanes.load(weights + r * p.c + i), sum);
-        lanes.store(sum, y + i);
-      });
+    const int64_t image = row / p.h, x_offset = image * p.x.image + row % p.h * p.x.row;
+    const int64_t y_offset = image * p.y.image + row % p.h * p.y.row;
+    for (int64_t c = p.first; c < p.last;) {
+      const int64_t count = contiguous(p, c);
+      sum_row(p, p.weights + image * p.radix * p.c + c, c, count, x_offset, p.y.at(c, 0, 0, 0) + y_offset);
+      c += count;
     }
   }
 }

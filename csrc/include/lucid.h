@@ -4,6 +4,15 @@
  * never aborts and never throws; it reports through lucid_status, and lucid_last_error() says why in one sentence.
  * All functions are thread-safe. Pointers are borrowed for the length of the call only.
  *
+ * Every `*_args` begins with its size as the caller knows it, sizeof(lucid_<op>_args); 0 is the size that it has in ABI
+ * version 2, so a struct cleared with memset works. Fields are added at the end only, and zero means what there was
+ * before them: a program compiled against an older header runs with a newer library. A program compiled against a newer
+ * one is LUCID_UNSUPPORTED as soon as it sets a field that this library does not know.
+ *
+ * lucid_<op>_output_shape() is the operator's shape rule: it checks shapes, dtypes and attributes on any device, reads
+ * no data, and gives the output's shape; `y` and all data pointers may be NULL. Sizes must be positive, but for the
+ * batch: an `n` of 0 gives an output with n = 0.
+ *
  * Tensors are float32. `x` may have any strides (NCHW, channels-last, slices, negative steps) and is never written;
  * `y` may have any strides that do not make two elements share memory. Channels-last (channel stride 1) is fastest. */
 #ifndef LUCID_H
@@ -22,8 +31,8 @@
 extern "C" {
 #endif
 
-/* Raised whenever a struct or the meaning of a field changes. */
-#define LUCID_ABI_VERSION 1
+/* Raised whenever a field changes its place or its meaning; a field added at the end of a struct does neither. */
+#define LUCID_ABI_VERSION 2
 
 typedef enum lucid_status {
   LUCID_OK = 0,
@@ -73,6 +82,24 @@ typedef struct lucid_tensor {
   uint64_t byte_offset;
 } lucid_tensor;
 
+/* A tensor without memory: the result of a shape rule, or a value of a plan. */
+typedef struct lucid_shape {
+  lucid_dtype dtype;
+  int32_t ndim;
+  int64_t sizes[8]; /* the first ndim count */
+} lucid_shape;
+
+/* The host's threads, memory and stream. No function uses them yet: all fields but `size` must be NULL, and anything
+ * else is LUCID_UNSUPPORTED. A NULL context is the default. */
+typedef struct lucid_context {
+  size_t size;
+  void (*parallel_for)(void* host, int64_t tasks, void (*task)(void* data, int64_t index), void* data);
+  void* (*allocate)(void* host, size_t bytes);
+  void (*deallocate)(void* host, void* memory);
+  void* host; /* handed to the three functions */
+  void* stream;
+} lucid_context;
+
 /* ---- the machine ------------------------------------------------------------------------------------------------ */
 
 /* The instruction set in use ("amx", "avx512", "avx2", "generic"), those that this processor can run (comma-separated,
@@ -96,61 +123,99 @@ LUCID_API void lucid_release_memory(void);
 
 /* The roofs under which every operator runs, measured with the instruction set and on the threads in use; each is the
  * best of some short trials, since whatever else the machine does can only slow one down.
- * lucid_measure_fma: 1e9 float32 operations a second, two a fused multiply-add, of independent chains in registers;
+ * lucid_fma_peak: 1e9 float32 operations a second, two a fused multiply-add, of independent chains in registers;
  * 20 trials of 1 to 2 ms.
- * lucid_measure_bandwidth: 1e9 bytes a second, reading 256 MiB in all and at least 16 MiB a thread, far more than its
+ * lucid_memory_bandwidth: 1e9 bytes a second, reading 256 MiB in all and at least 16 MiB a thread, far more than its
  * L2 cache holds (what a large L3 cache keeps of it counts as memory); 10 trials, and gives cached memory back. */
-LUCID_API lucid_status lucid_measure_fma(double* gflops);
-LUCID_API lucid_status lucid_measure_bandwidth(double* gbytes_per_second);
+LUCID_API lucid_status lucid_fma_peak(double* gflops);
+LUCID_API lucid_status lucid_memory_bandwidth(double* gbytes_per_second);
 
 /* ---- operators -------------------------------------------------------------------------------------------------- */
 
 /* y[n, k] = bias[k] + sum over c, i, j of weight[k, c, i, j] * x[n, group(k) * C/groups + c, oh*stride + i*dilation -
- * padding, ...] with oh = (h + 2*padding - dilation*(kh - 1) - 1) / stride + 1. */
+ * top, ...] with oh = (h + top + bottom - dilation*(kh - 1) - 1) / stride + 1. */
 typedef struct lucid_conv2d_args {
+  size_t size;
   const lucid_tensor* x;      /* [n, c, h, w] */
   const lucid_tensor* weight; /* [k, c / groups, kh, kw] */
   const lucid_tensor* bias;   /* [k], or NULL */
   lucid_tensor* y;            /* [n, k, oh, ow] */
-  int64_t stride[2], padding[2], dilation[2];
+  int64_t stride[2];
+  int64_t padding[4]; /* top, left, bottom, right */
+  int64_t dilation[2];
   int64_t groups;
   const char* algorithm; /* a name from lucid_conv2d_algorithms, or NULL for the best */
+  const lucid_context* context;
 } lucid_conv2d_args;
 
 LUCID_API lucid_status lucid_conv2d(const lucid_conv2d_args* args);
-/* Checks all but `y` and gives its shape. */
-LUCID_API lucid_status lucid_conv2d_output_shape(const lucid_conv2d_args* args, int64_t shape[4]);
+LUCID_API lucid_status lucid_conv2d_output_shape(const lucid_conv2d_args* args, lucid_shape* y);
 /* The algorithms that accept this problem on the instruction set in use, comma-separated, best first; `y` is ignored.
  * The text belongs to the calling thread until its next call. */
 LUCID_API lucid_status lucid_conv2d_algorithms(const lucid_conv2d_args* args, const char** names);
 
-typedef enum lucid_pool_kind { LUCID_POOL_MAX = 0, LUCID_POOL_AVERAGE = 1 } lucid_pool_kind;
+/* The largest value of each window; NaN if it holds one. Windows that start in the padding are clipped, so that padding
+ * never wins; with ceil_mode a last window may hang over the edge, but must start inside the image or its left padding.
+ */
+typedef struct lucid_max_pool2d_args {
+  size_t size;
+  const lucid_tensor* x; /* [n, c, h, w] */
+  lucid_tensor* y;       /* [n, c, oh, ow] */
+  lucid_tensor* indices; /* int64, as y: where in its channel, at row * w + column, the value was first; or NULL */
+  int64_t kernel_size[2], stride[2];
+  int64_t padding[4]; /* top, left, bottom, right: at most half of kernel_size */
+  int64_t dilation[2];
+  int32_t ceil_mode;
+  const lucid_context* context;
+} lucid_max_pool2d_args;
 
-/* Windows that start in the padding are clipped; with ceil_mode a last window may hang over the edge, but must start
- * inside the image or its left padding. An average divides by the window clipped to the padded image
- * (count_include_pad) or to the image. */
-typedef struct lucid_pool2d_args {
-  const lucid_tensor* x;                                 /* [n, c, h, w] */
-  lucid_tensor* y;                                       /* [n, c, oh, ow] */
-  int32_t kind;                                          /* lucid_pool_kind */
-  int64_t kernel[2], stride[2], padding[2], dilation[2]; /* dilation must be 1 for averages; padding <= kernel / 2 */
+LUCID_API lucid_status lucid_max_pool2d(const lucid_max_pool2d_args* args);
+LUCID_API lucid_status lucid_max_pool2d_output_shape(const lucid_max_pool2d_args* args, lucid_shape* y);
+
+/* The sum of each window, divided by divisor_override, or if that is 0 by the size of the window clipped to the padded
+ * image (count_include_pad) or to the image. Windows are those of max_pool2d without dilation. */
+typedef struct lucid_avg_pool2d_args {
+  size_t size;
+  const lucid_tensor* x; /* [n, c, h, w] */
+  lucid_tensor* y;       /* [n, c, oh, ow] */
+  int64_t kernel_size[2], stride[2];
+  int64_t padding[4]; /* top, left, bottom, right: at most half of kernel_size */
   int32_t ceil_mode, count_include_pad;
-} lucid_pool2d_args;
+  int64_t divisor_override;
+  const lucid_context* context;
+} lucid_avg_pool2d_args;
 
-LUCID_API lucid_status lucid_pool2d(const lucid_pool2d_args* args);
-LUCID_API lucid_status lucid_pool2d_output_shape(const lucid_pool2d_args* args, int64_t shape[4]);
+LUCID_API lucid_status lucid_avg_pool2d(const lucid_avg_pool2d_args* args);
+LUCID_API lucid_status lucid_avg_pool2d_output_shape(const lucid_avg_pool2d_args* args, lucid_shape* y);
+
+/* y[n, c, i, j] = mean of x[n, c] over rows floor(i*h / oh) to ceil((i + 1)*h / oh), and columns likewise. */
+typedef struct lucid_adaptive_avg_pool2d_args {
+  size_t size;
+  const lucid_tensor* x; /* [n, c, h, w] */
+  lucid_tensor* y;       /* [n, c, oh, ow] */
+  int64_t output_size[2];
+  const lucid_context* context;
+} lucid_adaptive_avg_pool2d_args;
+
+LUCID_API lucid_status lucid_adaptive_avg_pool2d(const lucid_adaptive_avg_pool2d_args* args);
+LUCID_API lucid_status lucid_adaptive_avg_pool2d_output_shape(const lucid_adaptive_avg_pool2d_args* args,
+                                                              lucid_shape* y);
 
 /* y[n, c] = mean over h, w of the sum over r of x[n, r * C + c, h, w]; radix 1 is global average pooling. */
-typedef struct lucid_global_avg_pool2d_args {
+typedef struct lucid_radix_sum_pool_args {
+  size_t size;
   const lucid_tensor* x; /* [n, radix * c, h, w] */
   lucid_tensor* y;       /* [n, c] */
   int64_t radix;
-} lucid_global_avg_pool2d_args;
+  const lucid_context* context;
+} lucid_radix_sum_pool_args;
 
-LUCID_API lucid_status lucid_global_avg_pool2d(const lucid_global_avg_pool2d_args* args);
+LUCID_API lucid_status lucid_radix_sum_pool(const lucid_radix_sum_pool_args* args);
+LUCID_API lucid_status lucid_radix_sum_pool_output_shape(const lucid_radix_sum_pool_args* args, lucid_shape* y);
 
 /* y = (x - mean) / sqrt(var + eps) * weight + bias per channel, then an optional ReLU (Ioffe & Szegedy 2015). */
 typedef struct lucid_batch_norm_args {
+  size_t size;
   const lucid_tensor* x;      /* [n, c], [n, c, l] or [n, c, h, w] */
   lucid_tensor* y;            /* as x; may be the same memory */
   const lucid_tensor* weight; /* [c], or NULL for ones */
@@ -159,57 +224,114 @@ typedef struct lucid_batch_norm_args {
   const lucid_tensor* var;    /* [c] */
   double eps;
   int32_t relu;
+  const lucid_context* context;
 } lucid_batch_norm_args;
 
 LUCID_API lucid_status lucid_batch_norm(const lucid_batch_norm_args* args);
+LUCID_API lucid_status lucid_batch_norm_output_shape(const lucid_batch_norm_args* args, lucid_shape* y);
 
-/* Mean and biased variance of every channel over the batch and the pixels. */
+/* Mean and biased variance of every channel over the batch, which must not be empty, and the pixels. */
 typedef struct lucid_batch_norm_statistics_args {
+  size_t size;
   const lucid_tensor* x; /* [n, c], [n, c, l] or [n, c, h, w] */
   lucid_tensor* mean;    /* [c] */
   lucid_tensor* var;     /* [c] */
+  const lucid_context* context;
 } lucid_batch_norm_statistics_args;
 
 LUCID_API lucid_status lucid_batch_norm_statistics(const lucid_batch_norm_statistics_args* args);
+/* The shape of `mean`, which is that of `var`. */
+LUCID_API lucid_status lucid_batch_norm_statistics_output_shape(const lucid_batch_norm_statistics_args* args,
+                                                                lucid_shape* mean);
 
 /* y[n, c] = sum over r of a[n, r, c] * x[n, r * C + c], where a is the softmax of the logits over r, or their sigmoid
  * when radix is 1 (Zhang et al. 2020, https://arxiv.org/abs/2004.08955, and its published code).
  * x is radix-major; the logits are cardinality-major, [n, cardinality, radix, C / cardinality], as a grouped 1x1
  * convolution gives them. */
 typedef struct lucid_split_attention_args {
+  size_t size;
   const lucid_tensor* x;      /* [n, radix * c, h, w] */
   const lucid_tensor* logits; /* [n, radix * c] */
   lucid_tensor* y;            /* [n, c, h, w] */
   int64_t radix, cardinality;
+  const lucid_context* context;
 } lucid_split_attention_args;
 
 LUCID_API lucid_status lucid_split_attention(const lucid_split_attention_args* args);
+LUCID_API lucid_status lucid_split_attention_output_shape(const lucid_split_attention_args* args, lucid_shape* y);
 
-/* y = x * weight^T + bias. */
+/* y = x * weight^T + bias. With groups, each slice of x meets its own rows of the weight. */
 typedef struct lucid_linear_args {
+  size_t size;
   const lucid_tensor* x;      /* [n, in] */
-  const lucid_tensor* weight; /* [out, in] */
+  const lucid_tensor* weight; /* [out, in / groups] */
   const lucid_tensor* bias;   /* [out], or NULL */
   lucid_tensor* y;            /* [n, out] */
+  int64_t groups;
+  const lucid_context* context;
 } lucid_linear_args;
 
 LUCID_API lucid_status lucid_linear(const lucid_linear_args* args);
+LUCID_API lucid_status lucid_linear_output_shape(const lucid_linear_args* args, lucid_shape* y);
 
 /* y = max(x, 0); NaN stays NaN. Up to 8 dimensions; y may be the same memory as x. */
 typedef struct lucid_relu_args {
+  size_t size;
   const lucid_tensor* x;
   lucid_tensor* y;
+  const lucid_context* context;
 } lucid_relu_args;
 
 LUCID_API lucid_status lucid_relu(const lucid_relu_args* args);
+LUCID_API lucid_status lucid_relu_output_shape(const lucid_relu_args* args, lucid_shape* y);
+
+/* y = 1 / (1 + exp(-x)). Up to 8 dimensions; y may be the same memory as x. */
+typedef struct lucid_sigmoid_args {
+  size_t size;
+  const lucid_tensor* x;
+  lucid_tensor* y;
+  const lucid_context* context;
+} lucid_sigmoid_args;
+
+LUCID_API lucid_status lucid_sigmoid(const lucid_sigmoid_args* args);
+LUCID_API lucid_status lucid_sigmoid_output_shape(const lucid_sigmoid_args* args, lucid_shape* y);
 
 /* y = a + b, all of one shape of up to 8 dimensions; y may be the same memory as a or b. */
 typedef struct lucid_add_args {
+  size_t size;
   const lucid_tensor *a, *b;
   lucid_tensor* y;
+  const lucid_context* context;
 } lucid_add_args;
 
 LUCID_API lucid_status lucid_add(const lucid_add_args* args);
+LUCID_API lucid_status lucid_add_output_shape(const lucid_add_args* args, lucid_shape* y);
+
+/* y = a * b: every channel of an image times its own factor. y may be the same memory as a. */
+typedef struct lucid_mul_args {
+  size_t size;
+  const lucid_tensor* a; /* [n, c, h, w] */
+  const lucid_tensor* b; /* [n, c] */
+  lucid_tensor* y;       /* [n, c, h, w] */
+  const lucid_context* context;
+} lucid_mul_args;
+
+LUCID_API lucid_status lucid_mul(const lucid_mul_args* args);
+LUCID_API lucid_status lucid_mul_output_shape(const lucid_mul_args* args, lucid_shape* y);
+
+/* y = exp(x) / sum of exp(x) along `dim`, or the logarithm of that. Up to 8 dimensions; the result does not depend on
+ * the strides. */
+typedef struct lucid_softmax_args {
+  size_t size;
+  const lucid_tensor* x;
+  lucid_tensor* y; /* as x; may be the same memory */
+  int32_t dim;     /* from -ndim to ndim - 1; a negative one counts from the last */
+  int32_t log;
+  const lucid_context* context;
+} lucid_softmax_args;
+
+LUCID_API lucid_status lucid_softmax(const lucid_softmax_args* args);
+LUCID_API lucid_status lucid_softmax_output_shape(const lucid_softmax_args* args, lucid_shape* y);
 
 /* ---- plans ------------------------------------------------------------------------------------------------------ */
 
@@ -218,45 +340,70 @@ LUCID_API lucid_status lucid_add(const lucid_add_args* args);
  * each with an arena of its own. It keeps no pointer into its description. */
 typedef struct lucid_plan lucid_plan;
 
-typedef enum lucid_step_kind {
-  LUCID_STEP_CONV2D = 0,            /* inputs x, and optionally a residual: y = conv2d(x) + bias + residual */
-  LUCID_STEP_POOL2D = 1,            /* as lucid_pool2d */
-  LUCID_STEP_GLOBAL_AVG_POOL2D = 2, /* as lucid_global_avg_pool2d: (n, radix * c, h, w) to (n, c) */
-  LUCID_STEP_LINEAR = 3,            /* as lucid_linear, with groups: weight is [out, in / groups] */
-  LUCID_STEP_SPLIT_ATTENTION = 4,   /* as lucid_split_attention: inputs x and logits */
-  LUCID_STEP_BATCH_NORM = 5,        /* y = x * weight[c] + bias[c] */
-  LUCID_STEP_ADD = 6,               /* y = a + b, of one shape */
-  LUCID_STEP_RELU = 7,
-  LUCID_STEP_SIGMOID = 8,
-  LUCID_STEP_SOFTMAX = 9,   /* (n, c), over c */
-  LUCID_STEP_FLATTEN = 10,  /* (n, c, h, w) to (n, c * h * w) in that order */
-  LUCID_STEP_UNFLATTEN = 11 /* (n, c) to (n, c, 1, 1) */
+/* An attribute of a step, by name: an int or a bool (one value), a pair (height, width: two), or a padding (top, left,
+ * bottom, right: four). */
+typedef struct lucid_attribute {
+  const char* name;
+  int32_t count;
+  int64_t values[4];
+} lucid_attribute;
+
+typedef enum lucid_attribute_type {
+  LUCID_ATTRIBUTE_INT = 0,
+  LUCID_ATTRIBUTE_BOOL = 1,
+  LUCID_ATTRIBUTE_PAIR = 2,
+  LUCID_ATTRIBUTE_PADDING = 3
+} lucid_attribute_type;
+
+typedef struct lucid_attribute_kind {
+  const char* name;
+  int32_t type; /* lucid_attribute_type */
+} lucid_attribute_kind;
+
+typedef enum lucid_presence { LUCID_ABSENT = 0, LUCID_OPTIONAL = 1, LUCID_REQUIRED = 2 } lucid_presence;
+
+/* What a step of a kind must have. A kind is the operator of its name, but for
+ *   conv2d      inputs x, and optionally a residual: y = conv2d(x) + bias + residual
+ *   batch_norm  y = x * weight[c] + bias[c]: statistics are folded into them
+ *   flatten     [n, c, h, w] to [n, c * h * w] in that order
+ *   unflatten   [n, c] to [n, c, 1, 1]
+ * and `relu` is max(0, .) at the end. */
+typedef struct lucid_step_kind {
+  const char* name;
+  int32_t fewest_inputs, most_inputs;
+  const lucid_attribute_kind* attributes; /* every step has all of them */
+  int32_t attribute_count;
+  int32_t weight, bias; /* lucid_presence */
 } lucid_step_kind;
 
-/* A value is what flows between steps: an image (n, c, h, w), or rows (n, c). */
-typedef struct lucid_plan_value {
-  int32_t rank; /* 4 or 2 */
-  int64_t shape[4];
-} lucid_plan_value;
+/* The kinds of steps, from index 0 on; NULL behind the last. */
+LUCID_API const lucid_step_kind* lucid_step_kind_at(int32_t index);
 
 typedef struct lucid_plan_step {
-  int32_t kind;                 /* lucid_step_kind */
-  int32_t input, other, output; /* values; `other` is the residual, the second summand or the logits, or -1 */
-  const lucid_tensor* weight;   /* or NULL where the kind has none */
-  const lucid_tensor* bias;     /* or NULL */
-  int64_t kernel[2], stride[2], padding[2], dilation[2];
-  int64_t groups, radix, cardinality;
-  int32_t pool_kind, ceil_mode, count_include_pad;
-  int32_t relu; /* conv2d, linear, batch_norm, add: max(0, .) at the end */
+  const char* kind;
+  const int32_t* inputs; /* values */
+  int32_t input_count;
+  int32_t output; /* a value */
+  const lucid_attribute* attributes;
+  int32_t attribute_count;
+  const lucid_tensor *weight, *bias; /* or NULL */
 } lucid_plan_step;
 
+/* The shape rule of a step. Of `step`, inputs and output are not read: inputs[i] is the shape of its input i. Weights
+ * need no data. */
+LUCID_API lucid_status lucid_step_output_shape(const lucid_plan_step* step, const lucid_shape* inputs, lucid_shape* y);
+
+/* A value is an image [n, c, h, w] or rows [n, c] that flow between steps. Steps are in order of execution: a value is
+ * an input, or the output of one earlier step. */
 typedef struct lucid_plan_args {
-  const lucid_plan_value* values;
-  const lucid_plan_step* steps; /* in order of execution: a value is an input, or the output of one earlier step */
+  size_t size;
+  const lucid_shape* values;
+  const lucid_plan_step* steps;
   const int32_t *inputs, *outputs;
   int32_t value_count, step_count, input_count, output_count;
   int32_t winograd; /* whether 3x3 convolutions of stride 1 may use Winograd's algorithms (Lavin & Gray 2015,
                        https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6 */
+  const lucid_context* context;
 } lucid_plan_args;
 
 LUCID_API lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan);
@@ -267,7 +414,7 @@ LUCID_API void lucid_plan_destroy(lucid_plan* plan);
 LUCID_API lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                       lucid_tensor* const* outputs, double* milliseconds);
 
-/* How a step is computed ("dense", "winograd_4x4", "pool2d"). Belongs to the plan. */
+/* How a step is computed ("dense", "winograd_4x4", "max_pool2d"). Belongs to the plan. */
 LUCID_API const char* lucid_plan_algorithm(const lucid_plan* plan, int32_t step);
 /* The part of a step's multiplications that the busiest of `threads` threads computes: 1 / threads at best, 0 for a
  * step that has none. */

@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "core/status.h"
 #include "cpu/kernels.h"
+#include "ops/shapes.h"
 #include "ops/staging.h"
 
 namespace lucid {
@@ -45,8 +46,9 @@ bool fits(int64_t a, int64_t b, int64_t c, int64_t d) {
 }
 
 lucid_status check_channels(const ImageView& x, const ImageView& weight, int64_t groups) {
-  if (x.n < 1 || x.c < 1 || x.h < 1 || x.w < 1)
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: sizes of x must be positive, got (%lld, %lld, %lld, %lld)", Long{x.n},
+  if (x.c < 1 || x.h < 1 || x.w < 1)
+    return fail(LUCID_INVALID_ARGUMENT,
+                "conv2d: sizes of x must be positive, but for the batch, got (%lld, %lld, %lld, %lld)", Long{x.n},
                 Long{x.c}, Long{x.h}, Long{x.w});
   if (weight.n < 1 || weight.c < 1 || weight.h < 1 || weight.w < 1)
     return fail(LUCID_INVALID_ARGUMENT, "conv2d: sizes of weight must be positive, got (%lld, %lld, %lld, %lld)",
@@ -69,11 +71,16 @@ lucid_status check_channels(const ImageView& x, const ImageView& weight, int64_t
 
 lucid_status describe_conv2d(const lucid_conv2d_args& a, Conv2dProblem* p) {
   ImageView x, weight;
-  LUCID_CHECK(view_image("conv2d", "x", a.x, 4, &x));
-  LUCID_CHECK(view_image("conv2d", "weight", a.weight, 4, &weight));
+  LUCID_CHECK(check_tensor("conv2d", "x", a.x, 4, 4));
+  LUCID_CHECK(check_tensor("conv2d", "weight", a.weight, 4, 4));
+  x = view_image(*a.x);
+  weight = view_image(*a.weight);
   LUCID_CHECK(check_channels(x, weight, a.groups));
-  VectorView bias{nullptr, 0, 0};
-  if (a.bias != nullptr) LUCID_CHECK(view_vector("conv2d", "bias", a.bias, weight.n, &bias));
+  if (a.bias != nullptr) LUCID_CHECK(check_vector("conv2d", "bias", a.bias, weight.n));
+  const VectorView bias = view_vector(a.bias);
+  if (a.padding[0] != a.padding[2] || a.padding[1] != a.padding[3])
+    return fail(LUCID_UNSUPPORTED, "conv2d: padding must be the same on opposite sides, got %s",
+                ShapeText(a.padding, 4).c_str());
   int64_t out_h, out_w;
   LUCID_CHECK(output_size("height", x.h, weight.h, a.stride[0], a.padding[0], a.dilation[0], &out_h));
   LUCID_CHECK(output_size("width", x.w, weight.w, a.stride[1], a.padding[1], a.dilation[1], &out_w));
@@ -194,22 +201,38 @@ lucid_status run(const Conv2dProblem& p, const Conv2dAlgorithm& algorithm) {
 }
 
 }  // namespace
-}  // namespace lucid
 
-extern "C" lucid_status lucid_conv2d_output_shape(const lucid_conv2d_args* args, int64_t shape[4]) {
-  using namespace lucid;
+namespace {
+
+lucid_status check_shape_only(const lucid_conv2d_args& args, lucid_shape* y) {
   Conv2dProblem p;
-  LUCID_CHECK(describe_conv2d(*args, &p));
-  const int64_t sizes[4] = {p.n, p.out_channels(), p.out_h, p.out_w};
-  std::copy(sizes, sizes + 4, shape);
+  LUCID_CHECK(describe_conv2d(args, &p));
+  *y = make_shape({p.n, p.out_channels(), p.out_h, p.out_w});
   return ok();
 }
 
-extern "C" lucid_status lucid_conv2d_algorithms(const lucid_conv2d_args* args, const char** names) {
-  using namespace lucid;
+lucid_status run_conv2d(const lucid_conv2d_args& args) {
+  Conv2dProblem p;
+  const Conv2dAlgorithm* algorithm = nullptr;
+  LUCID_CHECK(describe_conv2d(args, &p));
+  LUCID_CHECK(check_data("conv2d", "x", args.x));
+  LUCID_CHECK(check_data("conv2d", "weight", args.weight));
+  LUCID_CHECK(check_data("conv2d", "bias", args.bias));
+  LUCID_CHECK(check_output("conv2d", "y", args.y, make_shape({p.n, p.out_channels(), p.out_h, p.out_w})));
+  LUCID_CHECK(choose_conv2d(p, args.algorithm, &algorithm));
+  if (p.n == 0) return ok();
+  const StagedOutput staged(view_image(*args.y));
+  if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for a copy of y");
+  p.y = {staged.data(), 16, p.out_h * p.out_w * p.out_channels(), p.out_w * p.out_channels(), p.out_channels()};
+  LUCID_CHECK(run(p, *algorithm));
+  staged.finish();
+  return ok();
+}
+
+lucid_status list_algorithms(const lucid_conv2d_args& args, const char** names) {
   thread_local std::string list;
   Conv2dProblem p;
-  LUCID_CHECK(describe_conv2d(*args, &p));
+  LUCID_CHECK(describe_conv2d(args, &p));
   list.clear();
   for (const Conv2dAlgorithm* const* a = kernels().conv2d; *a != nullptr; ++a)
     if ((*a)->accepts(p)) list.append(list.empty() ? "" : ",").append((*a)->name);
@@ -217,22 +240,18 @@ extern "C" lucid_status lucid_conv2d_algorithms(const lucid_conv2d_args* args, c
   return ok();
 }
 
+}  // namespace
+}  // namespace lucid
+
 extern "C" lucid_status lucid_conv2d(const lucid_conv2d_args* args) {
-  using namespace lucid;
-  Conv2dProblem p;
-  ImageView y;
-  const Conv2dAlgorithm* algorithm = nullptr;
-  LUCID_CHECK(describe_conv2d(*args, &p));
-  LUCID_CHECK(view_image("conv2d", "y", args->y, 4, &y));
-  if (y.n != p.n || y.c != p.out_channels() || y.h != p.out_h || y.w != p.out_w)
-    return fail(LUCID_INVALID_ARGUMENT,
-                "conv2d: y must have shape (%lld, %lld, %lld, %lld), got (%lld, %lld, %lld, %lld)", Long{p.n},
-                Long{p.out_channels()}, Long{p.out_h}, Long{p.out_w}, Long{y.n}, Long{y.c}, Long{y.h}, Long{y.w});
-  LUCID_CHECK(choose_conv2d(p, args->algorithm, &algorithm));
-  const StagedOutput staged(y);
-  if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for a copy of y");
-  p.y = {staged.data(), 16, p.out_h * p.out_w * p.out_channels(), p.out_w * p.out_channels(), p.out_channels()};
-  LUCID_CHECK(run(p, *algorithm));
-  staged.finish();
-  return ok();
+  return lucid::with_arguments("conv2d", args, lucid::run_conv2d);
+}
+
+extern "C" lucid_status lucid_conv2d_output_shape(const lucid_conv2d_args* args, lucid_shape* y) {
+  return lucid::output_shape("conv2d", args, lucid::check_shape_only, y);
+}
+
+extern "C" lucid_status lucid_conv2d_algorithms(const lucid_conv2d_args* args, const char** names) {
+  return lucid::with_arguments("conv2d", args,
+                               [&](const lucid_conv2d_args& a) { return lucid::list_algorithms(a, names); });
 }

@@ -1,11 +1,9 @@
-// relu and add: any shape of up to 8 dimensions, any strides.
+#include "ops/elementwise.h"
+
 #include <algorithm>
-#include <utility>
 
 #include "core/parallel.h"
 #include "core/status.h"
-#include "core/tensor_view.h"
-#include "cpu/kernels.h"
 #include "ops/shapes.h"
 
 namespace lucid {
@@ -46,8 +44,16 @@ Elementwise describe(const lucid_tensor& a, const lucid_tensor& b, const lucid_t
   return p;
 }
 
-// In place is fine element by element, but not where y's steps over that memory differ from the operand's.
-lucid_status check_aliasing(const char* op, const char* name, const lucid_tensor& operand, const lucid_tensor& y) {
+}  // namespace
+
+lucid_status check_elementwise(const char* op, const lucid_tensor* x, lucid_shape* y) {
+  LUCID_CHECK(check_tensor(op, "x", x, 0, kMaxDims));
+  LUCID_CHECK(check_sizes(op, "x", *x));
+  *y = shape_of(*x);
+  return ok();
+}
+
+lucid_status check_in_place(const char* op, const char* name, const lucid_tensor& operand, const lucid_tensor& y) {
   if (data_of(operand) != data_of(y)) return ok();
   for (int d = 0; d < y.ndim; ++d)
     if (y.shape[d] > 1 && stride_of(operand, d) != stride_of(y, d))
@@ -57,30 +63,13 @@ lucid_status check_aliasing(const char* op, const char* name, const lucid_tensor
   return ok();
 }
 
-lucid_status run(const char* op, const char* a_name, const lucid_tensor* a, const lucid_tensor* b,
-                 const lucid_tensor* y, void (*kernel)(const Elementwise&, int64_t, int64_t)) {
-  LUCID_CHECK(check_tensor(op, a_name, a, 0, kMaxDims));
-  LUCID_CHECK(check_not_empty(op, a_name, *a));
-  LUCID_CHECK(check_tensor(op, "b", b, 0, kMaxDims));
-  LUCID_CHECK(check_shape(op, "b", *b, a->shape, a->ndim));
-  LUCID_CHECK(check_tensor(op, "y", y, 0, kMaxDims));
-  LUCID_CHECK(check_shape(op, "y", *y, a->shape, a->ndim));
-  LUCID_CHECK(check_aliasing(op, a_name, *a, *y));
-  LUCID_CHECK(check_aliasing(op, "b", *b, *y));
-  const Elementwise p = describe(*a, *b, *y);
+void run_elementwise(const lucid_tensor& a, const lucid_tensor& b, const lucid_tensor& y,
+                     void (*kernel)(const Elementwise&, int64_t, int64_t), int64_t cost) {
+  const Elementwise p = describe(a, b, y);
   int64_t elements = 1;
-  for (int d = 0; d < p.dims; ++d) elements *= p.size[d];
-  parallel_for(elements, grain_of(1), [&](int64_t begin, int64_t end, int) { kernel(p, begin, end); });
-  return ok();
+  for (int d = 0; d < y.ndim; ++d) elements *= y.shape[d];
+  if (elements == 0) return;
+  parallel_for(elements, grain_of(cost), [&](int64_t begin, int64_t end, int) { kernel(p, begin, end); });
 }
 
-}  // namespace
 }  // namespace lucid
-
-extern "C" lucid_status lucid_relu(const lucid_relu_args* args) {
-  return lucid::run("relu", "x", args->x, args->x, args->y, lucid::kernels().relu);
-}
-
-extern "C" lucid_status lucid_add(const lucid_add_args* args) {
-  return lucid::run("add", "a", args->a, args->b, args->y, lucid::kernels().add);
-}

@@ -1,49 +1,76 @@
-// linear: y = x * weight^T + bias.
+// linear: y = x * weight^T + bias, in groups.
 #include <algorithm>
 
 #include "core/parallel.h"
 #include "core/status.h"
-#include "cpu/kernels.h"
+#include "ops/checks.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
 
-extern "C" lucid_status lucid_linear(const lucid_linear_args* a) {
-  using namespace lucid;
-  ImageView x, weight, y;
-  VectorView bias{};
-  LUCID_CHECK(check_tensor("linear", "x", a->x, 2, 2));
-  LUCID_CHECK(check_tensor("linear", "weight", a->weight, 2, 2));
-  LUCID_CHECK(check_not_empty("linear", "x", *a->x));
-  LUCID_CHECK(check_not_empty("linear", "weight", *a->weight));
-  LUCID_CHECK(view_image("linear", "x", a->x, 2, &x));
-  LUCID_CHECK(view_image("linear", "weight", a->weight, 2, &weight));
-  if (weight.c != x.c)
-    return fail(LUCID_INVALID_ARGUMENT, "linear: weight must have as many columns as x, %lld, got %lld",
-                static_cast<long long>(x.c), static_cast<long long>(weight.c));
-  if (a->bias != nullptr) LUCID_CHECK(view_vector("linear", "bias", a->bias, weight.n, &bias));
-  LUCID_CHECK(view_image("linear", "y", a->y, 2, &y));
-  LUCID_CHECK(check_shape("linear", "y", *a->y, {x.n, weight.n}));
+namespace lucid {
 
+lucid_status check_linear(const lucid_linear_args& a, lucid_shape* y) {
+  LUCID_CHECK(check_tensor("linear", "x", a.x, 2, 2));
+  LUCID_CHECK(check_sizes("linear", "x", *a.x));
+  LUCID_CHECK(check_tensor("linear", "weight", a.weight, 2, 2));
+  LUCID_CHECK(check_not_empty("linear", "weight", *a.weight));
+  const long long in = a.x->shape[1], out = a.weight->shape[0], columns = a.weight->shape[1], groups = a.groups;
+  if (groups < 1) return fail(LUCID_INVALID_ARGUMENT, "linear: groups must be positive, got %lld", groups);
+  if (in % groups != 0 || out % groups != 0)
+    return fail(LUCID_INVALID_ARGUMENT,
+                "linear: groups (%lld) must divide the columns of x and the rows of weight, got %lld and %lld", groups,
+                in, out);
+  if (columns != in / groups)
+    return fail(LUCID_INVALID_ARGUMENT, "linear: weight must have %s, %lld, got %lld",
+                groups == 1 ? "as many columns as x" : "as many columns as a group of x", in / groups, columns);
+  if (a.bias != nullptr) LUCID_CHECK(check_vector("linear", "bias", a.bias, out));
+  *y = make_shape({a.x->shape[0], out});
+  if (!elements_fit(y->sizes, 2))
+    return fail(LUCID_INVALID_ARGUMENT, "linear: y must have at most 2^58 elements, got %s",
+                ShapeText(y->sizes, 2).c_str());
+  return ok();
+}
+
+namespace {
+
+lucid_status run_linear(const lucid_linear_args& a) {
+  lucid_shape shape;
+  LUCID_CHECK(check_linear(a, &shape));
+  LUCID_CHECK(check_data("linear", "x", a.x));
+  LUCID_CHECK(check_data("linear", "weight", a.weight));
+  LUCID_CHECK(check_data("linear", "bias", a.bias));
+  LUCID_CHECK(check_output("linear", "y", a.y, shape));
+  if (is_empty(shape)) return ok();
+  const ImageView x = view_image(*a.x), weight = view_image(*a.weight);
+  const VectorView bias = view_vector(a.bias);
   const StagedInput input(x), weights(weight);
-  const StagedOutput output(y);
+  const StagedOutput output(view_image(*a.y));
   if (input.data() == nullptr || weights.data() == nullptr || output.data() == nullptr)
     return fail(LUCID_OUT_OF_MEMORY, "linear: no memory for copies of x %s, weight %s and y",
-                ShapeText(a->x->shape, 2).c_str(), ShapeText(a->weight->shape, 2).c_str());
-  const Linear p{.x = input.data(),
-                 .weight = weights.data(),
-                 .bias = bias.data,
-                 .bias_stride = bias.stride,
-                 .y = output.data(),
-                 .rows = x.n,
-                 .in = x.c,
-                 .outputs = weight.n,
-                 .x_row = x.c,
-                 .y_row = weight.n,
-                 .row_blocks = (x.n + Linear::kRows - 1) / Linear::kRows,
-                 .relu = false};
-  const int64_t output_blocks = (p.outputs + Linear::kOutputs - 1) / Linear::kOutputs;
-  parallel_for(output_blocks * p.row_blocks, grain_of(p.in * (Linear::kOutputs + std::min(Linear::kRows, p.rows))),
+                ShapeText(a.x->shape, 2).c_str(), ShapeText(a.weight->shape, 2).c_str());
+  const Linear p = {.x = input.data(),
+                    .weight = weights.data(),
+                    .bias = bias.data,
+                    .bias_stride = bias.stride,
+                    .y = output.data(),
+                    .rows = x.n,
+                    .in = weight.c,
+                    .outputs = weight.n / a.groups,
+                    .groups = a.groups,
+                    .relu = false};
+  parallel_for(p.tasks(), grain_of(p.in * (Linear::kOutputs + std::min(Linear::kRows, p.rows))),
                [&](int64_t begin, int64_t end, int) { kernels().linear(p, begin, end); });
   output.finish();
   return ok();
+}
+
+}  // namespace
+}  // namespace lucid
+
+extern "C" lucid_status lucid_linear(const lucid_linear_args* args) {
+  return lucid::with_arguments("linear", args, lucid::run_linear);
+}
+
+extern "C" lucid_status lucid_linear_output_shape(const lucid_linear_args* args, lucid_shape* y) {
+  return lucid::output_shape("linear", args, lucid::check_linear, y);
 }

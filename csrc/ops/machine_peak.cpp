@@ -39,9 +39,9 @@ double best_rate(const Team& team, int trials, const Work& work) {
 }  // namespace
 }  // namespace lucid
 
-extern "C" lucid_status lucid_measure_fma(double* gflops) {
+extern "C" lucid_status lucid_fma_peak(double* gflops) {
   using namespace lucid;
-  if (gflops == nullptr) return fail(LUCID_INVALID_ARGUMENT, "measure_fma: gflops must not be null");
+  if (gflops == nullptr) return fail(LUCID_INVALID_ARGUMENT, "fma_peak: gflops must have a place, got NULL");
   // 1 to 2 ms a trial, whatever the instruction set: short enough that some trials are not interrupted.
   constexpr int64_t kIterations = 400000;
   constexpr int kTrials = 20;
@@ -55,10 +55,10 @@ extern "C" lucid_status lucid_measure_fma(double* gflops) {
   return ok();
 }
 
-extern "C" lucid_status lucid_measure_bandwidth(double* gbytes_per_second) {
+extern "C" lucid_status lucid_memory_bandwidth(double* gbytes_per_second) {
   using namespace lucid;
   if (gbytes_per_second == nullptr)
-    return fail(LUCID_INVALID_ARGUMENT, "measure_bandwidth: gbytes_per_second must not be null");
+    return fail(LUCID_INVALID_ARGUMENT, "memory_bandwidth: gbytes_per_second must have a place, got NULL");
   constexpr int64_t kTotal = int64_t{256} << 20, kLeast = int64_t{16} << 20;
   constexpr int kTrials = 10;
   const int threads = num_threads();
@@ -66,7 +66,7 @@ extern "C" lucid_status lucid_measure_bandwidth(double* gbytes_per_second) {
   {
     const Scratch buffer(floats * threads);
     if (buffer.data() == nullptr)
-      return fail(LUCID_OUT_OF_MEMORY, "measure_bandwidth: no memory for %lld bytes",
+      return fail(LUCID_OUT_OF_MEMORY, "memory_bandwidth: no memory for %lld bytes",
                   static_cast<long long>(bytes * threads));
     parallel_team([&](const Team& team) {
       // Written by the thread that reads it, which puts it into that thread's memory.

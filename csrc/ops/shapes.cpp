@@ -1,17 +1,30 @@
 #include "ops/shapes.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "core/status.h"
 
 namespace lucid {
 
-ShapeText::ShapeText(const int64_t* shape, int dims) {
-  int at = std::snprintf(text_, sizeof text_, "(");
-  for (int d = 0; d < dims; ++d)
-    at += std::snprintf(text_ + at, sizeof text_ - at, d == 0 ? "%lld" : ", %lld", static_cast<long long>(shape[d]));
-  std::snprintf(text_ + at, sizeof text_ - at, dims == 1 ? ",)" : ")");
+lucid_shape make_shape(const int64_t* sizes, int dims, lucid_dtype dtype) {
+  lucid_shape shape{.dtype = dtype, .ndim = dims, .sizes = {}};
+  std::copy(sizes, sizes + dims, shape.sizes);
+  return shape;
+}
+
+lucid_shape make_shape(std::initializer_list<int64_t> sizes, lucid_dtype dtype) {
+  return make_shape(sizes.begin(), static_cast<int>(sizes.size()), dtype);
+}
+
+lucid_shape shape_of(const lucid_tensor& tensor) { return make_shape(tensor.shape, tensor.ndim, tensor.dtype); }
+
+bool is_empty(const lucid_shape& shape) { return std::count(shape.sizes, shape.sizes + shape.ndim, 0) > 0; }
+
+lucid_status check_sizes(const char* op, const char* name, const lucid_tensor& tensor) {
+  const int batch = std::min(tensor.ndim, 1);
+  if (std::count(tensor.shape + batch, tensor.shape + tensor.ndim, 0) == 0) return ok();
+  return fail(LUCID_INVALID_ARGUMENT, "%s: sizes of %s must be positive, but for the batch, got %s", op, name,
+              ShapeText(tensor.shape, tensor.ndim).c_str());
 }
 
 lucid_status check_not_empty(const char* op, const char* name, const lucid_tensor& tensor) {
@@ -20,15 +33,21 @@ lucid_status check_not_empty(const char* op, const char* name, const lucid_tenso
               ShapeText(tensor.shape, tensor.ndim).c_str());
 }
 
-lucid_status check_shape(const char* op, const char* name, const lucid_tensor& tensor, const int64_t* shape, int dims) {
-  if (std::equal(shape, shape + dims, tensor.shape, tensor.shape + tensor.ndim)) return ok();
-  return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have shape %s, got %s", op, name, ShapeText(shape, dims).c_str(),
-              ShapeText(tensor.shape, tensor.ndim).c_str());
+lucid_status check_shape(const char* op, const char* name, const lucid_tensor& tensor, const lucid_shape& shape) {
+  if (std::equal(shape.sizes, shape.sizes + shape.ndim, tensor.shape, tensor.shape + tensor.ndim)) return ok();
+  return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have shape %s, got %s", op, name,
+              ShapeText(shape.sizes, shape.ndim).c_str(), ShapeText(tensor.shape, tensor.ndim).c_str());
 }
 
 lucid_status check_shape(const char* op, const char* name, const lucid_tensor& tensor,
-                         std::initializer_list<int64_t> shape) {
-  return check_shape(op, name, tensor, shape.begin(), static_cast<int>(shape.size()));
+                         std::initializer_list<int64_t> sizes) {
+  return check_shape(op, name, tensor, make_shape(sizes));
+}
+
+lucid_status check_output(const char* op, const char* name, const lucid_tensor* tensor, const lucid_shape& shape) {
+  LUCID_CHECK(check_tensor(op, name, tensor, 0, kMaxDims, shape.dtype));
+  LUCID_CHECK(check_shape(op, name, *tensor, shape));
+  return check_data(op, name, tensor);
 }
 
 }  // namespace lucid

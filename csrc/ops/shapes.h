@@ -1,29 +1,43 @@
-// What operators require of shapes, and how their messages write one.
+// What operators require of shapes, and how they give the shape of their output.
 #pragma once
 
 #include <cstdint>
 #include <initializer_list>
 
+#include "core/arguments.h"
+#include "core/shape_text.h"
+#include "core/tensor_view.h"
 #include "lucid.h"
 
 namespace lucid {
 
-// "(2, 3, 4)", for %s.
-class ShapeText {
- public:
-  ShapeText(const int64_t* shape, int dims);
-  const char* c_str() const { return text_; }
+// A shape of up to 8 dimensions; sizes beyond that are not read.
+lucid_shape make_shape(const int64_t* sizes, int dims, lucid_dtype dtype = kFloat32);
+lucid_shape make_shape(std::initializer_list<int64_t> sizes, lucid_dtype dtype = kFloat32);
+lucid_shape shape_of(const lucid_tensor& tensor);
 
- private:
-  char text_[192];  // eight dimensions of 19 digits
-};
+// Whether nothing has to be computed.
+bool is_empty(const lucid_shape& shape);
 
-// The tensor, whose rank is checked already, has elements: an operator on nothing is a mistake of its caller.
+// All sizes of the tensor are positive, but that the first, its batch, may be 0. The tensor itself is checked already.
+lucid_status check_sizes(const char* op, const char* name, const lucid_tensor& tensor);
+// Of what has no batch.
 lucid_status check_not_empty(const char* op, const char* name, const lucid_tensor& tensor);
 
-// The tensor has this shape.
-lucid_status check_shape(const char* op, const char* name, const lucid_tensor& tensor, const int64_t* shape, int dims);
+// The tensor, whose rank may be another, has this shape.
+lucid_status check_shape(const char* op, const char* name, const lucid_tensor& tensor, const lucid_shape& shape);
 lucid_status check_shape(const char* op, const char* name, const lucid_tensor& tensor,
-                         std::initializer_list<int64_t> shape);
+                         std::initializer_list<int64_t> sizes);
+
+// An output that the caller gives can receive a result of this shape: all that is asked of it but its strides.
+lucid_status check_output(const char* op, const char* name, const lucid_tensor* tensor, const lucid_shape& shape);
+
+// lucid_<op>_output_shape() by the operator's shape rule.
+template <class Args>
+lucid_status output_shape(const char* op, const Args* given, lucid_status (*check)(const Args&, lucid_shape*),
+                          lucid_shape* shape) {
+  if (shape == nullptr) return fail(LUCID_INVALID_ARGUMENT, "%s: the shape of y must have a place, got NULL", op);
+  return with_arguments(op, given, [&](const Args& args) { return check(args, shape); });
+}
 
 }  // namespace lucid

@@ -1,56 +1,57 @@
 // split_attention: the weights of every image first, then the weighted sums.
 #include "core/parallel.h"
 #include "core/status.h"
-#include "cpu/kernels.h"
+#include "ops/checks.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
 
 namespace lucid {
-namespace {
 
-using Long = long long;  // what %lld prints
-
-lucid_status check(const lucid_split_attention_args& a, ImageView* x, ImageView* logits, ImageView* y) {
+lucid_status check_split_attention(const lucid_split_attention_args& a, lucid_shape* y) {
   constexpr const char* op = "split_attention";
-  LUCID_CHECK(view_image(op, "x", a.x, 4, x));
-  LUCID_CHECK(check_not_empty(op, "x", *a.x));
-  if (a.radix < 1) return fail(LUCID_INVALID_ARGUMENT, "%s: radix must be positive, got %lld", op, Long{a.radix});
-  if (a.cardinality < 1)
-    return fail(LUCID_INVALID_ARGUMENT, "%s: cardinality must be positive, got %lld", op, Long{a.cardinality});
-  if (x->c % a.radix != 0 || x->c / a.radix % a.cardinality != 0)
-    return fail(LUCID_INVALID_ARGUMENT, "%s: radix (%lld) * cardinality (%lld) must divide the channels of x (%lld)",
-                op, Long{a.radix}, Long{a.cardinality}, Long{x->c});
-  LUCID_CHECK(view_image(op, "logits", a.logits, 2, logits));
-  LUCID_CHECK(check_shape(op, "logits", *a.logits, {x->n, x->c}));
-  LUCID_CHECK(view_image(op, "y", a.y, 4, y));
-  return check_shape(op, "y", *a.y, {x->n, x->c / a.radix, x->h, x->w});
+  LUCID_CHECK(check_tensor(op, "x", a.x, 4, 4));
+  LUCID_CHECK(check_sizes(op, "x", *a.x));
+  const int64_t* x = a.x->shape;
+  const long long channels = x[1], radix = a.radix, cardinality = a.cardinality;
+  if (radix < 1) return fail(LUCID_INVALID_ARGUMENT, "%s: radix must be positive, got %lld", op, radix);
+  if (cardinality < 1)
+    return fail(LUCID_INVALID_ARGUMENT, "%s: cardinality must be positive, got %lld", op, cardinality);
+  if (channels % radix != 0 || channels / radix % cardinality != 0)
+    return fail(LUCID_INVALID_ARGUMENT, "%s: radix (%lld) * cardinality (%lld) must divide the channels of x, got %lld",
+                op, radix, cardinality, channels);
+  LUCID_CHECK(check_tensor(op, "logits", a.logits, 2, 2));
+  LUCID_CHECK(check_shape(op, "logits", *a.logits, {x[0], x[1]}));
+  *y = make_shape({x[0], channels / radix, x[2], x[3]});
+  return ok();
 }
 
-}  // namespace
-}  // namespace lucid
+namespace {
 
-extern "C" lucid_status lucid_split_attention(const lucid_split_attention_args* a) {
-  using namespace lucid;
-  ImageView x, logits, y;
-  LUCID_CHECK(check(*a, &x, &logits, &y));
-  const StagedInput input(x), staged_logits(logits);
+lucid_status run_split_attention(const lucid_split_attention_args& a) {
+  lucid_shape shape;
+  LUCID_CHECK(check_split_attention(a, &shape));
+  LUCID_CHECK(check_data("split_attention", "x", a.x));
+  LUCID_CHECK(check_data("split_attention", "logits", a.logits));
+  LUCID_CHECK(check_output("split_attention", "y", a.y, shape));
+  if (is_empty(shape)) return ok();
+  const ImageView x = view_image(*a.x), y = view_image(*a.y);
+  const StagedInput input(x), logits(view_image(*a.logits));
   const StagedOutput output(y);
   const Scratch weights(x.n * x.c);
-  if (input.data() == nullptr || staged_logits.data() == nullptr || output.data() == nullptr ||
-      weights.data() == nullptr)
+  if (input.data() == nullptr || logits.data() == nullptr || output.data() == nullptr || weights.data() == nullptr)
     return fail(LUCID_OUT_OF_MEMORY, "split_attention: no memory for copies of x %s and y",
-                ShapeText(a->x->shape, 4).c_str());
-  const SplitAttention p{.x = {input.data(), x.h * x.w * x.c, x.w * x.c, x.c},
-                         .x_radix = y.c,
-                         .logits = staged_logits.data(),
+                ShapeText(a.x->shape, 4).c_str());
+  const SplitAttention p{.x = channels_last(input.data(), x),
+                         .logits = logits.data(),
                          .weights = weights.data(),
-                         .y = {output.data(), y.h * y.w * y.c, y.w * y.c, y.c},
+                         .y = channels_last(output.data(), y),
                          .h = y.h,
                          .w = y.w,
-                         .radix = a->radix,
+                         .radix = a.radix,
                          .c = y.c,
-                         .channels = y.c,
-                         .cardinality = a->cardinality};
+                         .cardinality = a.cardinality,
+                         .first = 0,
+                         .last = y.c};
   // An exponential and a division take as long as moving some 30 floats.
   parallel_for(x.n * p.c, grain_of(30 * p.radix),
                [&](int64_t begin, int64_t end, int) { kernels().split_attention_weights(p, begin, end); });
@@ -58,4 +59,15 @@ extern "C" lucid_status lucid_split_attention(const lucid_split_attention_args* 
                [&](int64_t begin, int64_t end, int) { kernels().split_attention(p, begin, end); });
   output.finish();
   return ok();
+}
+
+}  // namespace
+}  // namespace lucid
+
+extern "C" lucid_status lucid_split_attention(const lucid_split_attention_args* args) {
+  return lucid::with_arguments("split_attention", args, lucid::run_split_attention);
+}
+
+extern "C" lucid_status lucid_split_attention_output_shape(const lucid_split_attention_args* args, lucid_shape* y) {
+  return lucid::output_shape("split_attention", args, lucid::check_split_attention, y);
 }

@@ -3,8 +3,15 @@
 
 #include "core/memory.h"
 #include "core/tensor_view.h"
+#include "cpu/layout.h"
 
 namespace lucid {
+
+// An image of these sizes at `data`, channels-last without gaps, for a kernel.
+template <class Float>
+BlockedView<Float> channels_last(Float* data, const ImageView& v) {
+  return {.data = data, .block = BlockedView<Float>::kBlock, .image = v.h * v.w * v.c, .row = v.w * v.c, .pixel = v.c};
+}
 
 // A view's own memory where it is channels-last already, else a copy in that order; null when there was no memory.
 class StagedInput {

@@ -1,84 +1,118 @@
 // A plan: values in one arena, and the steps that compute them.
 #pragma once
 
+#include <cstddef>
+#include <deque>
 #include <memory>
 #include <vector>
 
 #include "core/memory.h"
 #include "core/parallel.h"
 #include "core/tensor_view.h"
-#include "cpu/kernels.h"
+#include "cpu/layout.h"
+#include "lucid.h"
 
 namespace lucid::plan {
 
-constexpr int64_t kBlock = 16;  // channels that lie together in the images of a plan
+constexpr int64_t kBlock = kBlockOf<float>;  // channels that lie together in the images of a plan
 
-// An image [c / 16][n][top + h + bottom][left + w + right][16] whose margins are zeros, or rows [n][c].
+// An image in the layout of a plan, or rows [n][c].
 struct Value {
   bool image = false;
   int64_t n = 0, c = 0, h = 1, w = 1;
-  int64_t top = 0, left = 0, bottom = 0, right = 0;
+  Layout layout;               // of an image
   int input = -1;              // its index among the plan's inputs, or -1
-  bool stays_outside = false;  // an input that convolutions read from the caller's memory
+  bool stays_outside = false;  // an input that is read from the caller's memory
 
   // Lifetime, in entries of the plan; a value that overwrites another's memory shares its place.
   int first = -1, last = -1;
   int place_of = -1;
-  int64_t offset = 0;  // floats from the start of the arena
+  int64_t offset = 0;  // bytes from the start of the arena
 
-  int64_t blocks() const { return (c + kBlock - 1) / kBlock; }
-  int64_t row_floats() const { return (left + w + right) * kBlock; }
-  int64_t image_floats() const { return (top + h + bottom) * row_floats(); }
-  int64_t plane_floats() const;
-  int64_t floats() const { return image ? blocks() * plane_floats() : n * c; }
-  bool has_margin() const { return top + left + bottom + right > 0; }
-  bool same_layout(const Value& o) const;
+  int64_t blocks() const { return (c + layout.block - 1) / layout.block; }
+  int64_t pixel_bytes() const { return layout.block * layout.element_bytes(); }
+  int64_t row_bytes() const { return (layout.halo.left + w + layout.halo.right) * pixel_bytes(); }
+  int64_t image_bytes() const { return (layout.halo.top + h + layout.halo.bottom) * row_bytes(); }
+  int64_t plane_bytes() const;
+  int64_t bytes() const { return image ? blocks() * plane_bytes() : n * c * layout.element_bytes(); }
+  bool same_layout(const Value& other) const;
 
-  float* rows(float* arena) const { return arena + offset; }
-  // Of pixel (0, 0) inside the margins.
-  OutputView view(float* arena) const {
-    return {arena + offset + top * row_floats() + left * kBlock, plane_floats(), image_floats(), row_floats(), kBlock};
-  }
+  float* rows(std::byte* arena) const { return reinterpret_cast<float*>(arena + offset); }
+  // From pixel (0, 0) inside the halo.
+  OutputView view(std::byte* arena) const;
 };
 
 // One call of a plan.
 struct Run {
-  float* arena;
+  std::byte* arena;
   const ImageView *inputs, *outputs;
+};
+
+// Packed weights, to be prefetched.
+struct Weights {
+  const std::byte* data = nullptr;
+  int64_t bytes = 0;
 };
 
 class Step {
  public:
   virtual ~Step() = default;
   virtual const char* algorithm() const = 0;
-  virtual int64_t scratch_floats(int team) const { return static_cast<void>(team), 0; }  // of one thread
-  virtual int64_t weight_floats() const { return 0; }
-  virtual void pack_weights(float* packed) { static_cast<void>(packed); }  // once, while the caller's are there
-  // The part of its multiplications that the busiest of a team computes; 0 if it has none.
-  virtual double largest_share(int team) const { return static_cast<void>(team), 0.0; }
   // This thread's part. A barrier follows.
-  virtual void run(const Run& run, const Team& team, float* scratch) const = 0;
+  virtual void run(const Run& run, const Team& team, std::byte* scratch) const = 0;
+  virtual int64_t scratch_bytes([[maybe_unused]] int team) const { return 0; }  // of one thread
+  // The part of its multiplications that the busiest of a team computes; 0 if it has none.
+  virtual double largest_share([[maybe_unused]] int team) const { return 0.0; }
+
+  virtual int64_t weight_bytes() const { return 0; }
+  // Once, while the caller's are there, and when all values have their layouts.
+  virtual void pack_weights([[maybe_unused]] std::byte* packed) {}
+  // Those that a thread reads first, and the step whose first are worth a prefetch under the last of this one.
+  virtual Weights first_weights([[maybe_unused]] const Team& team) const { return {}; }
+  virtual void prefetch([[maybe_unused]] const Step* next) {}
+
+  // What decides on layouts and places. Of its first input: whether it can be read from the caller's memory, and the
+  // zeros around it that are read.
+  virtual bool reads_outside() const { return false; }
+  virtual Halo halo() const { return {}; }
+  // The input whose memory the output may take if nothing reads it later, or -1.
+  virtual int overwritten() const { return -1; }
+  // A convolution may be able to sum its output up row by row, for the pooling that reads it: the rows that it has, or
+  // 0. Whoever asks for the sums is told where they are, and so is the convolution.
+  virtual int64_t summed_rows() const { return 0; }
+  virtual bool asks_for_row_sums() const { return false; }
+  virtual void set_row_sums([[maybe_unused]] const Value& sums) {}
 };
 
+// A step in its place, with the values that it reads and writes.
 struct Entry {
   std::unique_ptr<Step> step;
-  int described;  // the step of the description that it belongs to
+  int described;   // the step of the description that it belongs to
+  bool transfers;  // from the caller's memory or to it
+  std::vector<int> inputs;
+  int output;  // -1 for a transfer to the caller
+  int row_sums = -1;
 };
 
-// A line of the arena between two values keeps their neighbours' stores from meeting, and skews their pages.
-void assign_offsets(std::vector<Value>& values, int64_t* arena_floats);
+// Between the caller's memory and the plan's.
+std::unique_ptr<Step> import_step(int input, const Value& y);
+std::unique_ptr<Step> export_step(const Value& x, int output);
 
-// Writes zeros into the margins of an image, this thread's share of them.
-void clear_margins(const Value& value, float* arena, const Team& team);
+// Where values lie: layouts first, then, when all entries are there, places. They refuse what is too large to address.
+lucid_status lay_out(lucid_plan& plan);
+lucid_status assign_places(lucid_plan& plan);
+
+// Writes zeros into the halo of an image, this thread's share of them.
+void clear_halo(const Value& value, std::byte* arena, const Team& team);
 
 }  // namespace lucid::plan
 
 struct lucid_plan {
-  std::vector<lucid::plan::Value> values;
+  std::deque<lucid::plan::Value> values;  // steps keep references to them
   std::vector<lucid::plan::Entry> entries;
   // Of all steps: together they lie on huge pages, where a layer's own half megabyte would not.
   std::unique_ptr<lucid::Scratch> weights;
   std::vector<int> inputs, outputs;
   int described_steps = 0;
-  int64_t arena_floats = 0;
+  int64_t arena_bytes = 0;
 };

@@ -1,5 +1,5 @@
 // Runs a plan: all steps in one parallel region, a barrier after each.
-#include <atomic>
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -15,25 +15,26 @@ lucid_status view_arguments(const lucid_plan& plan, const std::vector<int>& indi
                             const lucid_tensor* const* tensors, std::vector<ImageView>* views) {
   for (size_t i = 0; i < indices.size(); ++i) {
     const Value& v = plan.values[indices[i]];
-    const int rank = v.image ? 4 : 2;
-    LUCID_CHECK(check_tensor("plan", name, tensors[i], rank, rank));
     const int64_t shape[4] = {v.n, v.c, v.h, v.w};
-    LUCID_CHECK(check_shape("plan", name, *tensors[i], shape, rank));
-    LUCID_CHECK(view_image("plan", name, tensors[i], rank, &(*views)[i]));
+    const lucid_shape wanted = make_shape(shape, v.image ? 4 : 2, v.layout.dtype);
+    LUCID_CHECK(check_tensor("plan", name, tensors[i], wanted.ndim, wanted.ndim, wanted.dtype));
+    LUCID_CHECK(check_shape("plan", name, *tensors[i], wanted));
+    LUCID_CHECK(check_data("plan", name, tensors[i]));
+    (*views)[i] = view_image(*tensors[i]);
   }
   return ok();
 }
 
 // Of one thread: the largest that any step wants.
 int64_t scratch_of(const lucid_plan& plan, int team) {
-  int64_t floats = 16;
-  for (const Entry& entry : plan.entries) floats = std::max(floats, entry.step->scratch_floats(team));
-  return (floats + 15) / 16 * 16;
+  int64_t bytes = kBlockBytes;
+  for (const Entry& entry : plan.entries) bytes = std::max(bytes, entry.step->scratch_bytes(team));
+  return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
 }
 
 using Clock = std::chrono::steady_clock;
 
-void run_steps(const lucid_plan& plan, const Run& run, const Team& team, float* scratch, double* milliseconds) {
+void run_steps(const lucid_plan& plan, const Run& run, const Team& team, std::byte* scratch, double* milliseconds) {
   Clock::time_point start = Clock::now();
   for (const Entry& entry : plan.entries) {
     entry.step->run(run, team, scratch);
@@ -55,23 +56,24 @@ extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tenso
     std::vector<ImageView> x(plan->inputs.size()), y(plan->outputs.size());
     LUCID_CHECK(plan::view_arguments(*plan, plan->inputs, "input", inputs, &x));
     LUCID_CHECK(plan::view_arguments(*plan, plan->outputs, "output", outputs, &y));
-    const Scratch arena(plan->arena_floats);
+    const Scratch arena(plan->arena_bytes / static_cast<int64_t>(sizeof(float)));
     if (arena.data() == nullptr)
-      return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld floats of activations",
-                  static_cast<long long>(plan->arena_floats));
+      return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld bytes of activations",
+                  static_cast<long long>(plan->arena_bytes));
     if (milliseconds != nullptr) std::fill(milliseconds, milliseconds + plan->described_steps, 0.0);
-    const plan::Run run{arena.data(), x.data(), y.data()};
+    const plan::Run run{reinterpret_cast<std::byte*>(arena.data()), x.data(), y.data()};
     std::unique_ptr<Scratch> scratch;
     int64_t each = 0;
     parallel_team([&](const Team& team) {
       // Its size is known only now: fewer threads than asked for may have come.
       if (team.id() == 0) {
         each = plan::scratch_of(*plan, team.size());
-        scratch.reset(new (std::nothrow) Scratch(each * team.size()));
+        scratch.reset(new (std::nothrow) Scratch(each / static_cast<int64_t>(sizeof(float)) * team.size()));
       }
       team.barrier();
       if (scratch == nullptr || scratch->data() == nullptr) return;
-      plan::run_steps(*plan, run, team, scratch->data() + team.id() * each, milliseconds);
+      auto* own = reinterpret_cast<std::byte*>(scratch->data()) + team.id() * each;
+      plan::run_steps(*plan, run, team, own, milliseconds);
     });
     if (scratch == nullptr || scratch->data() == nullptr)
       return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for scratch");
@@ -82,13 +84,9 @@ extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tenso
 }
 
 extern "C" const char* lucid_plan_algorithm(const lucid_plan* plan, int32_t step) {
-  // The imports of a step come before it; exports come after the last.
-  const char* name = "";
   for (const lucid::plan::Entry& entry : plan->entries)
-    if (entry.described == step && (name[0] == '\0' || __builtin_strcmp(name, "import") == 0) &&
-        __builtin_strcmp(entry.step->algorithm(), "export") != 0)
-      name = entry.step->algorithm();
-  return name;
+    if (entry.described == step && !entry.transfers) return entry.step->algorithm();
+  return "";
 }
 
 extern "C" double lucid_plan_largest_share(const lucid_plan* plan, int32_t step, int32_t threads) {
@@ -99,11 +97,9 @@ extern "C" double lucid_plan_largest_share(const lucid_plan* plan, int32_t step,
 }
 
 extern "C" int64_t lucid_plan_weight_bytes(const lucid_plan* plan) {
-  int64_t floats = 0;
-  for (const lucid::plan::Entry& entry : plan->entries) floats += entry.step->weight_floats();
-  return floats * static_cast<int64_t>(sizeof(float));
+  int64_t bytes = 0;
+  for (const lucid::plan::Entry& entry : plan->entries) bytes += entry.step->weight_bytes();
+  return bytes;
 }
 
-extern "C" int64_t lucid_plan_arena_bytes(const lucid_plan* plan) {
-  return plan->arena_floats * static_cast<int64_t>(sizeof(float));
-}
+extern "C" int64_t lucid_plan_arena_bytes(const lucid_plan* plan) { return plan->arena_bytes; }

@@ -1,6 +1,7 @@
-// The kinds of steps. Each takes what its operator has checked, and the values it reads and writes.
+// The kinds of steps, one file each: plan/<op>_step.cpp.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <vector>
 
@@ -8,29 +9,78 @@
 
 namespace lucid::plan {
 
-// `x` may stay outside; `residual` and `row_sums` are null for none. `problem` lacks only pointers and strides.
-std::unique_ptr<Step> conv2d_step(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, const Value& x,
-                                  const Value* residual, const Value& y, const Value* row_sums);
+#define LUCID_STEP_KINDS(X) \
+  X(adaptive_avg_pool2d) \
+  X(add) \
+  X(avg_pool2d) \
+  X(batch_norm) \
+  X(conv2d) \
+  X(flatten) \
+  X(linear) \
+  X(max_pool2d) \
+  X(mul) \
+  X(radix_sum_pool) \
+  X(relu) \
+  X(sigmoid) \
+  X(softmax) \
+  X(split_attention) \
+  X(unflatten)
 
-// For the step before a convolution: the first weights that each thread will want.
-void prefetch_weights_of(Step& step, const Step* next);
+// The operators' checks want tensors; a shape has no memory. They read no data.
+class ShapeOnly {
+ public:
+  explicit ShapeOnly(const lucid_shape& shape)
+      : tensor_{.data = nullptr,
+                .device = {LUCID_CPU, 0},
+                .ndim = shape.ndim,
+                .dtype = shape.dtype,
+                .shape = shape.sizes,
+                .strides = nullptr,
+                .byte_offset = 0} {}
+  const lucid_tensor* get() const { return &tensor_; }
 
-std::unique_ptr<Step> pool2d_step(const Pool2d& pool, const Value& x, const Value& y);
-// `row_sums`, if not null, are those of the convolution that computes x.
-std::unique_ptr<Step> global_avg_pool2d_step(int64_t radix, const Value& x, const Value* row_sums, const Value& y);
-std::unique_ptr<Step> linear_step(std::vector<float> weight, std::vector<float> bias, int64_t groups, bool relu,
-                                  const Value& x, const Value& y);
-std::unique_ptr<Step> split_attention_step(int64_t radix, int64_t cardinality, const Value& x, const Value& logits,
-                                           const Value& y);
-std::unique_ptr<Step> batch_norm_step(std::vector<float> scale, std::vector<float> shift, bool relu, const Value& x,
-                                      const Value& y);
-std::unique_ptr<Step> add_step(bool relu, const Value& a, const Value& b, const Value& y);
-std::unique_ptr<Step> relu_step(const Value& x, const Value& y);
-std::unique_ptr<Step> sigmoid_step(const Value& x, const Value& y);
-std::unique_ptr<Step> softmax_step(const Value& x, const Value& y);
-std::unique_ptr<Step> flatten_step(const Value& x, const Value& y);
-std::unique_ptr<Step> unflatten_step(const Value& x, const Value& y);
-std::unique_ptr<Step> import_step(int input, const Value& y);   // from the caller's memory
-std::unique_ptr<Step> export_step(const Value& x, int output);  // to it
+ private:
+  lucid_tensor tensor_;
+};
+
+// A described step, which has the inputs, attributes and weights of its kind.
+struct Description {
+  const lucid_plan_step& step;
+  const lucid_shape* inputs;
+
+  const int64_t* values(const char* attribute) const;
+  int64_t integer(const char* attribute) const { return *values(attribute); }
+  bool flag(const char* attribute) const { return *values(attribute) != 0; }
+};
+
+// The values of a step that is made.
+struct Operands {
+  std::vector<const Value*> inputs;
+  const Value& y;
+  bool winograd;  // whether the faster and less exact algorithms may be chosen
+
+  const Value& x() const { return *inputs[0]; }
+};
+
+struct StepKind {
+  lucid_step_kind described;
+  // The operator's shape rule.
+  lucid_status (*check)(const Description& step, lucid_shape* y);
+  // Makes what `check` has accepted.
+  lucid_status (*make)(const Description& step, const Operands& operands, std::unique_ptr<Step>* made);
+};
+
+#define LUCID_STEP_KIND(op) extern const StepKind op##_step;
+LUCID_STEP_KINDS(LUCID_STEP_KIND)
+#undef LUCID_STEP_KIND
+
+// Everything that can be asked of a step without data: its kind, inputs, attributes and weights; then the shape rule.
+lucid_status check_step(const lucid_plan_step& step, const lucid_shape* inputs, const StepKind** kind, lucid_shape* y);
+
+// A shape that a value of a plan may have; `name` opens the message.
+lucid_status check_value(const char* name, const lucid_shape& shape);
+
+// A checked vector or matrix in row-major order; empty for null.
+std::vector<float> dense_copy(const lucid_tensor* tensor);
 
 }  // namespace lucid::plan

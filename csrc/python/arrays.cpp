@@ -56,26 +56,40 @@ TensorArgument::TensorArgument(const char* op, const char* name, const py::objec
              .byte_offset = 0};
 }
 
-py::array new_array(const char* op, const std::vector<int64_t>& shape) {
-  std::vector<int64_t> strides(shape.size());
-  int64_t bytes = sizeof(float);
+py::array new_array(const char* op, const lucid_shape& shape) {
+  const Shape sizes = sizes_of(shape);
+  Shape strides(sizes.size());
+  int64_t bytes = shape.dtype.bits / 8;
   bool fits = true;
   const auto lay_out = [&](size_t d) {
     strides[d] = bytes;
-    fits = fits && !__builtin_mul_overflow(bytes, shape[d], &bytes);
+    fits = fits && !__builtin_mul_overflow(bytes, sizes[d], &bytes);
   };
-  if (shape.size() == 4)
+  if (sizes.size() == 4)
     for (const size_t d : {1, 3, 2, 0}) lay_out(d);
   else
-    for (size_t d = shape.size(); d-- > 0;) lay_out(d);
+    for (size_t d = sizes.size(); d-- > 0;) lay_out(d);
   void* memory = fits ? lucid_alloc(static_cast<size_t>(bytes)) : nullptr;
   if (memory == nullptr) {
-    const std::string sizes = py::str(py::tuple(py::cast(shape)));
-    PyErr_SetString(PyExc_MemoryError, (described(op, "no memory for a result of shape ") + sizes).c_str());
+    const std::string text = py::str(py::tuple(py::cast(sizes)));
+    PyErr_SetString(PyExc_MemoryError, (described(op, "no memory for a result of shape ") + text).c_str());
     throw py::error_already_set();
   }
-  return py::array(py::dtype::of<float>(), shape, strides, memory, py::capsule(memory, lucid_free));
+  const py::dtype dtype = shape.dtype.code == LUCID_INT ? py::dtype::of<int64_t>() : py::dtype::of<float>();
+  return py::array(dtype, sizes, strides, memory, py::capsule(memory, lucid_free));
 }
+
+lucid_shape shape_from(const Shape& sizes) {
+  lucid_shape shape{};
+  if (sizes.size() > std::size(shape.sizes))
+    throw py::value_error("a shape must have at most 8 dimensions, got " + std::to_string(sizes.size()));
+  shape.dtype = {LUCID_FLOAT, 32, 1};
+  shape.ndim = static_cast<int32_t>(sizes.size());
+  std::copy(sizes.begin(), sizes.end(), shape.sizes);
+  return shape;
+}
+
+Shape sizes_of(const lucid_shape& shape) { return {shape.sizes, shape.sizes + shape.ndim}; }
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts;

@@ -16,6 +16,8 @@ namespace lucid::python {
 namespace py = pybind11;
 
 using Pair = std::array<int64_t, 2>;
+using Padding = std::array<int64_t, 4>;  // top, left, bottom, right
+using Shape = std::vector<int64_t>;
 
 // A NumPy array as a lucid_tensor; keeps the array alive. Raises TypeError for what has no DLPack dtype (object,
 // string, structured, byte-swapped) and ValueError for strides that are no multiple of the item size.
@@ -45,15 +47,27 @@ class OptionalTensorArgument {
   std::optional<TensorArgument> tensor_;
 };
 
-// A new float32 array in memory from lucid_alloc; images (rank 4) are channels-last in memory. MemoryError, naming the
-// operator, where there is none.
-py::array new_array(const char* op, const std::vector<int64_t>& shape);
+// A new array in memory from lucid_alloc, of float32 or int64; images (rank 4) are channels-last in memory.
+// MemoryError, naming the operator, where there is none.
+py::array new_array(const char* op, const lucid_shape& shape);
+
+// Between Python's shapes and float32 ones of lucid.h. ValueError for more dimensions than lucid.h has.
+lucid_shape shape_from(const Shape& sizes);
+Shape sizes_of(const lucid_shape& shape);
 
 // The parts of a list that lucid.h gives as text.
 std::vector<std::string> split(const std::string& text, char separator);
 
 // Raises the exception that a status stands for, with lucid_last_error() as its message.
 void check(lucid_status status);
+
+// The output that an operator has for `args`, new and in the shape that it asks for.
+template <class Args>
+py::array new_output(const char* op, lucid_status (*output_shape)(const Args*, lucid_shape*), const Args& args) {
+  lucid_shape shape;
+  check(output_shape(&args, &shape));
+  return new_array(op, shape);
+}
 
 // Calls an operator without the GIL.
 template <class Args>
@@ -64,6 +78,17 @@ void call(lucid_status (*operation)(const Args*), const Args& args) {
     status = operation(&args);
   }
   check(status);
+}
+
+// The new output of an operator that has one, `y`.
+template <class Args>
+py::array run(const char* op, lucid_status (*operation)(const Args*),
+              lucid_status (*output_shape)(const Args*, lucid_shape*), Args args) {
+  py::array y = new_output(op, output_shape, args);
+  TensorArgument y_arg(op, "y", y);
+  args.y = y_arg.get();
+  call(operation, args);
+  return y;
 }
 
 }  // namespace lucid::python

@@ -1,6 +1,7 @@
 // One function an operator: arrays in, a new array out.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 
 #include "python/arrays.h"
@@ -9,170 +10,199 @@
 namespace lucid::python {
 namespace {
 
-py::array conv2d(const py::object& x, const py::object& weight, const py::object& bias, Pair stride, Pair padding,
+template <size_t kSize>
+void copy(const std::array<int64_t, kSize>& from, int64_t (&to)[kSize]) {
+  std::copy(from.begin(), from.end(), to);
+}
+
+py::array conv2d(const py::object& x, const py::object& weight, const py::object& bias, Pair stride, Padding padding,
                  Pair dilation, int64_t groups, const std::optional<std::string>& algorithm) {
   TensorArgument x_arg("conv2d", "x", x), weight_arg("conv2d", "weight", weight);
   OptionalTensorArgument bias_arg("conv2d", "bias", bias);
-  lucid_conv2d_args args{.x = x_arg.get(),
-                         .weight = weight_arg.get(),
-                         .bias = bias_arg.get(),
-                         .y = nullptr,
-                         .stride = {stride[0], stride[1]},
-                         .padding = {padding[0], padding[1]},
-                         .dilation = {dilation[0], dilation[1]},
-                         .groups = groups,
-                         .algorithm = algorithm ? algorithm->c_str() : nullptr};
-  std::vector<int64_t> shape(4);
-  check(lucid_conv2d_output_shape(&args, shape.data()));
-  py::array y = new_array("conv2d", shape);
-  TensorArgument y_arg("conv2d", "y", y);
-  args.y = y_arg.get();
-  call(lucid_conv2d, args);
-  return y;
+  lucid_conv2d_args args{};
+  args.size = sizeof args;
+  args.x = x_arg.get();
+  args.weight = weight_arg.get();
+  args.bias = bias_arg.get();
+  copy(stride, args.stride);
+  copy(padding, args.padding);
+  copy(dilation, args.dilation);
+  args.groups = groups;
+  args.algorithm = algorithm ? algorithm->c_str() : nullptr;
+  return run("conv2d", lucid_conv2d, lucid_conv2d_output_shape, args);
 }
 
-std::vector<std::string> conv2d_algorithms(const py::object& x, const py::object& weight, Pair stride, Pair padding,
+std::vector<std::string> conv2d_algorithms(const py::object& x, const py::object& weight, Pair stride, Padding padding,
                                            Pair dilation, int64_t groups) {
   TensorArgument x_arg("conv2d", "x", x), weight_arg("conv2d", "weight", weight);
-  const lucid_conv2d_args args{.x = x_arg.get(),
-                               .weight = weight_arg.get(),
-                               .bias = nullptr,
-                               .y = nullptr,
-                               .stride = {stride[0], stride[1]},
-                               .padding = {padding[0], padding[1]},
-                               .dilation = {dilation[0], dilation[1]},
-                               .groups = groups,
-                               .algorithm = nullptr};
+  lucid_conv2d_args args{};
+  args.size = sizeof args;
+  args.x = x_arg.get();
+  args.weight = weight_arg.get();
+  copy(stride, args.stride);
+  copy(padding, args.padding);
+  copy(dilation, args.dilation);
+  args.groups = groups;
   const char* names = nullptr;
   check(lucid_conv2d_algorithms(&args, &names));
   return split(names, ',');
 }
 
-py::array pool2d(const char* op, lucid_pool2d_args args, const py::object& x) {
-  TensorArgument x_arg(op, "x", x);
+lucid_max_pool2d_args max_pool2d_args(TensorArgument& x, Pair kernel_size, Pair stride, Padding padding, Pair dilation,
+                                      bool ceil_mode) {
+  lucid_max_pool2d_args args{};
+  args.size = sizeof args;
+  args.x = x.get();
+  copy(kernel_size, args.kernel_size);
+  copy(stride, args.stride);
+  copy(padding, args.padding);
+  copy(dilation, args.dilation);
+  args.ceil_mode = ceil_mode;
+  return args;
+}
+
+py::array max_pool2d(const py::object& x, Pair kernel_size, Pair stride, Padding padding, Pair dilation,
+                     bool ceil_mode) {
+  TensorArgument x_arg("max_pool2d", "x", x);
+  const lucid_max_pool2d_args args = max_pool2d_args(x_arg, kernel_size, stride, padding, dilation, ceil_mode);
+  return run("max_pool2d", lucid_max_pool2d, lucid_max_pool2d_output_shape, args);
+}
+
+py::tuple max_pool2d_with_indices(const py::object& x, Pair kernel_size, Pair stride, Padding padding, Pair dilation,
+                                  bool ceil_mode) {
+  TensorArgument x_arg("max_pool2d", "x", x);
+  lucid_max_pool2d_args args = max_pool2d_args(x_arg, kernel_size, stride, padding, dilation, ceil_mode);
+  lucid_shape shape;
+  check(lucid_max_pool2d_output_shape(&args, &shape));
+  shape.dtype = {LUCID_INT, 64, 1};
+  py::array indices = new_array("max_pool2d", shape);
+  TensorArgument indices_arg("max_pool2d", "indices", indices);
+  args.indices = indices_arg.get();
+  return py::make_tuple(run("max_pool2d", lucid_max_pool2d, lucid_max_pool2d_output_shape, args), indices);
+}
+
+py::array avg_pool2d(const py::object& x, Pair kernel_size, Pair stride, Padding padding, bool ceil_mode,
+                     bool count_include_pad, int64_t divisor_override) {
+  TensorArgument x_arg("avg_pool2d", "x", x);
+  lucid_avg_pool2d_args args{};
+  args.size = sizeof args;
   args.x = x_arg.get();
-  std::vector<int64_t> shape(4);
-  check(lucid_pool2d_output_shape(&args, shape.data()));
-  py::array y = new_array(op, shape);
-  TensorArgument y_arg(op, "y", y);
-  args.y = y_arg.get();
-  call(lucid_pool2d, args);
-  return y;
+  copy(kernel_size, args.kernel_size);
+  copy(stride, args.stride);
+  copy(padding, args.padding);
+  args.ceil_mode = ceil_mode;
+  args.count_include_pad = count_include_pad;
+  args.divisor_override = divisor_override;
+  return run("avg_pool2d", lucid_avg_pool2d, lucid_avg_pool2d_output_shape, args);
 }
 
-py::array max_pool2d(const py::object& x, Pair kernel_size, Pair stride, Pair padding, Pair dilation, bool ceil_mode) {
-  return pool2d("max_pool2d",
-                {.x = nullptr,
-                 .y = nullptr,
-                 .kind = LUCID_POOL_MAX,
-                 .kernel = {kernel_size[0], kernel_size[1]},
-                 .stride = {stride[0], stride[1]},
-                 .padding = {padding[0], padding[1]},
-                 .dilation = {dilation[0], dilation[1]},
-                 .ceil_mode = ceil_mode,
-                 .count_include_pad = 0},
-                x);
+py::array adaptive_avg_pool2d(const py::object& x, Pair output_size) {
+  TensorArgument x_arg("adaptive_avg_pool2d", "x", x);
+  lucid_adaptive_avg_pool2d_args args{};
+  args.size = sizeof args;
+  args.x = x_arg.get();
+  copy(output_size, args.output_size);
+  return run("adaptive_avg_pool2d", lucid_adaptive_avg_pool2d, lucid_adaptive_avg_pool2d_output_shape, args);
 }
 
-py::array avg_pool2d(const py::object& x, Pair kernel_size, Pair stride, Pair padding, bool ceil_mode,
-                     bool count_include_pad) {
-  return pool2d("avg_pool2d",
-                {.x = nullptr,
-                 .y = nullptr,
-                 .kind = LUCID_POOL_AVERAGE,
-                 .kernel = {kernel_size[0], kernel_size[1]},
-                 .stride = {stride[0], stride[1]},
-                 .padding = {padding[0], padding[1]},
-                 .dilation = {1, 1},
-                 .ceil_mode = ceil_mode,
-                 .count_include_pad = count_include_pad},
-                x);
-}
-
-std::vector<int64_t> shape_of(const TensorArgument& argument) {
-  return {argument.array().shape(), argument.array().shape() + argument.array().ndim()};
-}
-
-// Sizes of results where lucid.h has no function for it. What is missing or makes no sense counts as 0; the operator
-// then says what is wrong with the argument.
-int64_t size_of(const TensorArgument& argument, int dim) {
-  return dim < argument.array().ndim() ? argument.array().shape(dim) : 0;
-}
-
-int64_t quotient(int64_t channels, int64_t radix) { return radix > 0 ? channels / radix : 0; }
-
-py::array global_avg_pool2d(const py::object& x, int64_t radix) {
-  TensorArgument x_arg("global_avg_pool2d", "x", x);
-  py::array y = new_array("global_avg_pool2d", {size_of(x_arg, 0), quotient(size_of(x_arg, 1), radix)});
-  TensorArgument y_arg("global_avg_pool2d", "y", y);
-  call(lucid_global_avg_pool2d, lucid_global_avg_pool2d_args{.x = x_arg.get(), .y = y_arg.get(), .radix = radix});
-  return y;
+py::array radix_sum_pool(const py::object& x, int64_t radix) {
+  TensorArgument x_arg("radix_sum_pool", "x", x);
+  const lucid_radix_sum_pool_args args{
+      .size = sizeof args, .x = x_arg.get(), .y = nullptr, .radix = radix, .context = nullptr};
+  return run("radix_sum_pool", lucid_radix_sum_pool, lucid_radix_sum_pool_output_shape, args);
 }
 
 py::array batch_norm(const py::object& x, const py::object& weight, const py::object& bias, const py::object& mean,
                      const py::object& var, double eps, bool relu) {
   TensorArgument x_arg("batch_norm", "x", x), mean_arg("batch_norm", "mean", mean), var_arg("batch_norm", "var", var);
   OptionalTensorArgument weight_arg("batch_norm", "weight", weight), bias_arg("batch_norm", "bias", bias);
-  py::array y = new_array("batch_norm", shape_of(x_arg));
-  TensorArgument y_arg("batch_norm", "y", y);
-  call(lucid_batch_norm, lucid_batch_norm_args{.x = x_arg.get(),
-                                               .y = y_arg.get(),
-                                               .weight = weight_arg.get(),
-                                               .bias = bias_arg.get(),
-                                               .mean = mean_arg.get(),
-                                               .var = var_arg.get(),
-                                               .eps = eps,
-                                               .relu = relu});
-  return y;
+  const lucid_batch_norm_args args{.size = sizeof args,
+                                   .x = x_arg.get(),
+                                   .y = nullptr,
+                                   .weight = weight_arg.get(),
+                                   .bias = bias_arg.get(),
+                                   .mean = mean_arg.get(),
+                                   .var = var_arg.get(),
+                                   .eps = eps,
+                                   .relu = relu,
+                                   .context = nullptr};
+  return run("batch_norm", lucid_batch_norm, lucid_batch_norm_output_shape, args);
 }
 
 py::tuple batch_norm_statistics(const py::object& x) {
-  TensorArgument x_arg("batch_norm_statistics", "x", x);
-  py::array mean = new_array("batch_norm_statistics", {size_of(x_arg, 1)}),
-            var = new_array("batch_norm_statistics", {size_of(x_arg, 1)});
-  TensorArgument mean_arg("batch_norm_statistics", "mean", mean), var_arg("batch_norm_statistics", "var", var);
-  call(lucid_batch_norm_statistics,
-       lucid_batch_norm_statistics_args{.x = x_arg.get(), .mean = mean_arg.get(), .var = var_arg.get()});
+  constexpr const char* op = "batch_norm_statistics";
+  TensorArgument x_arg(op, "x", x);
+  lucid_batch_norm_statistics_args args{};
+  args.size = sizeof args;
+  args.x = x_arg.get();
+  py::array mean = new_output(op, lucid_batch_norm_statistics_output_shape, args);
+  py::array var = new_output(op, lucid_batch_norm_statistics_output_shape, args);
+  TensorArgument mean_arg(op, "mean", mean), var_arg(op, "var", var);
+  args.mean = mean_arg.get();
+  args.var = var_arg.get();
+  call(lucid_batch_norm_statistics, args);
   return py::make_tuple(mean, var);
 }
 
 py::array split_attention(const py::object& x, const py::object& logits, int64_t radix, int64_t cardinality) {
   TensorArgument x_arg("split_attention", "x", x), logits_arg("split_attention", "logits", logits);
-  py::array y = new_array(
-      "split_attention", {size_of(x_arg, 0), quotient(size_of(x_arg, 1), radix), size_of(x_arg, 2), size_of(x_arg, 3)});
-  TensorArgument y_arg("split_attention", "y", y);
-  call(lucid_split_attention,
-       lucid_split_attention_args{
-           .x = x_arg.get(), .logits = logits_arg.get(), .y = y_arg.get(), .radix = radix, .cardinality = cardinality});
-  return y;
+  const lucid_split_attention_args args{.size = sizeof args,
+                                        .x = x_arg.get(),
+                                        .logits = logits_arg.get(),
+                                        .y = nullptr,
+                                        .radix = radix,
+                                        .cardinality = cardinality,
+                                        .context = nullptr};
+  return run("split_attention", lucid_split_attention, lucid_split_attention_output_shape, args);
 }
 
-py::array linear(const py::object& x, const py::object& weight, const py::object& bias) {
+py::array linear(const py::object& x, const py::object& weight, const py::object& bias, int64_t groups) {
   TensorArgument x_arg("linear", "x", x), weight_arg("linear", "weight", weight);
   OptionalTensorArgument bias_arg("linear", "bias", bias);
-  py::array y = new_array("linear", {size_of(x_arg, 0), size_of(weight_arg, 0)});
-  TensorArgument y_arg("linear", "y", y);
-  call(lucid_linear,
-       lucid_linear_args{.x = x_arg.get(), .weight = weight_arg.get(), .bias = bias_arg.get(), .y = y_arg.get()});
-  return y;
+  const lucid_linear_args args{.size = sizeof args,
+                               .x = x_arg.get(),
+                               .weight = weight_arg.get(),
+                               .bias = bias_arg.get(),
+                               .y = nullptr,
+                               .groups = groups,
+                               .context = nullptr};
+  return run("linear", lucid_linear, lucid_linear_output_shape, args);
 }
 
 py::array relu(const py::object& x, bool inplace) {
   TensorArgument x_arg("relu", "x", x);
   if (inplace && !x_arg.array().writeable())
     throw py::value_error("relu: x must be writable to be changed in place, got a read-only array");
-  py::array y = inplace ? x_arg.array() : new_array("relu", shape_of(x_arg));
-  TensorArgument y_arg("relu", "y", y);
-  call(lucid_relu, lucid_relu_args{.x = x_arg.get(), .y = y_arg.get()});
-  return y;
+  lucid_relu_args args{.size = sizeof args, .x = x_arg.get(), .y = nullptr, .context = nullptr};
+  if (!inplace) return run("relu", lucid_relu, lucid_relu_output_shape, args);
+  args.y = x_arg.get();
+  call(lucid_relu, args);
+  return x_arg.array();
+}
+
+py::array sigmoid(const py::object& x) {
+  TensorArgument x_arg("sigmoid", "x", x);
+  const lucid_sigmoid_args args{.size = sizeof args, .x = x_arg.get(), .y = nullptr, .context = nullptr};
+  return run("sigmoid", lucid_sigmoid, lucid_sigmoid_output_shape, args);
+}
+
+py::array softmax(const py::object& x, int32_t dim, bool log) {
+  TensorArgument x_arg("softmax", "x", x);
+  const lucid_softmax_args args{
+      .size = sizeof args, .x = x_arg.get(), .y = nullptr, .dim = dim, .log = log, .context = nullptr};
+  return run("softmax", lucid_softmax, lucid_softmax_output_shape, args);
 }
 
 py::array add(const py::object& a, const py::object& b) {
   TensorArgument a_arg("add", "a", a), b_arg("add", "b", b);
-  py::array y = new_array("add", shape_of(a_arg));
-  TensorArgument y_arg("add", "y", y);
-  call(lucid_add, lucid_add_args{.a = a_arg.get(), .b = b_arg.get(), .y = y_arg.get()});
-  return y;
+  const lucid_add_args args{.size = sizeof args, .a = a_arg.get(), .b = b_arg.get(), .y = nullptr, .context = nullptr};
+  return run("add", lucid_add, lucid_add_output_shape, args);
+}
+
+py::array mul(const py::object& a, const py::object& b) {
+  TensorArgument a_arg("mul", "a", a), b_arg("mul", "b", b);
+  const lucid_mul_args args{.size = sizeof args, .a = a_arg.get(), .b = b_arg.get(), .y = nullptr, .context = nullptr};
+  return run("mul", lucid_mul, lucid_mul_output_shape, args);
 }
 
 }  // namespace
@@ -184,17 +214,23 @@ void register_operators(py::module_& module) {
              py::arg("padding"), py::arg("dilation"), py::arg("groups"));
   module.def("max_pool2d", max_pool2d, py::arg("x"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
              py::arg("dilation"), py::arg("ceil_mode"));
+  module.def("max_pool2d_with_indices", max_pool2d_with_indices, py::arg("x"), py::arg("kernel_size"),
+             py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("ceil_mode"));
   module.def("avg_pool2d", avg_pool2d, py::arg("x"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
-             py::arg("ceil_mode"), py::arg("count_include_pad"));
-  module.def("global_avg_pool2d", global_avg_pool2d, py::arg("x"), py::arg("radix") = 1);
+             py::arg("ceil_mode"), py::arg("count_include_pad"), py::arg("divisor_override") = 0);
+  module.def("adaptive_avg_pool2d", adaptive_avg_pool2d, py::arg("x"), py::arg("output_size"));
+  module.def("radix_sum_pool", radix_sum_pool, py::arg("x"), py::arg("radix"));
   module.def("batch_norm", batch_norm, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("mean"),
              py::arg("var"), py::arg("eps"), py::arg("relu") = false);
   module.def("batch_norm_statistics", batch_norm_statistics, py::arg("x"));
   module.def("split_attention", split_attention, py::arg("x"), py::arg("logits"), py::arg("radix"),
              py::arg("cardinality"));
-  module.def("linear", linear, py::arg("x"), py::arg("weight"), py::arg("bias"));
+  module.def("linear", linear, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("groups") = 1);
   module.def("relu", relu, py::arg("x"), py::arg("inplace") = false);
+  module.def("sigmoid", sigmoid, py::arg("x"));
+  module.def("softmax", softmax, py::arg("x"), py::arg("dim"), py::arg("log") = false);
   module.def("add", add, py::arg("a"), py::arg("b"));
+  module.def("mul", mul, py::arg("a"), py::arg("b"));
 }
 
 }  // namespace lucid::python

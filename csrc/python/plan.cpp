@@ -1,6 +1,7 @@
 // Plan: lucid_plan for Python.
 #include <pybind11/stl.h>
 
+#include <map>
 #include <memory>
 
 #include "python/arrays.h"
@@ -9,91 +10,147 @@
 namespace lucid::python {
 namespace {
 
+// One step of a description, and what keeps its names, numbers and arrays alive.
+class StepArgument {
+ public:
+  StepArgument(std::string kind, std::vector<int32_t> inputs, int32_t output, const py::dict& attributes)
+      : kind_(std::move(kind)), inputs_(std::move(inputs)) {
+    for (const auto& [name, value] : attributes) add_attribute(py::cast<std::string>(name), value);
+    for (size_t i = 0; i < names_.size(); ++i) attributes_[i].name = names_[i].c_str();
+    step_ = {.kind = kind_.c_str(),
+             .inputs = inputs_.data(),
+             .input_count = static_cast<int32_t>(inputs_.size()),
+             .output = output,
+             .attributes = attributes_.data(),
+             .attribute_count = static_cast<int32_t>(attributes_.size()),
+             .weight = nullptr,
+             .bias = nullptr};
+  }
+  StepArgument(const StepArgument&) = delete;
+  StepArgument& operator=(const StepArgument&) = delete;
+
+  void set_weight(const std::string& name, const lucid_tensor* tensor) {
+    if (name == "weight")
+      step_.weight = tensor;
+    else if (name == "bias")
+      step_.bias = tensor;
+    else
+      throw py::value_error(kind_ + ": weights must be named weight or bias, got " + name);
+  }
+  const std::string& kind() const { return kind_; }
+  const lucid_plan_step& get() const { return step_; }
+
+ private:
+  // Ints and bools are one value, tuples as many as they hold.
+  void add_attribute(const std::string& name, const py::handle& value) {
+    lucid_attribute attribute{};
+    const bool several = py::isinstance<py::tuple>(value);
+    const auto values = several ? py::cast<std::vector<py::object>>(value)
+                                : std::vector<py::object>{py::reinterpret_borrow<py::object>(value)};
+    for (const py::object& part : values)
+      if (!PyLong_Check(part.ptr()) || values.size() > std::size(attribute.values))
+        throw py::value_error(kind_ + ": " + name + " must be a bool, an int or a tuple of 2 or 4 ints, got " +
+                              std::string(py::repr(value)));
+    attribute.count = static_cast<int32_t>(values.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+      int overflow = 0;
+      attribute.values[i] = PyLong_AsLongLongAndOverflow(values[i].ptr(), &overflow);
+      if (overflow != 0)
+        throw py::value_error(kind_ + ": " + name + " must fit into 64 bits, got " + std::string(py::repr(value)));
+    }
+    names_.push_back(name);
+    attributes_.push_back(attribute);
+  }
+
+  std::string kind_;
+  std::vector<int32_t> inputs_;
+  std::vector<std::string> names_;
+  std::vector<lucid_attribute> attributes_;
+  lucid_plan_step step_;
+};
+
 // The steps of a description, and the arrays that keep their weights alive.
 class Steps {
  public:
   explicit Steps(const std::vector<py::dict>& described) {
-    for (const py::dict& step : described) add(step);
+    for (const py::dict& step : described) {
+      steps_.push_back(std::make_unique<StepArgument>(
+          py::cast<std::string>(step["kind"]), py::cast<std::vector<int32_t>>(step["inputs"]),
+          py::cast<int32_t>(step["output"]), py::cast<py::dict>(step["attributes"])));
+      StepArgument& made = *steps_.back();
+      for (const auto& [key, array] : py::cast<py::dict>(step["weights"])) {
+        const auto name = py::cast<std::string>(key);
+        tensors_.push_back(std::make_unique<TensorArgument>(made.kind().c_str(), name.c_str(),
+                                                            py::reinterpret_borrow<py::object>(array)));
+        made.set_weight(name, tensors_.back()->get());
+      }
+      described_.push_back(made.get());
+    }
   }
-  const std::vector<lucid_plan_step>& get() const { return steps_; }
+  const std::vector<lucid_plan_step>& get() const { return described_; }
 
  private:
-  static int32_t kind_of(const std::string& name) {
-    static const std::map<std::string, int32_t> kinds{{"conv2d", LUCID_STEP_CONV2D},
-                                                      {"max_pool2d", LUCID_STEP_POOL2D},
-                                                      {"avg_pool2d", LUCID_STEP_POOL2D},
-                                                      {"global_avg_pool2d", LUCID_STEP_GLOBAL_AVG_POOL2D},
-                                                      {"linear", LUCID_STEP_LINEAR},
-                                                      {"split_attention", LUCID_STEP_SPLIT_ATTENTION},
-                                                      {"batch_norm", LUCID_STEP_BATCH_NORM},
-                                                      {"add", LUCID_STEP_ADD},
-                                                      {"relu", LUCID_STEP_RELU},
-                                                      {"sigmoid", LUCID_STEP_SIGMOID},
-                                                      {"softmax", LUCID_STEP_SOFTMAX},
-                                                      {"flatten", LUCID_STEP_FLATTEN},
-                                                      {"unflatten", LUCID_STEP_UNFLATTEN}};
-    const auto found = kinds.find(name);
-    if (found == kinds.end()) throw py::value_error("plan: unknown kind of step '" + name + "'");
-    return found->second;
-  }
-
-  const lucid_tensor* tensor(const py::dict& step, const char* key) {
-    if (!step.contains(key) || step[key].is_none()) return nullptr;
-    tensors_.push_back(std::make_unique<TensorArgument>("plan", key, py::object(step[key])));
-    return tensors_.back()->get();
-  }
-
-  void add(const py::dict& step) {
-    const auto kind = py::cast<std::string>(step["kind"]);
-    const auto inputs = py::cast<std::vector<int32_t>>(step["inputs"]);
-    if (inputs.empty() || inputs.size() > 2) throw py::value_error("plan: a step has one or two inputs");
-    lucid_plan_step s{};
-    s.kind = kind_of(kind);
-    s.input = inputs[0];
-    s.other = inputs.size() == 2 ? inputs[1] : -1;
-    s.output = py::cast<int32_t>(step["output"]);
-    s.weight = tensor(step, "weight");
-    s.bias = tensor(step, "bias");
-    const auto pair = [&](const char* key, int64_t otherwise, int64_t* to) {
-      const Pair value = step.contains(key) ? py::cast<Pair>(step[key]) : Pair{otherwise, otherwise};
-      std::copy(value.begin(), value.end(), to);
-    };
-    pair("kernel", 1, s.kernel);
-    pair("stride", 1, s.stride);
-    pair("padding", 0, s.padding);
-    pair("dilation", 1, s.dilation);
-    const auto integer = [&](const char* key) {
-      return step.contains(key) ? py::cast<int64_t>(step[key]) : int64_t{1};
-    };
-    s.groups = integer("groups");
-    s.radix = integer("radix");
-    s.cardinality = integer("cardinality");
-    const auto flag = [&](const char* key) { return step.contains(key) && py::cast<bool>(step[key]); };
-    s.pool_kind = kind == "max_pool2d" ? LUCID_POOL_MAX : LUCID_POOL_AVERAGE;
-    s.ceil_mode = flag("ceil_mode");
-    s.count_include_pad = flag("count_include_pad");
-    s.relu = flag("relu");
-    steps_.push_back(s);
-  }
-
-  std::vector<lucid_plan_step> steps_;
+  std::vector<std::unique_ptr<StepArgument>> steps_;
   std::vector<std::unique_ptr<TensorArgument>> tensors_;
+  std::vector<lucid_plan_step> described_;
 };
+
+// What a step has beside its inputs, by the names that its kind gives it.
+py::dict step_kinds() {
+  static constexpr const char* kTypes[] = {"int", "bool", "pair", "padding"};
+  py::dict kinds;
+  for (int32_t i = 0; const lucid_step_kind* kind = lucid_step_kind_at(i); ++i) {
+    py::dict attributes;
+    for (int32_t j = 0; j < kind->attribute_count; ++j)
+      attributes[kind->attributes[j].name] = kTypes[kind->attributes[j].type];
+    py::list weights, optional;
+    const auto sort = [&](const char* name, int32_t presence) {
+      if (presence == LUCID_REQUIRED) weights.append(name);
+      if (presence == LUCID_OPTIONAL) optional.append(name);
+    };
+    sort("weight", kind->weight);
+    sort("bias", kind->bias);
+    py::dict described;
+    described["attributes"] = attributes;
+    described["inputs"] = py::make_tuple(kind->fewest_inputs, kind->most_inputs);
+    described["weights"] = py::tuple(weights);
+    described["optional"] = py::tuple(optional);
+    kinds[kind->name] = described;
+  }
+  return kinds;
+}
+
+py::tuple step_output_shape(const std::string& kind, const std::vector<Shape>& inputs, const py::dict& attributes,
+                            const std::map<std::string, Shape>& weights) {
+  StepArgument step(kind, std::vector<int32_t>(inputs.size()), -1, attributes);
+  std::vector<lucid_shape> shapes;
+  for (const Shape& sizes : inputs) shapes.push_back(shape_from(sizes));
+  std::map<std::string, lucid_tensor> tensors;
+  for (const auto& [name, sizes] : weights) {
+    tensors[name] = {.data = nullptr,
+                     .device = {LUCID_CPU, 0},
+                     .ndim = static_cast<int32_t>(sizes.size()),
+                     .dtype = {LUCID_FLOAT, 32, 1},
+                     .shape = sizes.data(),
+                     .strides = nullptr,
+                     .byte_offset = 0};
+    step.set_weight(name, &tensors[name]);
+  }
+  lucid_shape y;
+  check(lucid_step_output_shape(&step.get(), shapes.data(), &y));
+  return py::tuple(py::cast(sizes_of(y)));
+}
 
 class Plan {
  public:
-  Plan(const std::vector<std::vector<int64_t>>& values, const std::vector<int32_t>& inputs,
-       const std::vector<int32_t>& outputs, const std::vector<py::dict>& steps, bool winograd)
-      : step_count_(static_cast<int32_t>(steps.size())) {
-    std::vector<lucid_plan_value> described;
-    for (const std::vector<int64_t>& shape : values) {
-      if (shape.size() != 2 && shape.size() != 4) throw py::value_error("plan: a value must have rank 2 or 4");
-      lucid_plan_value value{static_cast<int32_t>(shape.size()), {}};
-      std::copy(shape.begin(), shape.end(), value.shape);
-      described.push_back(value);
-    }
+  Plan(const std::vector<Shape>& values, const std::vector<int32_t>& inputs, const std::vector<int32_t>& outputs,
+       const std::vector<py::dict>& steps, bool winograd)
+      : step_count_(static_cast<int32_t>(steps.size())), input_count_(inputs.size()) {
+    std::vector<lucid_shape> described;
+    for (const Shape& sizes : values) described.push_back(shape_from(sizes));
     const Steps made(steps);
-    const lucid_plan_args args{.values = described.data(),
+    const lucid_plan_args args{.size = sizeof args,
+                               .values = described.data(),
                                .steps = made.get().data(),
                                .inputs = inputs.data(),
                                .outputs = outputs.data(),
@@ -101,7 +158,8 @@ class Plan {
                                .step_count = step_count_,
                                .input_count = static_cast<int32_t>(inputs.size()),
                                .output_count = static_cast<int32_t>(outputs.size()),
-                               .winograd = winograd};
+                               .winograd = winograd,
+                               .context = nullptr};
     lucid_plan* plan = nullptr;
     lucid_status status;
     {
@@ -110,8 +168,7 @@ class Plan {
     }
     check(status);
     plan_.reset(plan);
-    for (const int32_t input : inputs) input_shapes_.push_back(values[static_cast<size_t>(input)]);
-    for (const int32_t output : outputs) output_shapes_.push_back(values[static_cast<size_t>(output)]);
+    for (const int32_t output : outputs) output_shapes_.push_back(described[static_cast<size_t>(output)]);
   }
 
   std::vector<py::array> run(const std::vector<py::object>& inputs) const { return run_with(inputs, nullptr); }
@@ -144,8 +201,8 @@ class Plan {
   };
 
   std::vector<py::array> run_with(const std::vector<py::object>& inputs, double* milliseconds) const {
-    if (inputs.size() != input_shapes_.size())
-      throw py::value_error("plan: takes " + std::to_string(input_shapes_.size()) + " inputs, got " +
+    if (inputs.size() != input_count_)
+      throw py::value_error("plan: takes " + std::to_string(input_count_) + " inputs, got " +
                             std::to_string(inputs.size()));
     std::vector<std::unique_ptr<TensorArgument>> arguments;
     std::vector<lucid_tensor*> tensors;
@@ -155,7 +212,7 @@ class Plan {
       tensors.push_back(arguments.back()->get());
     };
     for (const py::object& input : inputs) add("input", input);
-    for (const std::vector<int64_t>& shape : output_shapes_) {
+    for (const lucid_shape& shape : output_shapes_) {
       outputs.push_back(new_array("plan", shape));
       add("output", outputs.back());
     }
@@ -170,16 +227,20 @@ class Plan {
 
   std::unique_ptr<lucid_plan, Destroy> plan_;
   int32_t step_count_;
-  std::vector<std::vector<int64_t>> input_shapes_, output_shapes_;
+  size_t input_count_;
+  std::vector<lucid_shape> output_shapes_;
 };
 
 }  // namespace
 
 void register_plan(py::module_& module) {
+  module.def("step_kinds", step_kinds);
+  module.def("step_output_shape", step_output_shape, py::arg("kind"), py::arg("inputs"), py::arg("attributes"),
+             py::arg("weights"));
   py::class_<Plan>(module, "Plan")
-      .def(py::init<const std::vector<std::vector<int64_t>>&, const std::vector<int32_t>&, const std::vector<int32_t>&,
+      .def(py::init<const std::vector<Shape>&, const std::vector<int32_t>&, const std::vector<int32_t>&,
                     const std::vector<py::dict>&, bool>(),
-           py::arg("values"), py::arg("inputs"), py::arg("outputs"), py::arg("steps"), py::arg("winograd") = true)
+           py::arg("shapes"), py::arg("inputs"), py::arg("outputs"), py::arg("steps"), py::arg("winograd") = true)
       .def("run", &Plan::run, py::arg("inputs"))
       .def("profile", &Plan::profile, py::arg("inputs"))
       .def("algorithms", &Plan::algorithms)

@@ -41,8 +41,8 @@ void register_runtime(py::module_& module) {
   module.def("num_threads", lucid_num_threads);
   module.def("set_num_threads", [](int32_t threads) { check(lucid_set_num_threads(threads)); }, py::arg("threads"));
   module.def("release_memory", lucid_release_memory);
-  module.def("fma_peak", measured<lucid_measure_fma>);
-  module.def("memory_bandwidth", measured<lucid_measure_bandwidth>);
+  module.def("fma_peak", measured<lucid_fma_peak>);
+  module.def("memory_bandwidth", measured<lucid_memory_bandwidth>);
 }
 
 }  // namespace lucid::python

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lucid import _core, arguments
-from lucid.inference.graph import Array, Graph, size_text
+from lucid.inference.graph import Array, Graph, Node, size_text
 from lucid.inference.kinds import Shape
 from lucid.inference.passes import optimize
 from lucid.inference.plan_file import checksum, read_plan, write_plan
@@ -233,22 +233,32 @@ def _content(graph: Graph, winograd: bool) -> tuple[Any, ...]:
     return inputs, nodes, weights, graph.outputs, graph.as_tuple, winograd, _core.isa()
 
 
+_STEP_KINDS = {"global_avg_pool2d": "radix_sum_pool", "gate": "mul"}
+
+
+def _step_attributes(node: Node) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "kernel_size" if name == "kernel" else name: value for name, value in node.attributes.items()
+    }
+    if "padding" in attributes:
+        attributes["padding"] = (*attributes["padding"], *attributes["padding"])
+    if node.kind == "softmax":
+        attributes |= {"dim": 1, "log": False}
+    if node.kind == "avg_pool2d":
+        attributes["divisor_override"] = 0
+    return attributes
+
+
 def _executor(graph: Graph, winograd: bool) -> _core.Plan:
     """The C++ plan, which copies and packs the weights."""
-    for node in graph.nodes:
-        if node.kind == "gate":
-            raise NotImplementedError(
-                "compile: an image times one number a channel must be multiplied by the sigmoid of it, "
-                f"got another factor; {node.source}"
-            )
     index = {name: position for position, name in enumerate(graph.shapes)}
     steps = [
         {
-            "kind": node.kind,
+            "kind": _STEP_KINDS.get(node.kind, node.kind),
             "inputs": [index[name] for name in node.inputs],
             "output": index[node.output],
-            **node.attributes,
-            **({"weight": None, "bias": None} | dict(node.weights) if node.weights else {}),
+            "attributes": _step_attributes(node),
+            "weights": dict(node.weights),
         }
         for node in graph.nodes
     ]

@@ -50,7 +50,7 @@ def conv2d(
         margins = arguments.pair("conv2d", "padding", padding)
     groups = arguments.integer("conv2d", "groups", groups)
     offsets = _array_or_none("conv2d", "bias", bias)
-    return Tensor(_core.conv2d(x, filters, offsets, steps, margins, spread, groups))
+    return Tensor(_core.conv2d(x, filters, offsets, steps, (*margins, *margins), spread, groups))
 
 
 def _pad_by_name(
@@ -168,7 +168,7 @@ def max_pool2d(
             _array("max_pool2d", "input", input),
             window,
             window if stride is None else arguments.pair("max_pool2d", "stride", stride),
-            arguments.pair("max_pool2d", "padding", padding),
+            (*arguments.pair("max_pool2d", "padding", padding),) * 2,
             arguments.pair("max_pool2d", "dilation", dilation),
             bool(ceil_mode),
         )
@@ -195,7 +195,7 @@ def avg_pool2d(
             _array("avg_pool2d", "input", input),
             window,
             window if stride is None else arguments.pair("avg_pool2d", "stride", stride),
-            arguments.pair("avg_pool2d", "padding", padding),
+            (*arguments.pair("avg_pool2d", "padding", padding),) * 2,
             bool(ceil_mode),
             bool(count_include_pad),
         )
@@ -230,7 +230,7 @@ def adaptive_avg_pool2d(input: Input, output_size: Pair) -> Tensor:
 @operator
 def global_avg_pool2d(input: Input) -> Tensor:
     """The mean of each channel over height and width: ``(n, c, h, w)`` to ``(n, c)``."""
-    return Tensor(_core.global_avg_pool2d(_array("global_avg_pool2d", "input", input)))
+    return Tensor(_core.radix_sum_pool(_array("global_avg_pool2d", "input", input), 1))
 
 
 @operator
@@ -241,7 +241,7 @@ def radix_sum_pool(x: Input, radix: int) -> Tensor:
     average pooling.
     """
     return Tensor(
-        _core.global_avg_pool2d(
+        _core.radix_sum_pool(
             _array("radix_sum_pool", "x", x), arguments.integer("radix_sum_pool", "radix", radix)
         )
     )

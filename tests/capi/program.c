@@ -57,7 +57,7 @@ static void test_conv2d(void) {
   lucid_tensor bias_tensor = float_tensor(bias, 1, bias_shape), y_tensor = float_tensor(y, 4, y_shape);
   lucid_conv2d_args args;
   const char* names = NULL;
-  int64_t shape[4];
+  lucid_shape shape;
   int n, k, h, w, channels_last;
   fill(x, N * C * H * W, 1);
   fill(weight, K * IN_GROUP * KERNEL * KERNEL, 2);
@@ -67,11 +67,14 @@ static void test_conv2d(void) {
   args.weight = &weight_tensor;
   args.bias = &bias_tensor;
   args.y = &y_tensor;
-  args.stride[0] = args.stride[1] = args.dilation[0] = args.dilation[1] = args.padding[0] = args.padding[1] = 1;
+  args.size = sizeof args;
+  args.stride[0] = args.stride[1] = args.dilation[0] = args.dilation[1] = 1;
+  for (n = 0; n < 4; ++n) args.padding[n] = 1;
   args.groups = GROUPS;
 
-  CHECK(lucid_conv2d_output_shape(&args, shape) == LUCID_OK);
-  CHECK(memcmp(shape, y_shape, sizeof shape) == 0);
+  CHECK(lucid_conv2d_output_shape(&args, &shape) == LUCID_OK);
+  CHECK(shape.ndim == 4 && memcmp(shape.sizes, y_shape, sizeof y_shape) == 0);
+  CHECK(shape.dtype.code == LUCID_FLOAT && shape.dtype.bits == 32);
   CHECK(lucid_conv2d_algorithms(&args, &names) == LUCID_OK && names != NULL && names[0] != '\0');
   for (channels_last = 0; channels_last < 2; ++channels_last) {
     y_tensor.strides = channels_last ? strides : NULL;
@@ -90,9 +93,9 @@ static void test_conv2d(void) {
   CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT);
   CHECK(strncmp(lucid_last_error(), "conv2d: ", 8) == 0);
   args.groups = GROUPS;
-  args.padding[0] = 0; /* y would be smaller */
+  args.padding[0] = args.padding[2] = 0; /* y would be smaller */
   CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT);
-  args.padding[0] = 1;
+  args.padding[0] = args.padding[2] = 1;
   args.algorithm = "fastest";
   CHECK(lucid_conv2d(&args) != LUCID_OK);
   CHECK(strstr(lucid_last_error(), "fastest") != NULL);
@@ -126,6 +129,7 @@ static void test_batch_norm(void) {
   fill(weight, C, 5);
   fill(bias, C, 6);
   fill(mean, C, 7);
+  memset(&args, 0, sizeof args);
   for (i = 0; i < C; ++i) var[i] = (float)(i + 1);
   args.x = &x_tensor;
   args.y = &y_tensor;

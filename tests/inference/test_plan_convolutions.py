@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import reference
+from plan_steps import step
 from tolerance import assert_close
 
 from lucid import _core
@@ -84,19 +86,19 @@ def build(case: Case, weight: Array, bias: Array, entry: Array, *, residual: boo
     ]
     image, result = (case.n, case.channels, case.h, case.w), (case.n, case.out_channels, *out)
     steps = [
-        {"kind": "conv2d", "inputs": [0], "output": 2, "weight": entry, "bias": None},
-        {
-            "kind": "conv2d",
-            "inputs": [2, 1] if residual else [2],
-            "output": 3,
-            "weight": weight,
-            "bias": bias,
-            "stride": case.stride,
-            "padding": case.padding,
-            "dilation": case.dilation,
-            "groups": case.groups,
-            "relu": relu,
-        },
+        step("conv2d", [0], 2, weight=entry),
+        step(
+            "conv2d",
+            [2, 1] if residual else [2],
+            3,
+            weight=weight,
+            bias=bias,
+            stride=case.stride,
+            padding=case.padding * 2,
+            dilation=case.dilation,
+            groups=case.groups,
+            relu=relu,
+        ),
     ]
     return _core.Plan([image, result, image, result], [0, 1], [3], steps)
 
@@ -160,8 +162,8 @@ def test_pointwise_gives_an_image_alone_or_in_a_batch_the_same(
     x = rng.standard_normal((n, 128, h, w), dtype=np.float32)
 
     def plan(images: int) -> _core.Plan:
-        step = {"kind": "conv2d", "inputs": [0], "output": 1, "weight": weight, "bias": None}
-        return _core.Plan([(images, 128, h, w), (images, 160, h, w)], [0], [1], [step])
+        shapes = [(images, 128, h, w), (images, 160, h, w)]
+        return _core.Plan(shapes, [0], [1], [step("conv2d", [0], 1, weight=weight)])
 
     together, alone = plan(n).run([x])[0], plan(1)
     for i in range(n):
@@ -174,9 +176,9 @@ def test_pointwise_reads_an_image_with_a_margin(isa: str, rng: np.random.Generat
     window = rng.standard_normal((8, 128, 3, 3), dtype=np.float32)
     x = rng.standard_normal((2, 128, 6, 9), dtype=np.float32)
     steps = [
-        {"kind": "relu", "inputs": [0], "output": 1},
-        {"kind": "conv2d", "inputs": [1], "output": 2, "weight": window, "bias": None, "padding": (1, 1)},
-        {"kind": "conv2d", "inputs": [1], "output": 3, "weight": pointwise, "bias": None},
+        step("relu", [0], 1),
+        step("conv2d", [1], 2, weight=window, padding=(1, 1, 1, 1)),
+        step("conv2d", [1], 3, weight=pointwise),
     ]
     plan = _core.Plan([x.shape, x.shape, (2, 8, 6, 9), x.shape], [0], [2, 3], steps)
     want = reference.conv2d(reference.relu(x), pointwise, None, (1, 1), (0, 0), (1, 1), 1)
@@ -188,8 +190,7 @@ def test_pointwise_is_exact_on_integers(isa: str, rng: np.random.Generator) -> N
     """Of 11 bits, more than a bfloat16 holds; the sums stay below 2^24."""
     weight = rng.integers(-100, 101, (128, 128, 1, 1)).astype(np.float32)
     x = rng.integers(-1025, 1026, (2, 128, 7, 7)).astype(np.float32)
-    step = {"kind": "conv2d", "inputs": [0], "output": 1, "weight": weight, "bias": None}
-    got = _core.Plan([x.shape, x.shape], [0], [1], [step]).run([x])[0]
+    got = _core.Plan([x.shape, x.shape], [0], [1], [step("conv2d", [0], 1, weight=weight)]).run([x])[0]
     want = reference.conv2d(x, weight, None, (1, 1), (0, 0), (1, 1), 1)
     np.testing.assert_array_equal(got, want)
 
@@ -201,8 +202,7 @@ def test_pointwise_is_exact_over_the_range_of_float32(
     weight = rng.standard_normal((128, 128, 1, 1), dtype=np.float32)
     x = (rng.standard_normal((1, 128, 5, 5)) * scale).astype(np.float32)
     x[0, :, 4, 4] = np.nan
-    step = {"kind": "conv2d", "inputs": [0], "output": 1, "weight": weight, "bias": None}
-    got = _core.Plan([x.shape, x.shape], [0], [1], [step]).run([x])[0]
+    got = _core.Plan([x.shape, x.shape], [0], [1], [step("conv2d", [0], 1, weight=weight)]).run([x])[0]
     want = reference.conv2d(x, weight, None, (1, 1), (0, 0), (1, 1), 1)
     assert_close(got, want, terms=128, products=float(np.nanmax(np.abs(x)) * np.abs(weight).max()))
 
@@ -248,18 +248,9 @@ def test_global_pooling_reads_what_a_convolution_summed_up(
     x = rng.standard_normal((2, 64, *size), dtype=np.float32)
     image, result, pooled = (2, 64, *size), (2, channels, *size), (2, channels // radix)
     steps = [
-        {"kind": "conv2d", "inputs": [0], "output": 1, "weight": entry, "bias": None},
-        {
-            "kind": "conv2d",
-            "inputs": [1],
-            "output": 2,
-            "weight": weight,
-            "bias": bias,
-            "padding": (1, 1),
-            "groups": groups,
-            "relu": True,
-        },
-        {"kind": "global_avg_pool2d", "inputs": [2], "output": 3, "radix": radix},
+        step("conv2d", [0], 1, weight=entry),
+        step("conv2d", [1], 2, weight=weight, bias=bias, padding=(1, 1, 1, 1), groups=groups, relu=True),
+        step("radix_sum_pool", [2], 3, radix=radix),
     ]
     plan = _core.Plan([image, image, result, pooled], [0], [3, 2], steps)
     assert plan.algorithms()[2] == "sum_rows"
@@ -287,21 +278,26 @@ def test_concurrent_runs_do_not_meet(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"inputs": [7]}, r"plan: step 1: its inputs must be computed before it, got values 7 and -1"),
+        ({"inputs": [7]}, r"plan: step 1: its inputs must be computed before it, got value 7"),
         ({"inputs": [3]}, r"plan: step 1: its inputs must be computed before it"),
         ({"output": 2}, r"plan: step 1: its output must be a value that nothing else computes, got 2"),
-        ({"groups": 5}, r"plan: step 1: conv2d: groups \(5\) must divide in_channels \(16\)"),
-        ({"stride": (2, 2)}, r"plan: step 1: conv2d: the value must have shape"),
-        ({"kind": "deconvolution"}, r"plan: unknown kind of step 'deconvolution'"),
-        ({"weight": None}, r"plan: step 1: conv2d: weight must not be NULL"),
+        ({"attributes": {"groups": 5}}, r"plan: step 1: conv2d: groups \(5\) must divide in_channels \(16\)"),
+        ({"attributes": {"stride": (2, 2)}}, r"plan: step 1: conv2d: its output must have shape"),
+        (
+            {"kind": "deconvolution"},
+            r"plan: step 1: plan: the kind of a step must be one of .*, got 'deconvolution'",
+        ),
+        ({"weights": {}}, r"plan: step 1: conv2d: weights must be weight, bias \(optional\), got none"),
     ],
 )
-def test_rejects_a_step(change: dict[str, object], message: str, rng: np.random.Generator) -> None:
+def test_rejects_a_step(change: dict[str, Any], message: str, rng: np.random.Generator) -> None:
     weight = rng.standard_normal((16, 16, 3, 3), dtype=np.float32)
     image = (1, 16, 6, 6)
     steps = [
-        {"kind": "relu", "inputs": [0], "output": 2},
-        {"kind": "conv2d", "inputs": [2], "output": 3, "weight": weight, "padding": (1, 1)} | change,
+        step("relu", [0], 2),
+        step("conv2d", [2], 3, weight=weight, padding=(1, 1, 1, 1)),
     ]
+    for key, value in change.items():
+        steps[1][key] = {**steps[1][key], **value} if key == "attributes" else value
     with pytest.raises(ValueError, match=message):
         _core.Plan([image, image, image, image], [0], [3], steps)

@@ -29,7 +29,7 @@ OPERATORS: dict[str, Callable[[np.ndarray], object]] = {
     "split_attention": lambda x: F.split_attention(x, ones(2, 8), 2),
 }
 # The functions that C++ knows under one name only say that one.
-SPOKEN = {"radix_sum_pool": "global_avg_pool2d", "batch_norm_training": "batch_norm"}
+SPOKEN = {"global_avg_pool2d": "radix_sum_pool", "batch_norm_training": "batch_norm"}
 
 
 def valid() -> np.ndarray:
@@ -74,7 +74,7 @@ def test_wrong_ranks_are_refused(operator, shape):
         call(ones(*shape))
 
 
-@pytest.mark.parametrize("shape", [(0, 8, 5, 5), (2, 0, 5, 5), (2, 8, 0, 5), (2, 8, 5, 0)])
+@pytest.mark.parametrize("shape", [(2, 0, 5, 5), (2, 8, 0, 5), (2, 8, 5, 0)])
 def test_empty_images_are_refused(operator, shape):
     name, call = operator
     with pytest.raises(ValueError, match=name):
@@ -237,7 +237,6 @@ def test_split_attention_arguments_must_fit(logits, radix, cardinality):
         (ones(2, 3), ones(4, 5), None),
         (ones(2, 3), ones(4), None),
         (ones(2, 3), ones(4, 3), ones(3)),
-        (ones(0, 3), ones(4, 3), None),
         (ones(2, 0), ones(4, 0), None),
         (ones(), ones(4, 3), None),
         (ones(2, 3).astype("f8"), ones(4, 3), None),

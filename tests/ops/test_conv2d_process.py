@@ -141,7 +141,7 @@ from lucid import _core
 _core.set_num_threads(3)
 rng = np.random.default_rng(0)
 x, weight = (rng.standard_normal(s).astype(np.float32) for s in [(1, 64, 28, 28), (64, 64, 3, 3)])
-y = _core.conv2d(x, weight, None, (1, 1), (1, 1), (1, 1), 1)
+y = _core.conv2d(x, weight, None, (1, 1), (1, 1, 1, 1), (1, 1), 1)
 print(hashlib.sha256(np.ascontiguousarray(y).tobytes()).hexdigest())
 """
 

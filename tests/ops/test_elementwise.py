@@ -115,14 +115,19 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: _core.relu(np.ones((1,) * 9, np.float32)),
         r"relu: x must have 0 to 8 dimensions, got 9",
     ),
-    "relu empty": (lambda: _core.relu(A[:0]), r"relu: sizes of x must be positive, got \(0, 3\)"),
-    "relu empty vector": (lambda: _core.relu(A[0, :0]), r"relu: sizes of x must be positive, got \(0,\)"),
+    "relu empty": (
+        lambda: _core.relu(A[:, :0]),
+        r"relu: sizes of x must be positive, but for the batch, got",
+    ),
     "relu read-only": (lambda: _core.relu(np.broadcast_to(A, (4, 2, 3)), True), r"relu: x must be writable"),
     "add dtype": (lambda: _core.add(A, A.astype(np.float16)), r"add: b must be float32, got float16"),
     "add rank": (lambda: _core.add(A, A[0]), r"add: b must have shape \(2, 3\), got \(3,\)"),
     "add shape": (lambda: _core.add(A, A.T), r"add: b must have shape \(2, 3\), got \(3, 2\)"),
     "add broadcast": (lambda: _core.add(A, A[:1]), r"add: b must have shape \(2, 3\), got \(1, 3\)"),
-    "add empty": (lambda: _core.add(A[:, :0], A[:, :0]), r"add: sizes of a must be positive, got \(2, 0\)"),
+    "add empty": (
+        lambda: _core.add(A[:, :0], A[:, :0]),
+        r"add: sizes of a must be positive, but for the batch, got \(2, 0\)",
+    ),
 }
 
 
@@ -140,8 +145,8 @@ def test_refuses_other_types() -> None:
 
 
 def test_result_too_large_for_any_memory_is_an_error() -> None:
-    huge = np.broadcast_to(np.float32(1), (2**30, 2**29))
-    with pytest.raises(MemoryError, match=r"relu: no memory for a result of shape \(1073741824, 536870912\)"):
+    huge = np.broadcast_to(np.float32(1), (2**29, 2**28))
+    with pytest.raises(MemoryError, match=r"relu: no memory for a result of shape \(536870912, 268435456\)"):
         _core.relu(huge)
     with pytest.raises(MemoryError, match=r"add: no memory for a result of shape"):
         _core.add(huge, huge)

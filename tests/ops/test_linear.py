@@ -104,10 +104,9 @@ BAD: dict[str, tuple[Any, str]] = {
         r"linear: weight must be float32, got float16",
     ),
     "bias of int64": (lambda: call(bias=BIAS.astype(np.int64)), r"linear: bias must be float32, got int64"),
-    "no rows": (lambda: call(X[:0]), r"linear: sizes of x must be positive, got \(0, 5\)"),
     "no inputs": (
         lambda: call(X[:, :0], WEIGHT[:, :0]),
-        r"linear: sizes of x must be positive, got \(2, 0\)",
+        r"linear: sizes of x must be positive, but for the batch, got \(2, 0\)",
     ),
     "no outputs": (
         lambda: call(weight=WEIGHT[:0], bias=BIAS[:0]),
@@ -132,8 +131,8 @@ def test_refuses_other_types() -> None:
 
 
 def test_result_too_large_for_any_memory_is_an_error() -> None:
-    x, weight = np.broadcast_to(np.float32(1), (2**40, 1)), np.broadcast_to(np.float32(1), (2**40, 1))
+    x, weight = np.broadcast_to(np.float32(1), (2**28, 1)), np.broadcast_to(np.float32(1), (2**28, 1))
     with pytest.raises(
-        MemoryError, match=r"linear: no memory for a result of shape \(1099511627776, 1099511627776\)"
+        MemoryError, match=r"linear: no memory for a result of shape \(268435456, 268435456\)"
     ):
         call(x, weight, None)

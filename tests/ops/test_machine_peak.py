@@ -29,6 +29,6 @@ def test_rates_with_any_number_of_threads(measure, threads):
 
 def test_no_place_for_the_result_is_an_error():
     library = c_abi.load()
-    for name, result in (("fma", "gflops"), ("bandwidth", "gbytes_per_second")):
-        assert library[f"lucid_measure_{name}"](None) == c_abi.INVALID_ARGUMENT
-        assert library.lucid_last_error().decode() == f"measure_{name}: {result} must not be null"
+    for name, result in (("fma_peak", "gflops"), ("memory_bandwidth", "gbytes_per_second")):
+        assert library[f"lucid_{name}"](None) == c_abi.INVALID_ARGUMENT
+        assert library.lucid_last_error().decode() == f"{name}: {result} must have a place, got NULL"

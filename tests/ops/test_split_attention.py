@@ -127,13 +127,9 @@ def call(x: Any = X, logits: Any = LOGITS, radix: Any = 2, cardinality: Any = 1)
 BAD: dict[str, tuple[Any, str]] = {
     "rank": (lambda: call(X[0]), r"split_attention: x must have 4 dimensions, got 3"),
     "dtype": (lambda: call(X.astype(np.float16)), r"split_attention: x must be float32, got float16"),
-    "empty": (
-        lambda: call(X[:0], LOGITS[:0]),
-        r"split_attention: sizes of x must be positive, got \(0, 12, 3, 4\)",
-    ),
     "logits rank": (
         lambda: call(logits=LOGITS[:, :, None, None]),
-        r"split_attention: logits must have shape \(2, 12\), got",
+        r"split_attention: logits must have 2 dimensions, got 4",
     ),
     "logits dtype": (
         lambda: call(logits=LOGITS.astype(np.float64)),
@@ -148,11 +144,11 @@ BAD: dict[str, tuple[Any, str]] = {
     "cardinality": (lambda: call(cardinality=0), r"split_attention: cardinality must be positive, got 0"),
     "radix divides": (
         lambda: call(radix=5),
-        r"split_attention: radix \(5\) \* cardinality \(1\) must divide the channels of x \(12\)",
+        r"split_attention: radix \(5\) \* cardinality \(1\) must divide the channels of x, got 12",
     ),
     "cardinality divides": (
         lambda: call(cardinality=4),
-        r"split_attention: radix \(2\) \* cardinality \(4\) must divide the channels of x \(12\)",
+        r"split_attention: radix \(2\) \* cardinality \(4\) must divide the channels of x, got 12",
     ),
 }
 

@@ -1,0 +1,35 @@
+// An operator's arguments as this library knows them, from a struct of any version of lucid.h.
+#pragma once
+
+#include <cstddef>
+
+#include "core/status.h"
+#include "lucid.h"
+
+namespace lucid {
+
+// The size of the struct in ABI version 2, which a size of 0 stands for. To be specialised where fields were added.
+template <class Args>
+constexpr size_t kSizeInVersion2 = sizeof(Args);
+
+// Copies `given` to the `known` bytes at `args`: fields that a shorter struct lacks become zeros, and those that a
+// longer one has must be zeros. A context that asks for anything is refused.
+lucid_status complete(const char* op, const void* given, size_t version2, size_t known, void* args);
+lucid_status check_context(const char* op, const lucid_context* context);
+
+template <class Args>
+lucid_status complete(const char* op, const Args* given, Args* args) {
+  LUCID_CHECK(complete(op, given, kSizeInVersion2<Args>, sizeof(Args), args));
+  return check_context(op, args->context);
+}
+
+// Every entry point: lucid_relu(args) { return with_arguments("relu", args, run_relu); }, where the arguments are
+// complete.
+template <class Args, class Body>
+lucid_status with_arguments(const char* op, const Args* given, const Body& body) {
+  Args args;
+  LUCID_CHECK(complete(op, given, &args));
+  return body(args);
+}
+
+}  // namespace lucid

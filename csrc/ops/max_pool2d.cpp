@@ -1,0 +1,81 @@
+// max_pool2d: the largest value of each window, and where it is.
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/status.h"
+#include "ops/checks.h"
+#include "ops/pool_window.h"
+#include "ops/shapes.h"
+#include "ops/staging.h"
+
+namespace lucid {
+
+lucid_status check_max_pool2d(const lucid_max_pool2d_args& a, MaxPool2d* pool, lucid_shape* y) {
+  PoolAxis h, w;
+  const PoolWindow window{.kernel_size = a.kernel_size,
+                          .stride = a.stride,
+                          .padding = a.padding,
+                          .dilation = a.dilation,
+                          .ceil_mode = a.ceil_mode != 0};
+  LUCID_CHECK(check_windows("max_pool2d", a.x, window, &h, &w, y));
+  *pool = {.x = {},
+           .y = {},
+           .c = a.x->shape[1],
+           .h = h,
+           .w = w,
+           .indices = nullptr,
+           .indices_image = 0,
+           .indices_channel = 0,
+           .indices_row = 0,
+           .indices_pixel = 0};
+  return ok();
+}
+
+namespace {
+
+void set_indices(const lucid_tensor& indices, MaxPool2d* p) {
+  p->indices = reinterpret_cast<int64_t*>(data_of(indices));
+  p->indices_image = stride_of(indices, 0), p->indices_channel = stride_of(indices, 1);
+  p->indices_row = stride_of(indices, 2), p->indices_pixel = stride_of(indices, 3);
+}
+
+lucid_status run_max_pool2d(const lucid_max_pool2d_args& a) {
+  constexpr const char* op = "max_pool2d";
+  MaxPool2d p;
+  lucid_shape shape;
+  LUCID_CHECK(check_max_pool2d(a, &p, &shape));
+  LUCID_CHECK(check_data(op, "x", a.x));
+  LUCID_CHECK(check_output(op, "y", a.y, shape));
+  if (a.indices != nullptr) {
+    LUCID_CHECK(check_output(op, "indices", a.indices, make_shape(shape.sizes, 4, kInt64)));
+    set_indices(*a.indices, &p);
+  }
+  if (is_empty(shape)) return ok();
+  const ImageView x = view_image(*a.x), y = view_image(*a.y);
+  const StagedInput input(x);
+  const StagedOutput output(y);
+  if (input.data() == nullptr || output.data() == nullptr)
+    return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x %s and y", op, ShapeText(a.x->shape, 4).c_str());
+  p.x = channels_last(input.data(), x);
+  p.y = channels_last(output.data(), y);
+  parallel_for(y.n * y.h, grain_of(std::min(p.h.kernel, x.h) * x.w * x.c),
+               [&](int64_t begin, int64_t end, int) { kernels().max_pool2d(p, begin, end); });
+  output.finish();
+  return ok();
+}
+
+lucid_status check_shape_only(const lucid_max_pool2d_args& args, lucid_shape* y) {
+  MaxPool2d pool;
+  return check_max_pool2d(args, &pool, y);
+}
+
+}  // namespace
+}  // namespace lucid
+
+extern "C" lucid_status lucid_max_pool2d(const lucid_max_pool2d_args* args) {
+  return lucid::with_arguments("max_pool2d", args, lucid::run_max_pool2d);
+}
+
+extern "C" lucid_status lucid_max_pool2d_output_shape(const lucid_max_pool2d_args* args, lucid_shape* y) {
+  return lucid::output_shape("max_pool2d", args, lucid::check_shape_only, y);
+}

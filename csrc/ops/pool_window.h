@@ -1,0 +1,18 @@
+// The windows of max_pool2d and avg_pool2d: their checks, and how many there are.
+#pragma once
+
+#include "cpu/kernels.h"
+#include "lucid.h"
+
+namespace lucid {
+
+struct PoolWindow {
+  const int64_t *kernel_size, *stride, *padding, *dilation;  // pairs, but padding: top, left, bottom, right
+  bool ceil_mode;
+};
+
+// Checks x and the window, and gives both axes and the shape of y.
+lucid_status check_windows(const char* op, const lucid_tensor* x, const PoolWindow& window, PoolAxis* h, PoolAxis* w,
+                           lucid_shape* y);
+
+}  // namespace lucid

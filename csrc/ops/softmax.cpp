@@ -1,0 +1,68 @@
+// softmax: y = exp(x) / sum of exp(x) along one dimension, or the logarithm of that.
+#include "core/parallel.h"
+#include "core/status.h"
+#include "ops/checks.h"
+#include "ops/elementwise.h"
+#include "ops/shapes.h"
+
+namespace lucid {
+
+lucid_status check_softmax(const lucid_softmax_args& a, lucid_shape* y) {
+  LUCID_CHECK(check_tensor("softmax", "x", a.x, 1, kMaxDims));
+  LUCID_CHECK(check_sizes("softmax", "x", *a.x));
+  if (a.dim < -a.x->ndim || a.dim >= a.x->ndim)
+    return fail(LUCID_INVALID_ARGUMENT, "softmax: dim must be from %d to %d, got %d", -a.x->ndim, a.x->ndim - 1, a.dim);
+  *y = shape_of(*a.x);
+  return ok();
+}
+
+namespace {
+
+// Where a row begins: the elements of all dimensions but `dim`, numbered in row-major order.
+int64_t row_offset(const lucid_tensor& t, int dim, int64_t row) {
+  int64_t offset = 0;
+  for (int d = t.ndim - 1; d >= 0; --d) {
+    if (d == dim) continue;
+    offset += row % t.shape[d] * stride_of(t, d);
+    row /= t.shape[d];
+  }
+  return offset;
+}
+
+lucid_status run_softmax(const lucid_softmax_args& a) {
+  lucid_shape shape;
+  LUCID_CHECK(check_softmax(a, &shape));
+  LUCID_CHECK(check_data("softmax", "x", a.x));
+  LUCID_CHECK(check_output("softmax", "y", a.y, shape));
+  LUCID_CHECK(check_in_place("softmax", "x", *a.x, *a.y));
+  if (is_empty(shape)) return ok();
+  const lucid_tensor &x = *a.x, &y = *a.y;
+  const int dim = a.dim < 0 ? a.dim + x.ndim : a.dim;
+  int64_t rows = 1;
+  for (int d = 0; d < x.ndim; ++d) rows *= d == dim ? 1 : x.shape[d];
+  // An element takes as long as moving some 20 floats.
+  parallel_for(rows, grain_of(20 * x.shape[dim]), [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row)
+      kernels().softmax({.x = data_of(x) + row_offset(x, dim, row),
+                         .y = data_of(y) + row_offset(y, dim, row),
+                         .size = x.shape[dim],
+                         .x_row = 0,
+                         .x_step = stride_of(x, dim),
+                         .y_row = 0,
+                         .y_step = stride_of(y, dim),
+                         .log = a.log != 0},
+                        0, 1);
+  });
+  return ok();
+}
+
+}  // namespace
+}  // namespace lucid
+
+extern "C" lucid_status lucid_softmax(const lucid_softmax_args* args) {
+  return lucid::with_arguments("softmax", args, lucid::run_softmax);
+}
+
+extern "C" lucid_status lucid_softmax_output_shape(const lucid_softmax_args* args, lucid_shape* y) {
+  return lucid::output_shape("softmax", args, lucid::check_softmax, y);
+}

@@ -1,0 +1,100 @@
+#include <algorithm>
+#include <iterator>
+
+#include "core/status.h"
+#include "cpu/kernels.h"
+#include "ops/checks.h"
+#include "plan/image_rows.h"
+#include "plan/steps.h"
+
+namespace lucid::plan {
+namespace {
+
+constexpr lucid_attribute_kind kAttributes[] = {{"relu", LUCID_ATTRIBUTE_BOOL}};
+
+// y = x * weight[c] + bias[c], which the kernel computes as (x - 0) * weight + bias.
+class BatchNormStep final : public Step {
+ public:
+  BatchNormStep(std::vector<float> weight, std::vector<float> bias, bool relu, const Value& x, const Value& y)
+      : weight_(std::move(weight)), bias_(std::move(bias)), relu_(relu), x_(x), y_(y) {}
+  const char* algorithm() const override { return "batch_norm"; }
+
+  // Means, weights and biases, for whole blocks of channels.
+  int64_t weight_bytes() const override { return 3 * channels() * static_cast<int64_t>(sizeof(float)); }
+  void pack_weights(std::byte* packed) override {
+    float* constants = reinterpret_cast<float*>(packed);
+    std::fill(constants, constants + 3 * channels(), 0.0f);
+    std::copy(weight_.begin(), weight_.end(), constants + channels());
+    std::copy(bias_.begin(), bias_.end(), constants + 2 * channels());
+    constants_ = constants;
+    weight_ = bias_ = {};
+  }
+
+  void run(const Run& run, const Team& team, std::byte*) const override {
+    if (!y_.image) {
+      if (team.id() == 0) normalize(x_.rows(run.arena), constants_, y_.rows(run.arena), y_.c, y_.n);
+      return;
+    }
+    const OutputView x = x_.view(run.arena), y = y_.view(run.arena);
+    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+      for (int64_t row = first; row < first + count; ++row)
+        normalize(row_of(x, y_, block, row), constants_ + block * kBlock, row_of(y, y_, block, row), kBlock, y_.w);
+    });
+    clear_halo(y_, run.arena, team);
+  }
+
+ private:
+  int64_t channels() const { return y_.blocks() * kBlock; }
+
+  void normalize(const float* x, const float* constants, float* y, int64_t c, int64_t pixels) const {
+    kernels().batch_norm({.x = x,
+                          .mean = constants,
+                          .scale = constants + channels(),
+                          .bias = constants + 2 * channels(),
+                          .y = y,
+                          .c = c,
+                          .relu = relu_},
+                         0, pixels);
+  }
+
+  std::vector<float> weight_, bias_;  // until they are packed
+  const float* constants_ = nullptr;
+  bool relu_;
+  const Value &x_, &y_;
+};
+
+// Weight and bias have the shape that the operator asks of mean and var, too.
+lucid_status check(const Description& step, lucid_shape* y) {
+  const ShapeOnly x(step.inputs[0]);
+  return check_batch_norm({.size = 0,
+                           .x = x.get(),
+                           .y = nullptr,
+                           .weight = step.step.weight,
+                           .bias = step.step.bias,
+                           .mean = step.step.weight,
+                           .var = step.step.weight,
+                           .eps = 0.0,
+                           .relu = step.flag("relu"),
+                           .context = nullptr},
+                          y);
+}
+
+lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
+  *made = std::make_unique<BatchNormStep>(dense_copy(step.step.weight), dense_copy(step.step.bias), step.flag("relu"),
+                                          values.x(), values.y);
+  return ok();
+}
+
+}  // namespace
+
+const StepKind batch_norm_step = {.described = {.name = "batch_norm",
+                                                .fewest_inputs = 1,
+                                                .most_inputs = 1,
+                                                .attributes = kAttributes,
+                                                .attribute_count = std::size(kAttributes),
+                                                .weight = LUCID_REQUIRED,
+                                                .bias = LUCID_REQUIRED},
+                                  .check = check,
+                                  .make = make};
+
+}  // namespace lucid::plan

@@ -1,0 +1,51 @@
+#include "plan/elementwise_step.h"
+
+#include "plan/image_rows.h"
+
+namespace lucid::plan {
+namespace {
+
+class ElementwiseStep final : public Step {
+ public:
+  ElementwiseStep(const char* name, ElementwiseKernel kernel, bool relu, const Value& a, const Value& b, const Value& y)
+      : name_(name), kernel_(kernel), relu_(relu), a_(a), b_(b), y_(y) {}
+  const char* algorithm() const override { return name_; }
+
+  void run(const Run& run, const Team& team, std::byte*) const override {
+    if (!y_.image) {
+      const int64_t floats = y_.n * y_.c, first = team.begin(floats);
+      return apply(a_.rows(run.arena) + first, b_.rows(run.arena) + first, y_.rows(run.arena) + first,
+                   team.end(floats) - first);
+    }
+    const OutputView a = a_.view(run.arena), b = b_.view(run.arena), y = y_.view(run.arena);
+    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+      for (int64_t row = first; row < first + count; ++row)
+        apply(row_of(a, y_, block, row), row_of(b, y_, block, row), row_of(y, y_, block, row), y_.w * kBlock);
+    });
+    clear_halo(y_, run.arena, team);
+  }
+
+ private:
+  void apply(const float* a, const float* b, float* y, int64_t floats) const {
+    Elementwise p{
+        .a = a, .b = b, .y = y, .dims = 1, .size = {floats}, .a_stride = {1}, .b_stride = {1}, .y_stride = {1}};
+    (kernels().*kernel_)(p, 0, floats);
+    if (!relu_) return;
+    p.a = y;
+    kernels().relu(p, 0, floats);
+  }
+
+  const char* name_;
+  ElementwiseKernel kernel_;
+  bool relu_;
+  const Value &a_, &b_, &y_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> elementwise_step(const char* name, ElementwiseKernel kernel, bool relu, const Value& a,
+                                       const Value& b, const Value& y) {
+  return std::make_unique<ElementwiseStep>(name, kernel, relu, a, b, y);
+}
+
+}  // namespace lucid::plan

@@ -1,0 +1,93 @@
+#include <algorithm>
+#include <iterator>
+
+#include "core/status.h"
+#include "cpu/kernels.h"
+#include "ops/checks.h"
+#include "plan/steps.h"
+
+namespace lucid::plan {
+namespace {
+
+constexpr lucid_attribute_kind kAttributes[] = {{"groups", LUCID_ATTRIBUTE_INT}, {"relu", LUCID_ATTRIBUTE_BOOL}};
+
+class LinearStep final : public Step {
+ public:
+  LinearStep(std::vector<float> weight, std::vector<float> bias, int64_t groups, bool relu, const Value& x,
+             const Value& y)
+      : groups_(groups), relu_(relu), x_(x), y_(y), weight_(std::move(weight)), bias_(std::move(bias)) {
+    weights_ = static_cast<int64_t>(weight_.size()), biases_ = static_cast<int64_t>(bias_.size());
+  }
+  const char* algorithm() const override { return "linear"; }
+
+  int64_t weight_bytes() const override { return (weights_ + biases_) * static_cast<int64_t>(sizeof(float)); }
+  void pack_weights(std::byte* packed) override {
+    float* to = reinterpret_cast<float*>(packed);
+    std::copy(bias_.begin(), bias_.end(), std::copy(weight_.begin(), weight_.end(), to));
+    packed_ = to;
+    weight_ = bias_ = {};
+  }
+
+  double largest_share(int team) const override {
+    const int64_t tasks = described(nullptr).tasks();
+    return static_cast<double>((tasks + team - 1) / team) / static_cast<double>(tasks);
+  }
+
+  void run(const Run& run, const Team& team, std::byte*) const override {
+    const Linear p = described(run.arena);
+    kernels().linear(p, team.begin(p.tasks()), team.end(p.tasks()));
+  }
+
+ private:
+  Linear described(std::byte* arena) const {
+    return {.x = x_.rows(arena),
+            .weight = packed_,
+            .bias = biases_ > 0 ? packed_ + weights_ : nullptr,
+            .bias_stride = 1,
+            .y = y_.rows(arena),
+            .rows = y_.n,
+            .in = x_.c / groups_,
+            .outputs = y_.c / groups_,
+            .groups = groups_,
+            .relu = relu_};
+  }
+
+  int64_t groups_;
+  bool relu_;
+  const Value &x_, &y_;
+  std::vector<float> weight_, bias_;  // until they are packed
+  int64_t weights_, biases_;          // their numbers
+  const float* packed_ = nullptr;
+};
+
+lucid_status check(const Description& step, lucid_shape* y) {
+  const ShapeOnly x(step.inputs[0]);
+  return check_linear({.size = 0,
+                       .x = x.get(),
+                       .weight = step.step.weight,
+                       .bias = step.step.bias,
+                       .y = nullptr,
+                       .groups = step.integer("groups"),
+                       .context = nullptr},
+                      y);
+}
+
+lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
+  *made = std::make_unique<LinearStep>(dense_copy(step.step.weight), dense_copy(step.step.bias), step.integer("groups"),
+                                       step.flag("relu"), values.x(), values.y);
+  return ok();
+}
+
+}  // namespace
+
+const StepKind linear_step = {.described = {.name = "linear",
+                                            .fewest_inputs = 1,
+                                            .most_inputs = 1,
+                                            .attributes = kAttributes,
+                                            .attribute_count = std::size(kAttributes),
+                                            .weight = LUCID_REQUIRED,
+                                            .bias = LUCID_OPTIONAL},
+                              .check = check,
+                              .make = make};
+
+}  // namespace lucid::plan

@@ -1,0 +1,191 @@
+// From a description to a plan: checks everything, makes the steps, and packs their weights.
+#include <algorithm>
+#include <cstdio>
+#include <iterator>
+#include <new>
+#include <string>
+
+#include "core/status.h"
+#include "ops/shapes.h"
+#include "plan/steps.h"
+
+namespace lucid::plan {
+namespace {
+
+constexpr int kMostItems = 1 << 20;  // values, steps
+
+class Loader {
+ public:
+  Loader(const lucid_plan_args& args, lucid_plan& plan) : args_(args), plan_(plan) {}
+
+  lucid_status load() {
+    LUCID_CHECK(read_values());
+    for (int i = 0; i < args_.step_count; ++i)
+      if (const lucid_status status = read_step(i); status != LUCID_OK) {
+        const std::string reason = lucid_last_error();
+        return fail(status, "plan: step %d: %s", i, reason.c_str());
+      }
+    for (int i = 0; i < args_.output_count; ++i)
+      if (!ready(args_.outputs[i]))
+        return fail(LUCID_INVALID_ARGUMENT, "plan: output %d must be a value that a step computes, got %d", i,
+                    args_.outputs[i]);
+    LUCID_CHECK(lay_out(plan_));
+    add_transfers();
+    LUCID_CHECK(assign_places(plan_));
+    return pack_weights();
+  }
+
+ private:
+  bool exists(int value) const { return value >= 0 && value < args_.value_count; }
+  bool ready(int value) const { return exists(value) && ready_[value]; }
+
+  lucid_status check_counts() const {
+    const std::tuple<int, int, const char*> counts[] = {{args_.value_count, 1, "values"},
+                                                        {args_.step_count, 0, "steps"},
+                                                        {args_.input_count, 1, "inputs"},
+                                                        {args_.output_count, 1, "outputs"}};
+    for (const auto& [count, least, name] : counts)
+      if (count < least || count > kMostItems)
+        return fail(LUCID_INVALID_ARGUMENT, "plan: the number of %s must be between %d and %d, got %d", name, least,
+                    kMostItems, count);
+    return ok();
+  }
+
+  lucid_status read_values() {
+    LUCID_CHECK(check_counts());
+    plan_.values.resize(args_.value_count);
+    ready_.assign(args_.value_count, false);
+    for (int i = 0; i < args_.value_count; ++i) {
+      const lucid_shape& shape = args_.values[i];
+      char name[32];
+      std::snprintf(name, sizeof name, "plan: value %d", i);
+      LUCID_CHECK(check_value(name, shape));
+      Value& v = plan_.values[i];
+      v.image = shape.ndim == 4;
+      v.n = shape.sizes[0], v.c = shape.sizes[1];
+      if (v.image) v.h = shape.sizes[2], v.w = shape.sizes[3];
+      v.layout.dtype = shape.dtype;
+    }
+    for (int i = 0; i < args_.input_count; ++i) {
+      const int input = args_.inputs[i];
+      if (!exists(input) || ready_[input])
+        return fail(LUCID_INVALID_ARGUMENT, "plan: input %d must be a value of its own, got %d", i, input);
+      ready_[input] = true;
+      plan_.values[input].input = i;
+    }
+    plan_.inputs.assign(args_.inputs, args_.inputs + args_.input_count);
+    plan_.outputs.assign(args_.outputs, args_.outputs + args_.output_count);
+    plan_.described_steps = args_.step_count;
+    return ok();
+  }
+
+  lucid_status read_step(int index) {
+    const lucid_plan_step& step = args_.steps[index];
+    std::vector<lucid_shape> shapes;
+    for (int i = 0; i < step.input_count; ++i) {
+      if (!ready(step.inputs[i]))
+        return fail(LUCID_INVALID_ARGUMENT, "its inputs must be computed before it, got value %d", step.inputs[i]);
+      shapes.push_back(args_.values[step.inputs[i]]);
+    }
+    if (!exists(step.output) || ready_[step.output])
+      return fail(LUCID_INVALID_ARGUMENT, "its output must be a value that nothing else computes, got %d", step.output);
+    const StepKind* kind;
+    lucid_shape y;
+    LUCID_CHECK(check_step(step, shapes.data(), &kind, &y));
+    const char* op = kind->described.name;
+    LUCID_CHECK(check_shape(op, "its output", *ShapeOnly(args_.values[step.output]).get(), y));
+    LUCID_CHECK(check_data(op, "weight", step.weight));
+    LUCID_CHECK(check_data(op, "bias", step.bias));
+    ready_[step.output] = true;
+    // Steps on an empty batch have nothing to compute.
+    return is_empty(y) ? ok() : make_step(index, {.step = step, .inputs = shapes.data()}, *kind);
+  }
+
+  lucid_status make_step(int index, const Description& description, const StepKind& kind) {
+    const lucid_plan_step& step = description.step;
+    Operands operands{.inputs = {}, .y = plan_.values[step.output], .winograd = args_.winograd != 0};
+    Entry entry{.step = nullptr,
+                .described = index,
+                .transfers = false,
+                .inputs = {step.inputs, step.inputs + step.input_count},
+                .output = step.output};
+    for (const int input : entry.inputs) operands.inputs.push_back(&plan_.values[input]);
+    LUCID_CHECK(kind.make(description, operands, &entry.step));
+    plan_.entries.push_back(std::move(entry));
+    return ok();
+  }
+
+  // Imports come first, exports last; each counts as part of the step beside it.
+  void add_transfers() {
+    std::vector<Entry> imports;
+    for (const int input : plan_.inputs) {
+      const Value& v = plan_.values[input];
+      const auto reader = std::find_if(plan_.entries.begin(), plan_.entries.end(), [&](const Entry& entry) {
+        return std::count(entry.inputs.begin(), entry.inputs.end(), input) > 0;
+      });
+      const bool exported = std::count(plan_.outputs.begin(), plan_.outputs.end(), input) > 0;
+      if (v.stays_outside || v.n == 0 || (reader == plan_.entries.end() && !exported)) continue;
+      const int described = reader != plan_.entries.end() ? reader->described : 0;
+      imports.push_back(
+          {.step = import_step(v.input, v), .described = described, .transfers = true, .inputs = {}, .output = input});
+    }
+    std::move(plan_.entries.begin(), plan_.entries.end(), std::back_inserter(imports));
+    plan_.entries = std::move(imports);
+    for (int i = 0; i < args_.output_count; ++i) {
+      const Value& v = plan_.values[args_.outputs[i]];
+      if (v.n == 0) continue;
+      plan_.entries.push_back({.step = export_step(v, i),
+                               .described = std::max(0, args_.step_count - 1),
+                               .transfers = true,
+                               .inputs = {args_.outputs[i]},
+                               .output = -1});
+    }
+  }
+
+  lucid_status pack_weights() {
+    const auto whole_lines = [](int64_t bytes) { return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes; };
+    int64_t bytes = 0;
+    for (const Entry& entry : plan_.entries) bytes += whole_lines(entry.step->weight_bytes());
+    plan_.weights = std::make_unique<Scratch>(bytes / static_cast<int64_t>(sizeof(float)));
+    auto* packed = reinterpret_cast<std::byte*>(plan_.weights->data());
+    if (packed == nullptr)
+      return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld bytes of weights", static_cast<long long>(bytes));
+    Step* before = nullptr;  // the last with weights, whose next this one's are
+    for (const Entry& entry : plan_.entries) {
+      entry.step->pack_weights(packed);
+      packed += whole_lines(entry.step->weight_bytes());
+    }
+    for (const Entry& entry : plan_.entries) {
+      if (entry.step->weight_bytes() == 0) continue;
+      if (before != nullptr) before->prefetch(entry.step.get());
+      before = entry.step.get();
+    }
+    return ok();
+  }
+
+  const lucid_plan_args& args_;
+  lucid_plan& plan_;
+  std::vector<bool> ready_;
+};
+
+lucid_status create(const lucid_plan_args& args, lucid_plan** plan) {
+  try {
+    auto made = std::make_unique<lucid_plan>();
+    LUCID_CHECK(Loader(args, *made).load());
+    *plan = made.release();
+    return ok();
+  } catch (const std::bad_alloc&) {
+    return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for its description");
+  }
+}
+
+}  // namespace
+}  // namespace lucid::plan
+
+extern "C" lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan) {
+  *plan = nullptr;
+  return lucid::with_arguments("plan", args,
+                               [&](const lucid_plan_args& complete) { return lucid::plan::create(complete, plan); });
+}
+
+extern "C" void lucid_plan_destroy(lucid_plan* plan) { delete plan; }

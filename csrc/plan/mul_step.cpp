@@ -1,0 +1,59 @@
+#include "core/status.h"
+#include "cpu/kernels.h"
+#include "ops/checks.h"
+#include "plan/image_rows.h"
+#include "plan/steps.h"
+
+namespace lucid::plan {
+namespace {
+
+class MulStep final : public Step {
+ public:
+  MulStep(const Value& a, const Value& b, const Value& y) : a_(a), b_(b), y_(y) {}
+  const char* algorithm() const override { return "mul"; }
+
+  void run(const Run& run, const Team& team, std::byte*) const override {
+    const OutputView a = a_.view(run.arena), y = y_.view(run.arena);
+    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+      const int64_t channels = std::min(kBlock, y_.c - block * kBlock);
+      for (int64_t row = first; row < first + count; ++row)
+        kernels().mul({.a = row_of(a, y_, block, row),
+                       .b = b_.rows(run.arena) + row / y_.h * y_.c + block * kBlock,
+                       .y = row_of(y, y_, block, row),
+                       .dims = 2,
+                       .size = {y_.w, channels},
+                       .a_stride = {kBlock, 1},
+                       .b_stride = {0, 1},
+                       .y_stride = {kBlock, 1}},
+                      0, y_.w * channels);
+    });
+    clear_halo(y_, run.arena, team);
+  }
+
+ private:
+  const Value &a_, &b_, &y_;
+};
+
+lucid_status check(const Description& step, lucid_shape* y) {
+  const ShapeOnly a(step.inputs[0]), b(step.inputs[1]);
+  return check_mul({.size = 0, .a = a.get(), .b = b.get(), .y = nullptr, .context = nullptr}, y);
+}
+
+lucid_status make(const Description&, const Operands& values, std::unique_ptr<Step>* made) {
+  *made = std::make_unique<MulStep>(values.x(), *values.inputs[1], values.y);
+  return ok();
+}
+
+}  // namespace
+
+const StepKind mul_step = {.described = {.name = "mul",
+                                         .fewest_inputs = 2,
+                                         .most_inputs = 2,
+                                         .attributes = nullptr,
+                                         .attribute_count = 0,
+                                         .weight = LUCID_ABSENT,
+                                         .bias = LUCID_ABSENT},
+                           .check = check,
+                           .make = make};
+
+}  // namespace lucid::plan

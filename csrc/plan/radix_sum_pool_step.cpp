@@ -1,0 +1,71 @@
+#include <iterator>
+
+#include "core/status.h"
+#include "cpu/kernels.h"
+#include "ops/checks.h"
+#include "plan/image_rows.h"
+#include "plan/steps.h"
+
+namespace lucid::plan {
+namespace {
+
+constexpr lucid_attribute_kind kAttributes[] = {{"radix", LUCID_ATTRIBUTE_INT}};
+
+// Of x, or of what a convolution has summed up row by row while it was in registers.
+class RadixSumPoolStep final : public Step {
+ public:
+  RadixSumPoolStep(int64_t radix, const Value& x, const Value& y) : radix_(radix), x_(x), y_(y) {}
+  const char* algorithm() const override { return row_sums_ != nullptr ? "sum_rows" : "radix_sum_pool"; }
+  bool asks_for_row_sums() const override { return true; }
+  void set_row_sums(const Value& sums) override { row_sums_ = &sums; }
+
+  void run(const Run& run, const Team& team, std::byte*) const override {
+    if (row_sums_ != nullptr) return sum_rows(run, team);
+    const RadixSumPool p{
+        .x = as_input(x_.view(run.arena)), .y = y_.rows(run.arena), .h = x_.h, .w = x_.w, .radix = radix_, .c = y_.c};
+    const int64_t blocks = p.channel_blocks();
+    for (int64_t block = team.begin(blocks); block < team.end(blocks); ++block)
+      for (int64_t n = 0; n < y_.n; ++n) kernels().radix_sum_pool(p, n * blocks + block, n * blocks + block + 1);
+  }
+
+ private:
+  void sum_rows(const Run& run, const Team& team) const {
+    kernels().sum_rows({.sums = row_sums_->rows(run.arena),
+                        .y = y_.rows(run.arena),
+                        .images = y_.n,
+                        .rows = row_sums_->n / y_.n,
+                        .radix = radix_,
+                        .c = y_.c,
+                        .pixels = x_.h * x_.w},
+                       team.begin(y_.c), team.end(y_.c));
+  }
+
+  int64_t radix_;
+  const Value &x_, &y_;
+  const Value* row_sums_ = nullptr;
+};
+
+lucid_status check(const Description& step, lucid_shape* y) {
+  const ShapeOnly x(step.inputs[0]);
+  return check_radix_sum_pool(
+      {.size = 0, .x = x.get(), .y = nullptr, .radix = step.integer("radix"), .context = nullptr}, y);
+}
+
+lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
+  *made = std::make_unique<RadixSumPoolStep>(step.integer("radix"), values.x(), values.y);
+  return ok();
+}
+
+}  // namespace
+
+const StepKind radix_sum_pool_step = {.described = {.name = "radix_sum_pool",
+                                                    .fewest_inputs = 1,
+                                                    .most_inputs = 1,
+                                                    .attributes = kAttributes,
+                                                    .attribute_count = std::size(kAttributes),
+                                                    .weight = LUCID_ABSENT,
+                                                    .bias = LUCID_ABSENT},
+                                      .check = check,
+                                      .make = make};
+
+}  // namespace lucid::plan

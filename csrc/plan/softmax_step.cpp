@@ -1,0 +1,92 @@
+#include <array>
+#include <iterator>
+
+#include "core/status.h"
+#include "cpu/kernels.h"
+#include "ops/checks.h"
+#include "plan/image_rows.h"
+#include "plan/steps.h"
+
+namespace lucid::plan {
+namespace {
+
+constexpr lucid_attribute_kind kAttributes[] = {{"dim", LUCID_ATTRIBUTE_INT}, {"log", LUCID_ATTRIBUTE_BOOL}};
+
+// An image's channels lie in blocks, so its rows are gathered first.
+class SoftmaxStep final : public Step {
+ public:
+  SoftmaxStep(int dim, bool log, const Value& x, const Value& y) : dim_(dim), log_(log), x_(x), y_(y) {}
+  const char* algorithm() const override { return "softmax"; }
+  int64_t scratch_bytes(int) const override { return sizes()[dim_] * static_cast<int64_t>(sizeof(float)); }
+
+  void run(const Run& run, const Team& team, std::byte* scratch) const override {
+    const std::array<int64_t, 4> size = sizes();
+    const int64_t rows = y_.n * y_.c * y_.h * y_.w / size[dim_];
+    for (int64_t row = team.begin(rows); row < team.end(rows); ++row)
+      y_.image ? softmax_of_image(run, row, reinterpret_cast<float*>(scratch)) : softmax_of_rows(run, row);
+    if (y_.image) clear_halo(y_, run.arena, team);
+  }
+
+ private:
+  std::array<int64_t, 4> sizes() const { return {y_.n, y_.c, y_.h, y_.w}; }
+
+  void softmax_of_rows(const Run& run, int64_t row) const {
+    const int64_t first = dim_ == 1 ? row * y_.c : row, step = dim_ == 1 ? 1 : y_.c;
+    compute(x_.rows(run.arena) + first, y_.rows(run.arena) + first, step);
+  }
+
+  void softmax_of_image(const Run& run, int64_t row, float* scratch) const {
+    const std::array<int64_t, 4> size = sizes();
+    std::array<int64_t, 4> at{};
+    for (int d = 3; d >= 0; --d) {
+      if (d == dim_) continue;
+      at[d] = row % size[d];
+      row /= size[d];
+    }
+    const OutputView x = x_.view(run.arena), y = y_.view(run.arena);
+    for (at[dim_] = 0; at[dim_] < size[dim_]; ++at[dim_]) scratch[at[dim_]] = *x.at(at[1], at[0], at[2], at[3]);
+    compute(scratch, scratch, 1);
+    for (at[dim_] = 0; at[dim_] < size[dim_]; ++at[dim_]) *y.at(at[1], at[0], at[2], at[3]) = scratch[at[dim_]];
+  }
+
+  void compute(const float* x, float* y, int64_t step) const {
+    kernels().softmax(
+        {.x = x, .y = y, .size = sizes()[dim_], .x_row = 0, .x_step = step, .y_row = 0, .y_step = step, .log = log_}, 0,
+        1);
+  }
+
+  int dim_;
+  bool log_;
+  const Value &x_, &y_;
+};
+
+lucid_status check(const Description& step, lucid_shape* y) {
+  const ShapeOnly x(step.inputs[0]);
+  return check_softmax({.size = 0,
+                        .x = x.get(),
+                        .y = nullptr,
+                        .dim = static_cast<int32_t>(step.integer("dim")),
+                        .log = step.flag("log"),
+                        .context = nullptr},
+                       y);
+}
+
+lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
+  const int dim = static_cast<int>(step.integer("dim")), rank = values.y.image ? 4 : 2;
+  *made = std::make_unique<SoftmaxStep>(dim < 0 ? dim + rank : dim, step.flag("log"), values.x(), values.y);
+  return ok();
+}
+
+}  // namespace
+
+const StepKind softmax_step = {.described = {.name = "softmax",
+                                             .fewest_inputs = 1,
+                                             .most_inputs = 1,
+                                             .attributes = kAttributes,
+                                             .attribute_count = std::size(kAttributes),
+                                             .weight = LUCID_ABSENT,
+                                             .bias = LUCID_ABSENT},
+                               .check = check,
+                               .make = make};
+
+}  // namespace lucid::plan

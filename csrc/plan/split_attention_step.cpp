@@ -1,0 +1,78 @@
+#include <iterator>
+
+#include "core/status.h"
+#include "cpu/kernels.h"
+#include "ops/checks.h"
+#include "plan/image_rows.h"
+#include "plan/steps.h"
+
+namespace lucid::plan {
+namespace {
+
+constexpr lucid_attribute_kind kAttributes[] = {{"radix", LUCID_ATTRIBUTE_INT}, {"cardinality", LUCID_ATTRIBUTE_INT}};
+
+// Every thread works out the weights of the channels that it then sums: a barrier less.
+class SplitAttentionStep final : public Step {
+ public:
+  SplitAttentionStep(int64_t radix, int64_t cardinality, const Value& x, const Value& logits, const Value& y)
+      : radix_(radix), cardinality_(cardinality), x_(x), logits_(logits), y_(y) {}
+  const char* algorithm() const override { return "split_attention"; }
+  int64_t scratch_bytes(int) const override { return y_.n * radix_ * y_.c * static_cast<int64_t>(sizeof(float)); }
+
+  void run(const Run& run, const Team& team, std::byte* scratch) const override {
+    SplitAttention p{.x = as_input(x_.view(run.arena)),
+                     .logits = logits_.rows(run.arena),
+                     .weights = reinterpret_cast<float*>(scratch),
+                     .y = y_.view(run.arena),
+                     .h = y_.h,
+                     .w = y_.w,
+                     .radix = radix_,
+                     .c = y_.c,
+                     .cardinality = cardinality_,
+                     .first = 0,
+                     .last = 0};
+    const int64_t begin = team.begin(y_.blocks()) * kBlock, end = std::min(team.end(y_.blocks()) * kBlock, y_.c);
+    for (int64_t n = 0; n < y_.n; ++n) kernels().split_attention_weights(p, n * y_.c + begin, n * y_.c + end);
+    for (p.first = begin; p.first < end; p.first = p.last) {
+      p.last = std::min(p.first + kBlock, end);
+      kernels().split_attention(p, 0, y_.n * y_.h);
+    }
+    clear_halo(y_, run.arena, team);
+  }
+
+ private:
+  int64_t radix_, cardinality_;
+  const Value &x_, &logits_, &y_;
+};
+
+lucid_status check(const Description& step, lucid_shape* y) {
+  const ShapeOnly x(step.inputs[0]), logits(step.inputs[1]);
+  return check_split_attention({.size = 0,
+                                .x = x.get(),
+                                .logits = logits.get(),
+                                .y = nullptr,
+                                .radix = step.integer("radix"),
+                                .cardinality = step.integer("cardinality"),
+                                .context = nullptr},
+                               y);
+}
+
+lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
+  *made = std::make_unique<SplitAttentionStep>(step.integer("radix"), step.integer("cardinality"), values.x(),
+                                               *values.inputs[1], values.y);
+  return ok();
+}
+
+}  // namespace
+
+const StepKind split_attention_step = {.described = {.name = "split_attention",
+                                                     .fewest_inputs = 2,
+                                                     .most_inputs = 2,
+                                                     .attributes = kAttributes,
+                                                     .attribute_count = std::size(kAttributes),
+                                                     .weight = LUCID_ABSENT,
+                                                     .bias = LUCID_ABSENT},
+                                       .check = check,
+                                       .make = make};
+
+}  // namespace lucid::plan

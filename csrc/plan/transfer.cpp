@@ -1,0 +1,80 @@
+// Between the caller's memory and the plan's.
+#include <cstring>
+
+#include "plan/image_rows.h"
+
+namespace lucid::plan {
+namespace {
+
+// Some channels of a row of pixels; strides in floats.
+void copy_pixels(const float* from, int64_t from_pixel, int64_t from_channel, float* to, int64_t to_pixel,
+                 int64_t to_channel, int64_t pixels, int64_t channels) {
+  if (channels == kBlock && from_channel == 1 && to_channel == 1) {  // channels-last: a cache line at a time
+    for (int64_t w = 0; w < pixels; ++w) std::memcpy(to + w * to_pixel, from + w * from_pixel, kBlock * sizeof(float));
+    return;
+  }
+  for (int64_t w = 0; w < pixels; ++w)
+    for (int64_t c = 0; c < channels; ++c) to[w * to_pixel + c * to_channel] = from[w * from_pixel + c * from_channel];
+}
+
+class ImportStep final : public Step {
+ public:
+  ImportStep(int input, const Value& y) : input_(input), y_(y) {}
+  const char* algorithm() const override { return "import"; }
+
+  void run(const Run& run, const Team& team, std::byte*) const override {
+    const ImageView& x = run.inputs[input_];
+    if (!y_.image) {
+      for (int64_t i = team.begin(y_.n * y_.c); i < team.end(y_.n * y_.c); ++i)
+        y_.rows(run.arena)[i] = x.data[i / y_.c * x.stride_n + i % y_.c * x.stride_c];
+      return;
+    }
+    const OutputView y = y_.view(run.arena);
+    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+      const int64_t channels = std::min(kBlock, y_.c - block * kBlock);
+      for (int64_t row = first; row < first + count; ++row) {
+        const float* from = x.data + row / y_.h * x.stride_n + row % y_.h * x.stride_h + block * kBlock * x.stride_c;
+        copy_pixels(from, x.stride_w, x.stride_c, row_of(y, y_, block, row), kBlock, 1, y_.w, channels);
+      }
+    });
+    clear_halo(y_, run.arena, team);
+  }
+
+ private:
+  int input_;
+  const Value& y_;
+};
+
+class ExportStep final : public Step {
+ public:
+  ExportStep(const Value& x, int output) : x_(x), output_(output) {}
+  const char* algorithm() const override { return "export"; }
+
+  void run(const Run& run, const Team& team, std::byte*) const override {
+    const ImageView& y = run.outputs[output_];
+    if (!x_.image) {
+      for (int64_t i = team.begin(x_.n * x_.c); i < team.end(x_.n * x_.c); ++i)
+        y.data[i / x_.c * y.stride_n + i % x_.c * y.stride_c] = x_.rows(run.arena)[i];
+      return;
+    }
+    const OutputView x = x_.view(run.arena);
+    for_rows(x_, team, [&](int64_t block, int64_t first, int64_t count) {
+      const int64_t channels = std::min(kBlock, x_.c - block * kBlock);
+      for (int64_t row = first; row < first + count; ++row) {
+        float* to = y.data + row / x_.h * y.stride_n + row % x_.h * y.stride_h + block * kBlock * y.stride_c;
+        copy_pixels(row_of(x, x_, block, row), kBlock, 1, to, y.stride_w, y.stride_c, x_.w, channels);
+      }
+    });
+  }
+
+ private:
+  const Value& x_;
+  int output_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> import_step(int input, const Value& y) { return std::make_unique<ImportStep>(input, y); }
+std::unique_ptr<Step> export_step(const Value& x, int output) { return std::make_unique<ExportStep>(x, output); }
+
+}  // namespace lucid::plan
