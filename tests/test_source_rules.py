@@ -199,7 +199,7 @@ LAYERS = [
     {"autograd"},
     {"nn"},
     {"optim", "models", "inference"},
-    {"benchmark"},
+    {"benchmark", "classifier"},
     {"cli"},
     {"__main__", "__init__"},
 ]

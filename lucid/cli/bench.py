@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lucid.cli.arguments import image_size, positive
-from lucid.cli.terminal import UsageError, progress_bar, tell
+from lucid.cli.terminal import Progress, UsageError, tell
 
 if TYPE_CHECKING:
     from lucid.benchmark import Case, Comparison, Machine
@@ -103,11 +103,11 @@ def run(options: argparse.Namespace) -> int:
     machine = Machine.measured(options.peers)
     layers = None
     try:
-        with progress_bar(len(cases), "cases") as bar:
+        with Progress(_COMMAND, len(cases), "cases") as progress:
             for case in cases:
                 results.append(_compare(case, options))
                 machine = machine.remeasured()
-                bar.update(1)
+                progress.update(1)
         if options.kind == "model" and options.layers:
             layers = _profile(cases[0], machine)
     except KeyboardInterrupt:

@@ -11,33 +11,44 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lucid.cli.arguments import positive
-from lucid.cli.terminal import one_line, progress_bar, tell
+from lucid.cli.terminal import Progress, UsageError, one_line, printable, tell
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from lucid.classifier import Classification, Classifier
+    from lucid.data.folder import Search
 
-    from lucid.cli.classifier import Classifier, Prediction
-
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "in_options", "run"]
 
 _COMMAND = "lucid classify"
 _DEFAULT_MODEL = "resnext_digits"
 
+# Names of the library's parameters in its messages, which are options here.
+_PARAMETERS = re.compile(r"\b(model|weights|labels|entry)(?:=| (?=must))")
+_EMA = {"ema=True": "--ema", "ema=False": "--no-ema"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lucid classify``."""
+    parser.set_defaults(translate=in_options)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or pattern")
     parser.add_argument("--model", metavar="NAME", help="e.g. resnext50_32x4d, or with a tag resnest50d.in1k")
     parser.add_argument(
         "--weights", metavar="SOURCE", help="a .safetensors or .pth file, hub:OWNER/NAME, or a published tag"
     )
+    parser.add_argument(
+        "--ema",
+        action=argparse.BooleanOptionalAction,
+        help="take the averaged or the raw weights of a checkpoint with both (default averaged, as timm)",
+    )
+    parser.add_argument("--entry", metavar="NAME", help="the network in a checkpoint with several")
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line or JSON")
     parser.add_argument(
         "--topk", type=positive, default=5, metavar="N", help="classes to show for each image (default 5)"
@@ -46,94 +57,128 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive, default=8, metavar="N", help="images computed at a time (default 8)"
     )
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        metavar="N",
+        help="refuse larger images, which could be small files made to fill the memory (default 178956970)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the predictions of every image; 1 where any failed."""
-    from lucid.cli.classifier import Classifier
     from lucid.data import read_labels
 
     name, labels = options.model, read_labels(options.labels) if options.labels else None
     if name is None and options.weights is None:
         name = _DEFAULT_MODEL
         tell(_COMMAND, f"no --model given, so {name}: it reads handwritten digits and knows nothing else")
-    paths, unfound = _find(options.images)
-    unread = 0
+    if options.max_pixels:
+        from PIL import Image
+
+        # Pillow refuses from twice this number on.
+        Image.MAX_IMAGE_PIXELS = (options.max_pixels + 1) // 2
+    paths, failed = _find(options.images)
+    count = len(paths)
     if paths:
-        classifier = Classifier.open(name, options.weights, labels)
-        unread = _classify(classifier, paths, options)
-    if len(paths) + unfound > 1 and unfound + unread:
-        tell(_COMMAND, f"{len(paths) - unread} images classified, {unfound + unread} failed")
-    return 1 if unfound + unread else 0
+        unread = _classify(_classifier(name, labels, options), paths, options)
+        count, failed = count - unread, failed + unread
+    if count + failed > 1 and failed:
+        tell(_COMMAND, f"{count} images classified, {failed} failed")
+    return 1 if failed else 0
 
 
 def _find(sources: Sequence[str]) -> tuple[list[Path], int]:
-    """The image files of all sources, each once, and how many sources gave none."""
-    found = [_expand(source) for source in sources]
-    paths = dict.fromkeys(path for images in found for path in images)
-    return list(paths), sum(not images for images in found)
+    """The image files of all sources, each once, and how many files and sources gave none."""
+    found = [_search(source) for source in sources]
+    paths = dict.fromkeys(path for search in found if search is not None for path in search.images)
+    skipped = sum(count for search in found if search is not None for _, count in search.skipped)
+    return list(paths), skipped + found.count(None)
 
 
-def _expand(source: str) -> list[Path]:
-    """The image files of one source; none, and a line on stderr, where it has none."""
-    from lucid.data import find_images
+def _search(source: str) -> Search | None:
+    """The image files of one source; None, and a line on stderr, where it has none."""
+    from lucid.data.folder import search_images
 
     try:
-        return find_images(source)
+        search = search_images(source)
     except (OSError, ValueError) as error:
-        tell(_COMMAND, f"skipped: {one_line(error)}")
-        return []
+        tell(_COMMAND, f"skipped: {_without_call(error)}")
+        return None
+    for reason, _ in search.skipped:
+        tell(_COMMAND, f"skipped {printable(reason)}")
+    return search
+
+
+def _classifier(name: str | None, labels: list[str] | None, options: argparse.Namespace) -> Classifier:
+    from lucid.classifier import Classifier
+
+    try:
+        return Classifier(
+            name,
+            options.weights,
+            labels,
+            topk=options.topk,
+            batch_size=options.batch_size,
+            ema=options.ema,
+            entry=options.entry,
+        )
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        text = _without_call(error)
+        if in_options(text) == text:
+            raise ValueError(text) from error
+        raise UsageError(in_options(text)) from error
+
+
+def in_options(message: str) -> str:
+    """A message of the library with options in place of its parameters."""
+    for argument, option in _EMA.items():
+        message = message.replace(argument, option)
+    return _PARAMETERS.sub(r"--\1 ", message)
 
 
 def _classify(classifier: Classifier, paths: Sequence[Path], options: argparse.Namespace) -> int:
     """Prints the predictions batch by batch; returns how many files could not be read."""
     failed = 0
-    with progress_bar(len(paths)) as bar:
-        for start in range(0, len(paths), options.batch_size):
-            batch = paths[start : start + options.batch_size]
-            lines, problems = _describe(classifier, batch, options)
-            # On a terminal, the bar must not share a line with what is written.
-            with bar.external_write_mode():
-                for problem in problems:
-                    tell(_COMMAND, f"skipped {problem}")
-                for line in lines:
-                    print(line)
+    results = classifier.stream(paths)
+    with Progress(_COMMAND, len(paths)) as progress:
+        while batch := list(islice(results, options.batch_size)):
+            with progress.paused():
+                for result in batch:
+                    if result.error is not None:
+                        tell(_COMMAND, f"skipped {printable(str(result.source))}: {_reason(result)}")
+                        failed += 1
+                    elif options.json:
+                        print(_as_json(classifier.name, result))
+                    else:
+                        print(_as_text(result))
                 sys.stdout.flush()
-            failed += len(problems)
-            bar.update(len(batch))
+            progress.update(len(batch))
     return failed
 
 
-def _describe(
-    classifier: Classifier, batch: Sequence[Path], options: argparse.Namespace
-) -> tuple[list[str], list[str]]:
-    """What to print for each image of a batch, and for each file that is none the reason."""
-    import numpy as np
+def _reason(result: Classification) -> str:
+    """Why there are no predictions, without the path, which stands before it."""
+    from lucid.data import ImageSizeError
 
-    prepared = {path: _prepare(classifier, path) for path in batch}
-    images = {path: image for path, image in prepared.items() if not isinstance(image, str)}
-    problems = [f"{path}: {reason}" for path, reason in prepared.items() if isinstance(reason, str)]
-    if not images:
-        return [], problems
-    predictions = classifier.top(np.stack(list(images.values())), options.topk)
-    found = zip(images, predictions, strict=True)
-    if options.json:
-        return [_as_json(classifier.name, path, best) for path, best in found], problems
-    return [_as_text(path, best) for path, best in found], problems
+    reason = one_line(result.error) if result.error is not None else ""
+    reason = reason.removeprefix("Classifier: ").removeprefix(f"{one_line(str(result.source))} ")
+    if isinstance(result.error, ImageSizeError):
+        reason += "; --max-pixels N does so here"
+    return reason
 
 
-def _prepare(classifier: Classifier, path: Path) -> NDArray[np.float32] | str:
-    """The model's input for one file, or why there is none."""
-    try:
-        return classifier.prepare(path)
-    except (OSError, ValueError) as error:
-        return one_line(error)
+def _without_call(error: Exception) -> str:
+    from lucid.data.image_file import complaint
+
+    return complaint(error)
 
 
-def _as_json(model: str, path: Path, predictions: Sequence[Prediction]) -> str:
-    classes = [{"class": p.index, "label": p.label, "probability": p.probability} for p in predictions]
-    return json.dumps({"path": str(path), "model": model, "predictions": classes})
+def _as_json(model: str, result: Classification) -> str:
+    classes = [{"class": p.index, "label": p.label, "probability": p.probability} for p in result.predictions]
+    return json.dumps({"path": str(result.source), "model": model, "predictions": classes})
 
 
-def _as_text(path: Path, predictions: Sequence[Prediction]) -> str:
-    return "\n".join([str(path), *(f"{100 * p.probability:8.2f} %  {p.label}" for p in predictions)])
+def _as_text(result: Classification) -> str:
+    lines = [f"{100 * p.probability:8.2f} %  {printable(p.label)}" for p in result.predictions]
+    return "\n".join([printable(str(result.source)), *lines])

@@ -38,18 +38,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _classify_digits() -> list[int]:
     """Prints a row for each shipped image; returns how many each model has right."""
-    from lucid.cli.classifier import Classifier
+    from lucid.classifier import Classifier
     from lucid.models.pretrained.digits import sample_images
 
     samples = sample_images()
-    classifiers = [Classifier.open(name) for name in _DIGIT_MODELS]
+    classifiers = [Classifier(name, topk=1) for name in _DIGIT_MODELS]
     print("Handwritten digits, none of them seen in training:")
     print(f"{'image':<12}{'truth':>6}" + "".join(f"{name:>22}" for name in _DIGIT_MODELS))
     right = [0] * len(classifiers)
     for path, truth in samples:
         row = f"{path.name:<12}{truth:>6}"
         for i, classifier in enumerate(classifiers):
-            [best] = classifier.top(classifier.prepare(path)[None], 1)[0]
+            [best] = classifier(path)
             right[i] += best.label == str(truth)
             row += f"{best.label:>12} ({100 * best.probability:5.1f} %)"
         print(row, flush=True)

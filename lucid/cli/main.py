@@ -12,11 +12,14 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import lucid
 from lucid.cli import bench, classify, demo, info, summary
-from lucid.cli.terminal import UsageError, one_line, tell
+from lucid.cli.terminal import UsageError, discard, one_line, open_closed_streams, tell
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["main"]
 
@@ -29,7 +32,12 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with errors on one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        tell(self.prog, f"{message} (see {self.prog} --help)")
+        raise SystemExit(WRONG_USAGE)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # argparse would pass over a full disk.
+        print(message, end="", file=file)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,39 +64,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line ``arguments`` (those of the process by default) and returns the exit code.
 
     Failures are one line on stderr; with ``LUCID_TRACEBACK=1`` in the environment they are raised instead.
+    Where standard output or error is closed, what would be written to it is dropped.
     """
+    open_closed_streams()
     # A file name that the terminal cannot show is shown escaped; it must not end the run.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    code = _guarded(arguments)
+    if not _flushed(sys.stderr):
+        discard(sys.stderr)
+    return code
+
+
+def _guarded(arguments: Sequence[str] | None) -> int:
+    """The exit code of a command line, whatever it raises."""
+    command = "lucid"
     try:
-        options = _parser().parse_args(arguments)
-    except SystemExit as stop:  # --help, --version and wrong arguments
-        return stop.code if isinstance(stop.code, int) else 0
-    return _guarded(options.run, options, options.parser.prog)
-
-
-def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespace, command: str) -> int:
-    """``run(options)``, with whatever it raises as an exit code."""
-
-    def tell_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-        tell(command, f"warning: {message}")
-
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = tell_warning
-            code = run(options)
+        options = _parsed(arguments)
+        if isinstance(options, argparse.Namespace):
+            command = options.parser.prog
+            code = _run(options)
+        else:
+            code = options
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         tell(command, "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes stdout once more at exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return BROKEN_PIPE
     except Exception as error:
         if os.environ.get("LUCID_TRACEBACK"):
             raise
         tell(command, one_line(error))
+        if not _flushed(sys.stdout):  # a full disk, perhaps, and the error that was told
+            discard(sys.stdout)
         return WRONG_USAGE if isinstance(error, UsageError) else FAILED
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace | int:
+    """The options; the exit code after --help, --version and wrong arguments."""
+    try:
+        return _parser().parse_args(arguments)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    def tell_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+        translate: Callable[[str], str] = getattr(options, "translate", str)
+        tell(options.parser.prog, f"warning: {translate(str(message))}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell_warning
+        # Of metadata and sizes of images, which are none of the user's business.
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        code: int = options.run(options)
+        return code
+
+
+def _flushed(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True

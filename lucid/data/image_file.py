@@ -21,7 +21,7 @@ from lucid.data.formats import can_read, content_of, explain, suffix_of
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ImageSizeError", "load_image", "name_of"]
+__all__ = ["ImageSizeError", "complaint", "load_image", "name_of"]
 
 # Enough for the signature of every format.
 _HEAD = 64
@@ -67,6 +67,12 @@ def load_image(
         with suppress(Exception):
             ImageOps.exif_transpose(image, in_place=True)
     return image
+
+
+def complaint(error: Exception) -> str:
+    """The message of an error without the name of the call, for an outer call to put its own there."""
+    call, colon, rest = str(error).partition(": ")
+    return rest if colon and call.replace(".", "").isidentifier() else str(error)
 
 
 def name_of(source: Any) -> str:

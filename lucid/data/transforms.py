@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.channels import convert_channels
-from lucid.data.image_file import ImageSizeError, load_image, name_of
+from lucid.data.image_file import ImageSizeError, complaint, load_image, name_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,6 +37,9 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# 0.4 GB in RGB. Only a long strip a few pixels wide comes near it.
+_MOST_PIXELS = 1 << 27
 
 _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -124,7 +127,7 @@ class Preprocessing:
         try:
             return self._prepared(pillow)
         except ValueError as error:
-            raise ValueError(f"Preprocessing: {_complaint(error)}") from error
+            raise ValueError(f"Preprocessing: {complaint(error)}") from error
 
     def load(self, source: str | PathLike[str] | bytes | IO[bytes]) -> NDArray[np.float32]:
         """``load_image`` and then this preprocessing.
@@ -136,23 +139,17 @@ class Preprocessing:
             image = load_image(source)
         except ValueError as error:
             kind = ImageSizeError if isinstance(error, ImageSizeError) else ValueError
-            raise kind(f"Preprocessing.load: {_complaint(error)}") from error
+            raise kind(f"Preprocessing.load: {complaint(error)}") from error
         try:
             return self._prepared(image)
         except (ValueError, MemoryError) as error:
-            reason = _complaint(error) or "there is not enough memory"
+            reason = complaint(error) or "there is not enough memory"
             raise ValueError(f"Preprocessing.load: {name_of(source)}: {reason}") from error
 
     def _prepared(self, image: Image.Image) -> NDArray[np.float32]:
         upright = convert_channels(image, self.channels)
         square = center_crop(resize_shorter_side(upright, self.resize, self.interpolation), self.size)
         return normalize(to_array(square), self.mean, self.std)
-
-
-def _complaint(error: Exception) -> str:
-    """The message of an error without the name of the function that raised it."""
-    call, colon, rest = str(error).partition(": ")
-    return rest if colon and call.isidentifier() else str(error)
 
 
 def _as_image(image: Any) -> Image.Image:
@@ -188,8 +185,8 @@ def resize_shorter_side(image: Image.Image, size: int, interpolation: str = "bil
     """The image scaled so that its shorter side has ``size`` pixels; the longer side is rounded down.
 
     Raises:
-        ValueError: The image has no pixels, or the result would have more than Pillow allows
-            (``PIL.Image.MAX_IMAGE_PIXELS``), as that of a strip a few pixels wide would.
+        ValueError: The image has no pixels, or the result would have more than 2**27, as that of a strip a
+            few pixels wide would.
     """
     from PIL import Image
 
@@ -200,10 +197,9 @@ def resize_shorter_side(image: Image.Image, size: int, interpolation: str = "bil
     scaled = int(size * longer / shorter)
     if (width, height) in ((size, scaled), (scaled, size)) and shorter == size:
         return image
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and size * scaled > limit:
+    if size * scaled > _MOST_PIXELS:
         raise ValueError(
-            f"resize_shorter_side: the result must have at most {limit} pixels, "
+            f"resize_shorter_side: the result must have at most {_MOST_PIXELS} pixels, "
             f"got {width}x{height} to be scaled to a shorter side of {size}"
         )
     target = (size, scaled) if width <= height else (scaled, size)

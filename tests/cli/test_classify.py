@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -160,7 +161,7 @@ def test_large_model_without_weights_is_refused(command: Command, digits: Path) 
             1,
             "must fit resnest_digits",
         ),
-        (["--model", "resnest50d.in1k"], 1, "load_weights: "),  # published, but the hub is out of reach
+        (["--model", "resnest50d.in1k"], 1, "classify: hub:timm/resnest50d.in1k is not in the cache"),
         (["--labels", "absent.txt"], 1, "No such file or directory: 'absent.txt'"),
     ],
 )
@@ -224,7 +225,7 @@ def test_damaged_weights_are_no_prediction(command: Command, digits: Path, tmp_p
     save_weights(model, tmp_path / "nan.safetensors", {"model": "resnext_digits"})
     done = command("classify", digits, "--weights", "nan.safetensors", "--json")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "the outputs must be finite" in done.stderr
+    assert "the outputs of resnext_digits must be finite" in done.stderr
 
 
 def test_progress_of_many_images_is_on_stderr(command: Command, digits: Path) -> None:
@@ -233,8 +234,85 @@ def test_progress_of_many_images_is_on_stderr(command: Command, digits: Path) ->
         shutil.copy(original, digits / f"3-copy{i}.png")
     done = command("classify", digits, "--model", "resnext_digits", "--json")
     assert done.returncode == 0
-    assert "110/110" in done.stderr
+    # In a log file a line every ten seconds is enough, and one at the end.
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("lucid classify: 110/110 images, ")
+    assert "\r" not in done.stderr
     assert len(records(done)) == 110
+
+
+def test_formats_and_files_that_cannot_be_read_are_told(command: Command, digits: Path) -> None:
+    os.mkfifo(digits / "a.jpg")
+    for name in ("b.heic", "c.heic"):
+        (digits / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
+    block = "import sys; sys.modules['pillow_heif'] = None"
+    (digits.parent / "sitecustomize.py").write_text(block)
+    done = command("classify", digits, "--model", "resnext_digits", "--json")
+    assert done.returncode == 1
+    assert len(records(done)) == 10
+    assert done.stderr.splitlines() == [
+        f"lucid classify: skipped {digits / 'a.jpg'}: it is a FIFO, not a regular file",
+        (
+            "lucid classify: skipped 2 .heic files: "
+            "reading this format takes pillow-heif (pip install pillow-heif)"
+        ),
+        "lucid classify: 10 images classified, 3 failed",
+    ]
+
+
+def test_fifo_and_device_by_name_do_not_hang(command: Command, digits: Path) -> None:
+    os.mkfifo(digits.parent / "fifo.png")
+    done = command("classify", "fifo.png", "/dev/zero", next(digits.glob("7-*")), "--json")
+    assert done.returncode == 1
+    assert [best(record) for record in records(done)] == ["7"]
+    assert "got a FIFO: 'fifo.png'" in done.stderr
+    assert "got a device: '/dev/zero'" in done.stderr
+
+
+def test_size_limit_is_an_option(command: Command, digits: Path) -> None:
+    path = next(digits.glob("7-*"))
+    done = command("classify", path, "--model", "resnext_digits", "--max-pixels", "16")
+    assert done.returncode == 1
+    assert "PIL.Image.MAX_IMAGE_PIXELS" in done.stderr
+    assert "--max-pixels" in done.stderr
+    done = command("classify", path, "--model", "resnext_digits", "--max-pixels", "64")  # 8x8 pixels
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_control_characters_do_not_reach_the_terminal(command: Command, digits: Path) -> None:
+    path = Path(shutil.copy(next(digits.glob("5-*")), digits / "a\x1b[31m\nb.png"))
+    (digits / "c\n\x1b[0m.png").touch()
+    done = command("classify", path, digits / "c\n\x1b[0m.png", "--topk", "1")
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[0].endswith("a\\x1b[31m\\nb.png")
+    assert len(done.stdout.splitlines()) == 2
+    assert "c\\n\\x1b[0m.png: must be an image, found an empty file" in done.stderr
+
+
+def test_strict_warnings_and_odd_files(environment: dict[str, str], digits: Path) -> None:
+    # Pillow warns of the palette; the file is good.
+    image = Image.open(next(digits.glob("5-*"))).convert("P")
+    image.save(digits / "5-p.png", transparency=bytes([128] * 256))
+    line = [sys.executable, "-W", "error", "-m", "lucid", "classify", str(digits / "5-p.png")]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
+def test_number_of_classes_comes_from_the_weights(command: Command, digits: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    state = load_file(pretrained_path("resnext_digits"))
+    state["fc.weight"], state["fc.bias"] = state["fc.weight"][:7], state["fc.bias"][:7]
+    save_file(state, tmp_path / "seven.safetensors")
+    arguments = ("classify", digits, "--model", "resnext_digits", "--weights", "seven.safetensors", "--json")
+    done = command(*arguments)
+    assert done.returncode == 0
+    assert {len(record["predictions"]) for record in records(done)} == {5}
+    assert [best(record) for record in records(done)][:7] == [f"class {digit}" for digit in range(7)]
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    done = command(*arguments, "--labels", "names.txt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("lucid classify: --labels must hold one label for each of 7 classes, got 2\n")
 
 
 def test_interrupt_keeps_what_is_done(environment: dict[str, str], digits: Path) -> None:

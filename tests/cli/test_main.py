@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,6 +103,61 @@ def test_reader_that_goes_away_is_no_error(environment: dict[str, str], tmp_path
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+COMMANDS = [
+    "info",
+    "summary resnext_digits",
+    "classify absent.png",
+    "--help",
+    "classify --help",
+    "--version",
+    "",
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"])
+def test_streams_that_lead_nowhere_end_no_run(
+    environment: dict[str, str], tmp_path: Path, arguments: str, redirection: str
+) -> None:
+    if "/dev/full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    line = f"exec {sys.executable} -m lucid {arguments} {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert done.stderr.count("\n") <= 3
+    expected = {"": 2, "classify absent.png": 1}.get(arguments, int(redirection == ">/dev/full"))
+    assert done.returncode == expected
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "--models"], ["bench", "--help"]])
+def test_help_for_a_reader_that_went_away(
+    environment: dict[str, str], tmp_path: Path, arguments: list[str], unbuffered: str
+) -> None:
+    line = [sys.executable, "-m", "lucid", *arguments]
+    reader, writer = os.pipe()
+    os.close(reader)
+    variables = environment | {"PYTHONUNBUFFERED": unbuffered}
+    try:
+        done = subprocess.run(
+            line, cwd=tmp_path, env=variables, stdout=writer, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "7", "20", "wide", "100000"])
+def test_width_of_the_terminal_plays_no_part(command: Command, columns: str) -> None:
+    for arguments in (["--help"], ["classify", "--help"], ["bench", "kernel", "--help"]):
+        done = command(*arguments, COLUMNS=columns, NO_COLOR="1", TERM="dumb")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\x1b" not in done.stdout
 
 
 def test_main_returns_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
