@@ -9,9 +9,10 @@ import numpy.typing as npt
 import plan_graphs as pg
 import pytest
 from graph_reference import evaluate
+from invariance import LAYOUTS
 from tolerance import assert_close
 
-from lucid.inference import InferencePlan, Node
+from lucid.inference import Graph, InferencePlan, Node
 
 Array = npt.NDArray[np.float32]
 
@@ -147,7 +148,7 @@ def test_a_residual_with_other_margins_is_not_overwritten(isa: str, rng: np.rand
 
 
 def test_steps_between_two_uses_leave_a_value_alone(isa: str, rng: np.random.Generator) -> None:
-    """Of different sizes, so that each would fit where another lies."""
+    """Values of different sizes would fit where another lies."""
     eye = np.eye(16, dtype=np.float32)[:, :, None, None]
     nodes = (
         pg.conv2d("a", "x", eye),
@@ -197,6 +198,40 @@ def test_one_channel_of_any_stride(
     assert_close(want, evaluate(plan.graph, x)[0], terms=kernel * kernel, products=float(np.abs(x).max() * 4))
     for name, view in one_channel_views(x).items():
         np.testing.assert_array_equal(pg.run_plan(plan, view)[0], want, name)
+
+
+# ---- Strides
+
+
+def test_weights_of_any_strides_are_copied(isa: str, rng: np.random.Generator) -> None:
+    weights = {
+        "conv": window(rng, 16, 16),
+        "bias": normal(rng, 16),
+        "linear": normal(rng, 5, 16) / np.float32(4),
+    }
+
+    def graph(lay_out: Callable[[Array], Array]) -> Graph:
+        conv, bias, linear = (lay_out(weights[name]) for name in ("conv", "bias", "linear"))
+        nodes = (
+            pg.conv2d("a", "x", conv, bias, padding=(1, 1)),
+            pg.batch_norm("b", "a", bias, lay_out(weights["bias"] * 2)),
+            pg.global_avg_pool2d("c", "b"),
+            pg.linear("d", "c", linear, lay_out(weights["bias"][:5])),
+        )
+        return pg.graph({"x": (2, 16, 6, 7)}, nodes, ("b", "d"))
+
+    x = normal(rng, 2, 16, 6, 7)
+    want = pg.run(graph(np.ascontiguousarray), x)
+    for name, lay_out in LAYOUTS.items():
+        for got, expected in zip(pg.run(graph(lay_out), x), want, strict=True):
+            np.testing.assert_array_equal(got, expected, name)
+
+
+def test_vectors_of_any_strides_are_imported(isa: str, rng: np.random.Generator) -> None:
+    x = normal(rng, 3, 20)
+    plan = InferencePlan(pg.graph({"x": x.shape}, [pg.plain("relu", "y", "x")], ["y"]))
+    for name, lay_out in LAYOUTS.items():
+        np.testing.assert_array_equal(pg.run_plan(plan, lay_out(x))[0], np.maximum(x, 0), name)
 
 
 # ---- Large numbers
