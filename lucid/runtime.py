@@ -1,4 +1,4 @@
-"""What runs underneath: the instruction set, the number of threads, and how the library was built.
+"""The machinery underneath: the instruction set, the number of threads, and how the library was built.
 
 The environment variable ``LUCID_ISA`` pins the instruction set when lucid is imported. A name that this build
 or this machine cannot run is an error, never a silent fallback: whoever pins one wants to measure or test
@@ -61,7 +61,7 @@ def release_memory() -> None:
 
 
 def fma_peak() -> float:
-    """What the instruction set and the threads in use reach at most, in GFLOP/s.
+    """The most that the instruction set and the threads in use reach, in GFLOP/s.
 
     Two operations a fused multiply-add, which run in registers alone: the best of 20 trials, each of 1 to
     2 ms.
@@ -70,7 +70,7 @@ def fma_peak() -> float:
 
 
 def memory_bandwidth() -> float:
-    """What the threads in use read from memory at most, in GB/s (10**9 bytes); takes half a second.
+    """The most that the threads in use read from memory, in GB/s (10**9 bytes); takes half a second.
 
     The best of 10 passes over 256 MiB, of which a large L3 cache may hold a part.
 
@@ -81,7 +81,7 @@ def memory_bandwidth() -> float:
 
 
 def config() -> dict[str, str]:
-    """What ``show_config`` prints, as a dict."""
+    """The facts that ``show_config`` prints, as a dict."""
     return {
         "version": _core.version(),
         "isa": isa(),

@@ -45,7 +45,7 @@ class Case:
 
     @property
     def params(self) -> dict[str, Any]:
-        """What conv2d takes beside the arrays."""
+        """The arguments of conv2d beside the arrays."""
         return {
             "stride": self.stride,
             "padding": (*self.padding, *self.padding),

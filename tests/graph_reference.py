@@ -1,4 +1,4 @@
-"""What a Graph computes, in float64: each node by the reference of its operator."""
+"""A Graph computed in float64, each node by the reference of its operator."""
 
 from __future__ import annotations
 

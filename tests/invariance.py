@@ -1,4 +1,4 @@
-"""What results must not depend on, to the last bit: memory layout, threads, and neighbours in the batch."""
+"""Influences that no result may show, to the last bit: memory layout, threads, neighbours in the batch."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_module_runs_as_command() -> None:
 
 # ---- import --------------------------------------------------------------------------------------
 
-# What `import lucid` must leave alone: all dependencies but NumPy, all extras, and the parts that some use.
+# Modules that `import lucid` must leave alone: all dependencies but NumPy, all extras, and parts of lucid.
 HEAVY = {
     "PIL",
     "huggingface_hub",

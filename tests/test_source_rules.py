@@ -47,7 +47,7 @@ def includes(path: Path) -> list[str]:
 
 
 def header_of_isa(name: str) -> list[Path]:
-    """What a bare name such as vec.h stands for: one file in each instruction set that overrides it."""
+    """The files that a bare name such as vec.h stands for: one in each instruction set that overrides it."""
     return sorted((CSRC / "cpu" / "isa").glob(f"*/{name}"))
 
 

@@ -1,4 +1,4 @@
-"""What is measured: single convolutions traced from the models, and whole models."""
+"""The cases that are measured: single convolutions traced from the models, and whole models."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _conv2d_case(name: str, graph: Graph, counts: dict[str, int]) -> Case:
 
 
 def conv2d_float64(x: Array, node: Node) -> Array:
-    """What a conv2d node without residual and ReLU gives: for each place in the window a matrix product."""
+    """Output of a conv2d node without residual and ReLU: for each place in the window a matrix product."""
     (sh, sw), (ph, pw), (dh, dw) = (_pair(node, name) for name in ("stride", "padding", "dilation"))
     groups: Any = node.attributes["groups"]
     weight = node.weights["weight"].astype(np.float64)

@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Comparison:
-    """What became of one case.
+    """The result of one case: timings, or why an engine was not timed.
 
     Attributes:
         timings: By engine.
@@ -31,7 +31,7 @@ class Comparison:
     refused: dict[str, str]
 
     def gflops(self, engine: str) -> float:
-        """What the engine attained: 1e9 operations a second, two a MAC, at its median time."""
+        """The rate that the engine attained at its median time: 1e9 operations a second, two a MAC."""
         return 2e-6 * self.case.macs / self.timings[engine].median
 
     def bandwidth(self, engine: str) -> float:
@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def fastest(self) -> str | None:
-        """Of lucid's two ways, eager and plan, the faster; None where neither was timed."""
+        """The faster of lucid's two ways, eager and plan; None where neither was timed."""
         own = [engine for engine in ("plan", "eager") if engine in self.timings]
         return min(own, key=lambda engine: self.timings[engine].median, default=None)
 

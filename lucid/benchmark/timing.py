@@ -19,7 +19,7 @@ _PAUSE = 0.08
 
 @dataclass(frozen=True)
 class Timing:
-    """What one function took.
+    """The times that one function took.
 
     Attributes:
         rounds: Milliseconds of a call in each round: the median of the calls of its turn.

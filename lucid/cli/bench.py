@@ -33,7 +33,7 @@ _PEERS = ("torch", "openvino", "onnxruntime")
 _KERNEL_MODELS = ("resnext50_32x4d", "resnest50d")
 _ROUNDS = 7
 
-# What keeps oneDNN, in PyTorch and in OpenVINO, to an instruction set, if it is set before their import.
+# The variable that keeps oneDNN, in PyTorch and in OpenVINO, to an instruction set from its import on.
 _ONEDNN_ISA = {"amx": "AVX512_CORE_AMX", "avx512": "AVX512_CORE", "avx2": "AVX2", "generic": "SSE41"}
 
 
@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    """What would fail at the end fails before anything is measured."""
+    """Fails before anything is measured where the end would fail."""
     for path in filter(None, [options.json, getattr(options, "plot", None)]):
         folder = Path(path).absolute().parent
         if not folder.is_dir():

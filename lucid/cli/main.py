@@ -119,7 +119,7 @@ def _run(options: argparse.Namespace) -> int:
 
     with warnings.catch_warnings():
         warnings.showwarning = tell_warning
-        # Of metadata and sizes of images, which are none of the user's business.
+        # Warnings of metadata and sizes of images are none of the user's business.
         warnings.filterwarnings("ignore", module=r"PIL\b")
         code: int = options.run(options)
         return code

@@ -157,7 +157,7 @@ def _layer(name: str, module: Module, output: Shape, costs: dict[str, int]) -> L
 
 def _print_table(layers: list[Layer], batch: int, depth: float) -> None:
     total, *rows = layers
-    # What is open shows as its parts; what is closed, by depth or by nature, as a row.
+    # An open module shows as its parts; one that is closed, by depth or by nature, as a row.
     shown = [
         layer
         for layer in rows

@@ -1,4 +1,4 @@
-"""What is wrong, or cannot run, is not timed; and who is compared with whom."""
+"""A comparison times nothing that is wrong or cannot run; and who is compared with whom."""
 
 from __future__ import annotations
 

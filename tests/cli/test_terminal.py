@@ -1,4 +1,4 @@
-"""What the subcommands write to stderr: progress and messages."""
+"""Progress and messages, which the subcommands write to stderr."""
 
 from __future__ import annotations
 

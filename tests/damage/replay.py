@@ -98,7 +98,7 @@ def limit_memory() -> None:
 
 
 def complaint(read: Callable[[Path], Any], path: Path) -> str | None:
-    """What is wrong with the way in which a file was read; None if nothing is."""
+    """The fault in the way in which a file was read; None if there is none."""
     before, start = megabytes(), time.monotonic()
     try:
         read(path)

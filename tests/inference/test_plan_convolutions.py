@@ -187,7 +187,7 @@ def test_pointwise_reads_an_image_with_a_margin(isa: str, rng: np.random.Generat
 
 
 def test_pointwise_is_exact_on_integers(isa: str, rng: np.random.Generator) -> None:
-    """Of 11 bits, more than a bfloat16 holds; the sums stay below 2^24."""
+    """The integers have 11 bits, more than a bfloat16 holds; the sums stay below 2^24."""
     weight = rng.integers(-100, 101, (128, 128, 1, 1)).astype(np.float32)
     x = rng.integers(-1025, 1026, (2, 128, 7, 7)).astype(np.float32)
     got = _core.Plan([x.shape, x.shape], [0], [1], [step("conv2d", [0], 1, weight=weight)]).run([x])[0]

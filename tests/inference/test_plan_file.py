@@ -109,7 +109,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def outcome(path: Path, x: Any) -> Any:
-    """What the plan of a file gives, or None if the file is refused."""
+    """The output of the plan in a file, or None if the file is refused."""
     try:
         return lucid.load_plan(path)(x)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a plan takes of a machine: memory, threads, and time after Ctrl-C."""
+"""The share of a machine that a plan takes: memory, threads, and time after Ctrl-C."""
 
 from __future__ import annotations
 

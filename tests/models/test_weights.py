@@ -84,7 +84,7 @@ def test_saved_weights_load_again(
 
 
 def test_loading_writes_into_the_models_own_arrays(tmp_path: Path, model: ResNet) -> None:
-    """What shares a parameter's memory sees the loaded values, and the file may go."""
+    """Arrays that share a parameter's memory see the loaded values, and the file may go."""
     target = ResNeXt(RESNEXT)
     shared = target.fc.weight.numpy()
     save_weights(model, tmp_path / "model.safetensors")

@@ -1,4 +1,4 @@
-"""What nn.functional adds to the kernels: arguments, padding by name, batch norm in training, losses."""
+"""nn.functional, as far as it adds to the kernels: arguments, padding by name, batch norm, losses."""
 
 from __future__ import annotations
 

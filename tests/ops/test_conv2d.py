@@ -34,7 +34,7 @@ on_each_isa = pytest.mark.parametrize("isa", instruction_sets.TESTED, indirect=T
 
 
 def each_result(case: Case, sample: Sample) -> Iterator[tuple[str, Array]]:
-    """What each algorithm that accepts the case makes of it; the first is the default."""
+    """The result of each algorithm that accepts the case; the first is the default."""
     arrays = (sample.x, sample.weight, sample.bias)
     names = _core.conv2d_algorithms(sample.x, sample.weight, **case.params)
     assert len(set(names)) == len(names) >= 1

@@ -1,4 +1,4 @@
-"""What Python never asks of lucid.h: results in the caller's memory, of any layout, also over the input."""
+"""Uses of lucid.h that Python never makes: results in memory of the caller, of any layout, over the input."""
 
 from __future__ import annotations
 

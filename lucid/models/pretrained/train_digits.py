@@ -178,7 +178,7 @@ def logits(model: ResNeXt | ResNeSt, inputs: NDArray[np.float32]) -> NDArray[np.
 
 
 def metadata(name: str, accuracy: float) -> dict[str, Any]:
-    """What a reader of the weight file needs to use it."""
+    """The metadata that a reader of the weight file needs to use it."""
     return {
         "model": name,
         "labels": list(LABELS),
