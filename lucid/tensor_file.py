@@ -88,6 +88,8 @@ def foreign_content(head: bytes) -> str | None:
         return "a web page: the download gave an error or a login page"
     if text.startswith((b"{", b"[")):
         return "a JSON text"
+    if len(head) >= 8 and head.isascii() and head.decode().isprintable():
+        return f"a text: {head[:60].decode()!r}"
     if not head.strip(b"\0"):
         return "filled with zeros: a download that did not finish"
     return None

@@ -174,12 +174,12 @@ def _sizes(value: Any) -> Shape:
 
 
 def _attribute(value: Any) -> Attribute:
-    """A number or a bool, or a pair, which JSON has as a list; the graph checks which it must be."""
+    """A number or a bool, or numbers, which JSON has as a list; the graph checks which it must be."""
     if type(value) is not list:
         return value  # type: ignore[no-any-return]
-    if len(value) != 2:
-        raise TypeError(f"{value!r} where there must be a pair")
-    return value[0], value[1]
+    if len(value) not in (2, 4):
+        raise TypeError(f"{value!r} where there must be a pair, or the padding of four sides")
+    return tuple(value)
 
 
 def _no_number(text: str) -> NoReturn:
