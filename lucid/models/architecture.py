@@ -4,37 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from lucid.models.config import STAGES, ModelConfig
+from lucid.models.keymap import rename
 from lucid.models.registry import build, presets
 from lucid.models.resnest import ResNeStConfig
 from lucid.models.resnext import ResNeXtConfig
 
-__all__ = ["arguments", "differences", "matching_presets", "recognize", "without_counters"]
+__all__ = ["FREE", "arguments", "differences", "matching_presets", "recognize", "without_counters"]
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+_PUBLISHED = re.compile(
+    r"(?:conv1(?:\.\d)?|bn1|fc|layer[1-4]\.\d+\.(?:conv[123]|bn[123]|downsample\.\d|conv2\.(?:conv|bn[01]|fc[12])))"
+    r"\.\w+$"
+)
 
 # Fields that leave no trace in names or shapes.
 _INVISIBLE = ("avd", "avd_first", "block_args")
 # Fields that users change and that no name stands for.
-_FREE = ("num_classes", "in_channels")
+FREE = frozenset({"num_classes", "in_channels"})
 
 
 def recognize(shapes: Shapes) -> ModelConfig | None:
     """The config whose network has exactly these tensors, or None; fields that leave no trace are defaults.
 
     Args:
-        shapes: Shapes by the names of torchvision and timm.
+        shapes: Shapes by name, in the scheme of torchvision and timm but for the head.
     """
     try:
+        names = rename(shapes, _Published())
+        shapes = {names[name]: shape for name, shape in shapes.items()}
         config = _guess(shapes)
         expected = build(config, initialize=False).state_dict()
     except (KeyError, ValueError, TypeError, IndexError, ZeroDivisionError, MemoryError):
         return None
     wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
     return config if without_counters(wanted) == without_counters(shapes) else None
+
+
+class _Published(Container[str]):
+    """All names that networks of the two families have, in the scheme of torchvision and timm."""
+
+    def __contains__(self, name: object) -> bool:
+        return bool(_PUBLISHED.match(str(name)))
 
 
 def without_counters(shapes: Shapes) -> dict[str, tuple[int, ...]]:
@@ -44,7 +59,7 @@ def without_counters(shapes: Shapes) -> dict[str, tuple[int, ...]]:
 
 def matching_presets(config: ModelConfig) -> list[str]:
     """Names of the presets whose networks differ from a config's in classes and image channels at most."""
-    return [p.name for p in presets() if set(differences(p.config, config)) <= set(_FREE)]
+    return [p.name for p in presets() if differences(p.config, config).keys() <= FREE]
 
 
 def differences(one: ModelConfig, other: ModelConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lucid import nn
-from lucid.models.architecture import arguments, differences, matching_presets, recognize
+from lucid.models.architecture import FREE, arguments, differences, matching_presets, recognize
 from lucid.models.checkpoint import Array, Checkpoint
 from lucid.models.config import ModelConfig
 from lucid.models.keymap import lacks_stem_norm, rename
@@ -37,7 +37,7 @@ def source_names(
         ValueError: Names or shapes do not fit; the message says which, and what to do where it can tell.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    names = rename(checkpoint.shapes, expected, op=op)
+    names = rename(checkpoint.shapes, expected, op=f"{op}: {checkpoint.where}")
     # A counter is taken where the model has it, and never missed.
     sources = {
         target: name for name, target in names.items() if target in expected or not _is_optional(target)
@@ -104,7 +104,7 @@ def _problems(shapes: Shapes, wanted: Shapes) -> list[str]:
         *(
             f"{name} is {shape} in the file and {wanted[name]} in the model"
             for name, shape in shapes.items()
-            if name in wanted and shape != wanted[name]
+            if name in wanted and shape != wanted[name] and not (_is_optional(name) and set(shape) == {1})
         ),
     ]
 
@@ -114,9 +114,9 @@ def _misfit(
 ) -> str:
     shown = _few(problems, "; ")
     title = getattr(model, "name", None) or type(model).__name__
-    hint = _advice(model, shapes)
-    if hint is None and shapes and not shapes.keys() & wanted.keys():
-        hint = f"no name in the file is one of the model's, got {_few(list(checkpoint.shapes), ', ')}"
+    hint = _advice(model, checkpoint.shapes)
+    if hint is None and shapes and len(shapes.keys() & wanted.keys()) < len(wanted) / 2:
+        hint = f"it holds another architecture, with the names {_few(list(checkpoint.shapes), ', ')}"
     detail = f"{hint} ({shown})" if hint else shown
     entry = f" ({checkpoint.network!r} in it)" if checkpoint.network else ""
     return f"{op}: {checkpoint.where}{entry} must fit {title}: {detail}"
@@ -133,17 +133,24 @@ def _advice(model: nn.Module, shapes: Shapes) -> str | None:
     found = recognize(shapes)
     if found is None:
         return None
-    if isinstance(model, ResNet):
-        changed = differences(model.config, found)
-        if changed and "config" not in changed and not changed.keys() & set(family_of(found).fixed):
-            return _overrides(model.config, changed)
     names = matching_presets(found)
+    own = model.config if isinstance(model, ResNet) else None
+    changed = differences(own, found) if own is not None else {}
+    if own and changed and (not names or changed.keys() <= FREE) and not changed.keys() & _fixed(found):
+        return _overrides(own, changed)
+    if own and not changed:
+        return None  # the right network: a tensor is damaged
     free = {"num_classes": (found.num_classes, 1000), "in_channels": (found.in_channels, 3)}
     given = "".join(f", {name}={value}" for name, (value, usual) in free.items() if value != usual)
     if names:
         return f"it holds {' or '.join(names)}: create_model({names[0]!r}{given})"
     family = family_of(found)
     return f"it holds another network: {family.model.__name__}({family.config.__name__}({arguments(found)}))"
+
+
+def _fixed(config: ModelConfig) -> set[str]:
+    """Fields that ``create_model`` does not let change."""
+    return {"config", *family_of(config).fixed}
 
 
 def _overrides(own: ModelConfig, changed: Mapping[str, object]) -> str:

@@ -26,7 +26,7 @@ ReLU stays, so the loader refuses such a file unless it is told to accept the di
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 
 __all__ = ["is_head", "lacks_stem_norm", "rename"]
 
@@ -61,7 +61,7 @@ def is_head(name: str) -> bool:
     return bool(_HEAD.match(name))
 
 
-def rename(names: Iterable[str], expected: Collection[str], *, op: str = "load_weights") -> dict[str, str]:
+def rename(names: Iterable[str], expected: Container[str], *, op: str = "load_weights") -> dict[str, str]:
     """The model's name of each tensor in a file; a name that leads nowhere only loses its prefix.
 
     Args:
@@ -83,7 +83,7 @@ def rename(names: Iterable[str], expected: Collection[str], *, op: str = "load_w
     return renamed
 
 
-def _target(name: str, expected: Collection[str]) -> str:
+def _target(name: str, expected: Container[str]) -> str:
     if name in expected:
         return name
     bare = _PREFIX.sub("", name)

@@ -12,13 +12,15 @@ import errno
 import pickle
 import pickletools
 import re
+import struct
 import threading
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn
@@ -34,6 +36,9 @@ _lock = threading.Lock()
 
 _WAY_OUT = "save the weights alone where it was made: torch.save(model.state_dict(), 'weights.pth')"
 
+# Besides the usual errors, what a damaged archive or pickle ends in.
+_DAMAGE = (zipfile.BadZipFile, struct.error)
+
 _NEWEST_PROTOCOL = 3
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _NAMES_SHOWN = 4
@@ -41,9 +46,13 @@ _DEEPEST = 4
 _DEEPEST_MODULE = 50
 
 # Names that every file of tensors has.
-_TENSORS = ("torch._utils.", "torch.storage.", "torch.serialization.", "collections.OrderedDict", "_codecs.")
+_TENSORS = re.compile(
+    r"torch\.(?:_utils|storage|serialization)\.|torch\.\w+Storage$|collections\.OrderedDict$"
+)
 
-_NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|bad_alloc|bad allocation", re.I)
+_NO_MEMORY = re.compile(
+    r"allocate memory|not enough memory|out of memory|bad_alloc|bad allocation|failed to map segment", re.I
+)
 
 # Calls that only an attack puts into a weight file. They would not run here either.
 _DANGEROUS = re.compile(
@@ -83,22 +92,23 @@ def read_pickled(op: str, path: Path) -> Mapping[Any, Any]:
         MemoryError: The memory does not suffice.
     """
     with open_file(op, path) as file:
-        foreign = foreign_content(file.read(512))
+        head = file.read(512)
+        foreign = foreign_content(head)
+        if foreign is None and head[8:9] == b"{":
+            foreign = "a safetensors file: end its name with .safetensors"
         if foreign is not None and not foreign.startswith(("a zip", "a pickle")):
             _fail(op, path, f"it is {foreign}")
         torch = _pytorch(op, path)
         try:
             classes = _classes(zipfile.ZipFile(file) if zipfile.is_zipfile(file) else file)
-        except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, RecursionError) as error:
-            _fail(op, path, _reason(error), error)
-        except MemoryError as error:  # a string of 2^60 bytes, as its length says
-            _fail(op, path, _reason(error), error)
+        except (OSError, ValueError, LookupError, EOFError, RuntimeError, *_DAMAGE) as error:
+            _fail(op, path, _reason(error))
     with _lock:
         state = _unpickled(op, path, torch, classes)
     try:
         state = _as_state(state)
     except (AttributeError, TypeError) as error:
-        _fail(op, path, _reason(error), error)
+        _fail(op, path, _reason(error))
     if isinstance(state, StandIn):
         _fail(op, path, f"it holds an object of {state.path} and no weights; {_WAY_OUT}")
     if not isinstance(state, Mapping):
@@ -106,8 +116,9 @@ def read_pickled(op: str, path: Path) -> Mapping[Any, Any]:
     return state
 
 
-def _fail(op: str, path: Path, reason: str, cause: BaseException | None = None) -> NoReturn:
-    raise ValueError(f"{op}: {path} must be an undamaged PyTorch file of tensors only: {reason}") from cause
+def _fail(op: str, path: Path, reason: str) -> NoReturn:
+    # Without the cause: PyTorch's own text advises to load the file unsafely.
+    raise ValueError(f"{op}: {path} must be an undamaged PyTorch file of tensors only: {reason}") from None
 
 
 def _reason(error: BaseException) -> str:
@@ -123,9 +134,11 @@ class _Foreign(ValueError):
 def _pytorch(op: str, path: Path) -> ModuleType:
     try:
         import torch
-    except ImportError as error:
-        if "allocate memory" in str(error):
+    except (ImportError, OSError) as error:
+        if _is_lack_of_memory(error):
             raise MemoryError(f"{op}: the memory does not suffice to import PyTorch, for {path}") from None
+        if not isinstance(error, ModuleNotFoundError):
+            raise ImportError(f"{op}: {path} needs PyTorch, whose import fails here: {error}") from None
         raise ImportError(
             f"{op}: {path} is a pickled PyTorch file, which PyTorch must read: pip install torch, or "
             "convert it once where PyTorch is installed, with "
@@ -146,24 +159,34 @@ def _classes(opened: Any) -> set[str]:
             raise _Foreign(f"it is a TorchScript program; {_WAY_OUT}")
         if not pickled:
             raise _Foreign("it is a zip archive without PyTorch's data.pkl: unpack it first")
-        with opened.open(pickled[0]) as file:
-            found = set(_globals(file))
+        if opened.getinfo(pickled[0]).compress_type != zipfile.ZIP_STORED:
+            raise _Foreign("it is a compressed zip archive, and torch.save compresses nothing")
+        # Held in memory, where a string whose length is damaged just ends early.
+        found = set(_globals(BytesIO(opened.read(pickled[0]))))
     else:
-        opened.seek(0)
-        start = opened.read(1)
-        if start == b"P":
-            raise _Foreign("it is truncated: a zip archive without its end")
-        if start != b"\x80":
-            raise _Foreign("it is no file of torch.save")
-        opened.seek(0)
-        if _LEGACY_MAGIC not in _numbers(opened):
-            raise _Foreign(f"it is a plain pickle and no file of torch.save; {_WAY_OUT}")
-        # Then the protocol, the system, and the object itself, each a pickle.
-        found = {name for _ in range(3) for name in _globals(opened)}
+        found = _legacy_globals(opened)
     for name in sorted(found):
         if _DANGEROUS.match(name):
             raise _Foreign(f"it would call {name}, which no weights need: do not trust it")
     return found
+
+
+def _legacy_globals(file: IO[bytes]) -> set[str]:
+    """The same for a file of PyTorch before 1.6: four pickles, and the tensors' bytes after them."""
+    file.seek(0)
+    start = file.read(1)
+    if start == b"P":
+        raise _Foreign("it is truncated: a zip archive without its end")
+    if start != b"\x80":
+        raise _Foreign("it is no file of torch.save")
+    file.seek(0)
+    try:
+        if _LEGACY_MAGIC not in list(_numbers(file)):
+            raise _Foreign(f"it is a plain pickle and no file of torch.save; {_WAY_OUT}")
+        # Then the protocol, the system, and the object itself.
+        return {name for _ in range(3) for name in _globals(file)}
+    except MemoryError:  # a string of 2^60 bytes, as its length says
+        raise _Foreign("it is damaged: the length of a string is beyond all memory") from None
 
 
 def _numbers(file: IO[bytes]) -> Iterator[int]:
@@ -191,27 +214,57 @@ def _globals(file: IO[bytes]) -> Iterator[str]:
 
 
 def _unpickled(op: str, path: Path, torch: ModuleType, classes: set[str]) -> Any:
-    known = dict(_numpy_classes())
-    allowed = [(known.get(name) or _stand_in(name), name) for name in sorted(classes)]
+    # A class that is filled like a dictionary or a list becomes one: PyTorch fills no stand-ins.
+    for maker in (_stand_in, _dictionary, _list):
+        with suppress(pickle.UnpicklingError):
+            return _load(op, path, torch, classes, maker)
+    foreign = sorted(name for name in classes if not _TENSORS.match(name))
+    if not foreign:
+        _fail(op, path, "it is damaged")
+    _fail(op, path, f"it holds objects besides tensors that cannot be skipped ({_few(foreign)}); {_WAY_OUT}")
+
+
+def _load(op: str, path: Path, torch: ModuleType, classes: set[str], maker: Callable[[str], Any]) -> Any:
+    known = _STANDARD | dict(_numpy_classes())
+    allowed = [(known.get(name) or maker(name), name) for name in sorted(classes)]
+    # A NumPy number names its own dtype's class when it is built.
     allowed += [(made, name) for name, made in known.items() if name not in classes]
     safe_globals = getattr(torch.serialization, "safe_globals", None)
-    try:
-        with warnings.catch_warnings(), safe_globals(allowed) if safe_globals else nullcontext():
-            warnings.simplefilter("ignore")
+    with warnings.catch_warnings(), safe_globals(allowed) if safe_globals else nullcontext():
+        warnings.simplefilter("ignore")
+        try:
             # Without weights_only a file could run any code.
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a damaged file can raise nearly anything
-        if _is_lack_of_memory(error):
-            raise MemoryError(f"{op}: the memory does not suffice for {path}") from None
-        foreign = sorted(name for name in classes if not name.startswith(_TENSORS))
-        if isinstance(error, pickle.UnpicklingError) and foreign:
-            shown = ", ".join(foreign[:_NAMES_SHOWN])
-            _fail(op, path, f"it holds objects besides tensors that cannot be skipped ({shown}); {_WAY_OUT}")
-        _fail(op, path, _reason(error), error)
+        except pickle.UnpicklingError:
+            raise
+        except Exception as error:  # unpickling a damaged file can raise nearly anything
+            if _is_lack_of_memory(error):
+                raise MemoryError(f"{op}: the memory does not suffice for {path}") from None
+            _fail(op, path, _reason(error))
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _stand_in(name: str) -> type[StandIn]:
     return type(name.rpartition(".")[2], (StandIn,), {"path": name})
+
+
+def _dictionary(name: str) -> type:
+    return type(name.rpartition(".")[2], (), {"__new__": lambda cls, *arguments: OrderedDict()})
+
+
+def _list(name: str) -> type:
+    return type(name.rpartition(".")[2], (list,), {"__init__": lambda self, *arguments: None})
+
+
+# Of the standard library, filled like the built-in types: they become those.
+_STANDARD: dict[str, Any] = {
+    "collections.defaultdict": lambda *arguments: {},
+    "collections.deque": lambda *arguments: [],
+}
 
 
 def _numpy_classes() -> Iterator[tuple[str, Any]]:

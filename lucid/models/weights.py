@@ -174,12 +174,12 @@ def _arrays(
     op: str, model: nn.Module, checkpoint: Checkpoint, sources: Mapping[str, str]
 ) -> Iterator[tuple[str, Array]]:
     """The arrays under the model's names and in its dtypes."""
-    dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
-    if "bn1.weight" in dtypes and "bn1.weight" not in sources:
-        [channels] = model.state_dict()["bn1.weight"].shape
-        yield from identity_norm(channels).items()
+    own = model.state_dict()
+    if "bn1.weight" in own and "bn1.weight" not in sources:
+        yield from identity_norm(own["bn1.weight"].shape[0]).items()
     for target, name in sources.items():
-        yield target, converted(op, target, checkpoint.take(name), dtypes[target], checkpoint.where)
+        array = converted(op, target, checkpoint.take(name), own[target].dtype, checkpoint.where)
+        yield target, array.reshape(own[target].shape)  # a counter may be (1,)
 
 
 def _warn_if_non_commercial(license: str | None, source: str) -> None:

@@ -171,6 +171,13 @@ def test_other_dtypes_are_refused(tmp_path: Path, model: ResNet, dtype: Any) -> 
     refuse(model, tmp_path / "model.safetensors", message)
 
 
+def test_counters_of_one_element_load(model: ResNet) -> None:
+    state = state_of(model)
+    state["bn1.num_batches_tracked"] = np.array([5])
+    load_weights(model, state)
+    assert model.bn1.num_batches_tracked.item() == 5
+
+
 def test_dtypes_unknown_to_numpy_are_refused(tmp_path: Path, model: ResNet) -> None:
     state = state_of(model)
     state["fc.bias"] = np.zeros(3, np.uint8)
