@@ -99,11 +99,12 @@ def _find(sources: Sequence[str]) -> tuple[list[Path], int]:
 def _search(source: str) -> Search | None:
     """The image files of one source; None, and a line on stderr, where it has none."""
     from lucid.data.folder import search_images
+    from lucid.data.image_file import complaint
 
     try:
         search = search_images(source)
     except (OSError, ValueError) as error:
-        tell(_COMMAND, f"skipped: {_without_call(error)}")
+        tell(_COMMAND, f"skipped: {complaint(error)}")
         return None
     for reason, _ in search.skipped:
         tell(_COMMAND, f"skipped {printable(reason)}")
@@ -112,6 +113,7 @@ def _search(source: str) -> Search | None:
 
 def _classifier(name: str | None, labels: list[str] | None, options: argparse.Namespace) -> Classifier:
     from lucid.classifier import Classifier
+    from lucid.data.image_file import complaint
 
     try:
         return Classifier(
@@ -124,7 +126,7 @@ def _classifier(name: str | None, labels: list[str] | None, options: argparse.Na
             entry=options.entry,
         )
     except (ValueError, FileNotFoundError, ImportError) as error:
-        text = _without_call(error)
+        text = complaint(error)
         if in_options(text) == text:
             raise ValueError(text) from error
         raise UsageError(in_options(text)) from error
@@ -158,20 +160,14 @@ def _classify(classifier: Classifier, paths: Sequence[Path], options: argparse.N
 
 
 def _reason(result: Classification) -> str:
-    """Why there are no predictions, without the path, which stands before it."""
+    """The reason why there are no predictions, without the path, which stands before it."""
     from lucid.data import ImageSizeError
-
-    reason = one_line(result.error) if result.error is not None else ""
-    reason = reason.removeprefix("Classifier: ").removeprefix(f"{one_line(str(result.source))} ")
-    if isinstance(result.error, ImageSizeError):
-        reason += "; --max-pixels N does so here"
-    return reason
-
-
-def _without_call(error: Exception) -> str:
     from lucid.data.image_file import complaint
 
-    return complaint(error)
+    if result.error is None:
+        return ""
+    reason = one_line(complaint(result.error)).removeprefix(f"{one_line(str(result.source))} ")
+    return f"{reason}; --max-pixels N does so here" if isinstance(result.error, ImageSizeError) else reason
 
 
 def _as_json(model: str, result: Classification) -> str:

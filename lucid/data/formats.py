@@ -56,7 +56,15 @@ FOREIGN_EXTENSIONS: dict[str, _Plugin | None] = {
 # The brand of an ISO media file, bytes 8 to 12, tells HEIC; phones' photos keep it under any name.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
-_MARKUP = ((b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<svg", "an SVG drawing"))
+# The beginnings, in lower case, of files that are often named like images.
+_OTHER_CONTENTS = {
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an XML document",
+    b"%pdf": "a PDF document",
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull brings the file)",
+}
 
 
 def can_read(suffix: str) -> bool:
@@ -89,7 +97,10 @@ def content_of(head: bytes) -> str:
         return "an empty file"
     if head[4:12] == b"ftypavif":
         return "an AVIF image, for which this Pillow is not built"
-    return next((name for start, name in _MARKUP if text.startswith(start)), "no known image format")
+    if head[4:8] == b"ftyp":
+        return "a video"
+    names = (name for start, name in _OTHER_CONTENTS.items() if text.startswith(start))
+    return next(names, "no known image format")
 
 
 def _registered(suffix: str) -> bool:

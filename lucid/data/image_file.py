@@ -147,7 +147,7 @@ def _decode(file: IO[bytes]) -> Image.Image:
 
 
 def _raw_mode(image: Any) -> Any:
-    """How a PNG file packs its pixels; None of other formats."""
+    """The name of the way in which a PNG file packs its pixels; None for other formats."""
     if image.format != "PNG" or not image.tile:
         return None
     return image.tile[0][3]

@@ -90,7 +90,7 @@ def test_plot_is_written(command: Command, tmp_path: Path) -> None:
             2,
             "must be of torch, openvino, onnxruntime, or none, got 'caffe'",
         ),
-        (("kernel", "--isa", "mmx"), 1, "set_isa: name must be one of"),
+        (("kernel", "--isa", "mmx"), 1, "lucid bench: name must be one of"),
         (("kernel", "--rounds", "0"), 2, "must be at least 1"),
         (("model",), 2, "NAME"),
         ((), 2, "kernel|model"),

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import lucid
+from lucid.cli import info
 from lucid.cli.main import main
+from lucid.cli.terminal import UsageError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -87,6 +89,27 @@ def test_failure_is_one_line_and_exit_code_1(command: Command) -> None:
     assert done.stderr.startswith("lucid summary: ")
     assert "resnext50_32x4d" in done.stderr  # what may have been meant
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("create_model: name must be another"), "name must be another"),
+        (UsageError("a: b"), "a: b"),
+        (OSError(28, "No space left"), "[Errno 28] No space left"),
+        (ValueError(), "ValueError:"),
+        (KeyError("a: b"), "KeyError: 'a: b'"),
+    ],
+)
+def test_failure_names_the_command_and_no_function(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, line: str
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(info, "run", fail)
+    assert main(["info"]) == (2 if isinstance(error, UsageError) else 1)
+    assert capsys.readouterr().err == f"lucid info: {line}\n"
 
 
 def test_traceback_on_demand(command: Command) -> None:
