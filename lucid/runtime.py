@@ -41,8 +41,8 @@ def set_isa(name: str) -> None:
 def get_num_threads() -> int:
     """The number of threads an operator may use.
 
-    At the start the least of: the CPUs that the process may run on, the CPU quota of its cgroup,
-    ``OMP_NUM_THREADS``.
+    Unless it was set, the least of: the CPUs that the calling thread may run on now, the CPU quota of the
+    cgroup, ``OMP_NUM_THREADS``. Fewer where the system gave no more threads.
     """
     return _core.num_threads()
 

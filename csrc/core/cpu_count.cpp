@@ -9,21 +9,18 @@
 #include <string>
 #include <thread>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include "core/affinity.h"
 
 namespace lucid {
 namespace {
 
 constexpr int kNoLimit = INT_MAX;
 
-int affinity_count() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return std::max(1u, std::thread::hardware_concurrency());
+// A mask that an OpenMP runtime has set says where its threads belong, not how many the process may use.
+int affinity_count(const CpuSet& mask) {
+  const Binding& binding = binding_at_load();
+  const int count = (binding.exists && mask == binding.place ? binding.whole : mask).count();
+  return count > 0 ? count : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 std::string first_line(const std::string& path) {
@@ -89,9 +86,14 @@ int environment_count() {
 
 }  // namespace
 
-int default_thread_count() {
-  static const int count = std::min({affinity_count(), cgroup_count(), environment_count()});
-  return count;
+int available_cpus(const CpuSet& mask) {
+  static const int quota = cgroup_count();
+  return std::min(affinity_count(mask), quota);
+}
+
+int default_thread_count(int cpus) {
+  static const int most = environment_count();
+  return std::min(cpus, most);
 }
 
 }  // namespace lucid

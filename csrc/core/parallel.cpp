@@ -1,60 +1,138 @@
+// How many threads, and what each of them runs.
 #include "core/parallel.h"
-
-#include <omp.h>
-#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 
 #include "core/cpu_count.h"
 #include "core/status.h"
+#include "core/team.h"
+#include "core/worker_threads.h"
 
 namespace lucid {
 namespace {
 
-std::atomic<int> chosen_threads{0};  // 0: not set, use the default
-std::atomic<bool> in_forked_child{false};
+using Clock = std::chrono::steady_clock;
 
-// libgomp's worker threads do not exist in a forked child, but its pool believes they do: the next parallel region
-// would wait for them for ever.
-const int fork_handler = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
+// A look at the mask costs 0.3 us, a look at the clock a tenth of it.
+constexpr auto kMaskLife = std::chrono::microseconds(100);
+
+// Longer than the threads of a step are apart when all run, far shorter than the milliseconds for which the system
+// gives a processor to somebody else.
+constexpr Patience kPatience{50};
+
+std::atomic<int> chosen_threads{0};  // 0: not set, use the default
+
+// What the system could not give. The limit is forgotten after a second.
+std::atomic<int> shortage{0};
+std::atomic<Clock::rep> shortage_end{0};
+
+struct Processors {
+  CpuSet mask;
+  int available = 1;
+  Clock::time_point until{};
+};
+
+// Of the calling thread.
+const Processors& processors(bool anew) {
+  thread_local Processors found;
+  const Clock::time_point now = Clock::now();
+  if (anew || now >= found.until) {
+    found.mask = CpuSet::of_this_thread();
+    found.available = available_cpus(found.mask);
+    found.until = now + kMaskLife;
+  }
+  return found;
+}
+
+int least_limit(int threads) {
+  threads = std::min(threads, thread_limit());
+  const int limit = shortage.load(std::memory_order_relaxed);
+  if (limit == 0) return threads;
+  if (Clock::now().time_since_epoch().count() < shortage_end.load(std::memory_order_relaxed))
+    return std::min(threads, limit);
+  shortage.store(0, std::memory_order_relaxed);
+  return threads;
+}
+
+int count_threads(bool anew) {
+  const int chosen = chosen_threads.load(std::memory_order_relaxed);
+  return least_limit(chosen > 0 ? chosen : default_thread_count(processors(anew).available));
+}
+
+struct Region {
+  TeamBody body;
+  const void* context;
+  uint64_t mode;
+  Patience patience;
+  Barrier barrier{};
+};
+
+// A thread that rounds otherwise, or flushes denormals, would make results depend on who computed them.
+void run_member(void* argument, int id, int size) {
+  Region& region = *static_cast<Region*>(argument);
+  const uint64_t own = float_mode();
+  if (own != region.mode) set_float_mode(region.mode);
+  region.body(region.context, Team(id, size, &region.barrier, region.patience));
+  if (own != region.mode) set_float_mode(own);
+}
+
+// Where workers may run: everywhere where the caller may, but not where it runs now. On a busy machine the system wakes
+// a thread on the processor of who wakes it, for which it then waits.
+CpuSet beside(const Processors& now, int threads) {
+  const Binding& binding = binding_at_load();
+  CpuSet cpus = binding.exists && now.mask == binding.place ? binding.whole : now.mask;
+  if (threads <= cpus.count()) cpus.remove_current_cpu();
+  return cpus;
+}
+
+void run_region(int threads, TeamBody body, const void* context, bool simultaneously) {
+  if (threads <= 1) return body(context, Team(0, 1, nullptr, Patience::zero()));
+  const Processors& now = processors(false);
+  // With more threads than processors, one that waits awake keeps another from running.
+  const Patience patience = threads <= now.available ? kPatience : Patience::zero();
+  const CpuSet cpus = beside(now, threads);
+  Region region{body, context, float_mode(), patience};
+  run_team(threads, {run_member, &region, patience, &cpus, simultaneously});
+}
+
+struct Split {
+  Share share;
+  const void* context;
+  int64_t tasks;
+};
 
 }  // namespace
 
-int num_threads() {
-  if (in_forked_child.load(std::memory_order_relaxed)) return 1;
-  const int threads = chosen_threads.load(std::memory_order_relaxed);
-  return threads > 0 ? threads : default_thread_count();
+int num_threads() { return count_threads(false); }
+
+void note_shortage(int threads) {
+  shortage_end.store((Clock::now() + std::chrono::seconds(1)).time_since_epoch().count(), std::memory_order_relaxed);
+  shortage.store(threads, std::memory_order_relaxed);
 }
+
+void parallel_team(int threads, TeamBody body, const void* context) { run_region(threads, body, context, true); }
 
 void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context) {
-  const int64_t wanted = std::min<int64_t>(num_threads(), (tasks + grain - 1) / std::max<int64_t>(grain, 1));
   if (tasks <= 0) return;
-  if (wanted <= 1) return share(context, 0, tasks, 0);
-#pragma omp parallel num_threads(static_cast<int>(wanted))
-  {
-    // Split by the team that arrived, not by the one asked for: OMP_THREAD_LIMIT and nesting make it smaller.
-    const int64_t team = omp_get_num_threads(), id = omp_get_thread_num();
-    const int64_t begin = tasks * id / team, end = tasks * (id + 1) / team;
-    if (begin < end) share(context, begin, end, static_cast<int>(id));
-  }
-}
-
-void Team::barrier() const {
-  if (size_ == 1) return;
-#pragma omp barrier
-}
-
-void parallel_team(void (*body)(const void* context, const Team& team), const void* context) {
-  const int threads = num_threads();
-  if (threads == 1) return body(context, Team(0, 1));
-#pragma omp parallel num_threads(threads)
-  body(context, Team(omp_get_thread_num(), omp_get_num_threads()));
+  const int64_t shares = (tasks + grain - 1) / std::max<int64_t>(grain, 1);
+  if (shares <= 1) return share(context, 0, tasks, 0);
+  const Split split{share, context, tasks};
+  run_region(
+      static_cast<int>(std::min<int64_t>(num_threads(), shares)),
+      [](const void* argument, const Team& team) {
+        // Split by the team that arrived, not by the one asked for: it may be smaller.
+        const Split& split = *static_cast<const Split*>(argument);
+        const int64_t begin = team.begin(split.tasks), end = team.end(split.tasks);
+        if (begin < end) split.share(split.context, begin, end, team.id());
+      },
+      &split, false);
 }
 
 }  // namespace lucid
 
-extern "C" int32_t lucid_num_threads(void) { return lucid::num_threads(); }
+extern "C" int32_t lucid_num_threads(void) { return lucid::count_threads(true); }
 
 extern "C" lucid_status lucid_set_num_threads(int32_t threads) {
   constexpr int32_t kMost = 1024;

@@ -3,11 +3,15 @@
 
 #include <cstdint>
 
+#include "core/wait.h"
+
 namespace lucid {
 
 // `thread` is below num_threads(): the index of this share's slice of a scratch buffer.
 using Share = void (*)(const void* context, int64_t begin, int64_t end, int thread);
 
+// As many as set_num_threads() has chosen; else one for each processor that this thread may use now. A mask that is
+// changed while the process runs counts within kMaskLife, and lucid_num_threads() looks anew.
 int num_threads();
 
 // The grain of tasks that move about `floats` floats each: a parallel region costs a microsecond, in which one thread
@@ -18,8 +22,7 @@ inline int64_t grain_of(int64_t floats) {
 }
 
 // Splits [0, tasks) into contiguous shares of at least `grain` tasks, at most one per thread, and waits for all of
-// them. Runs on the calling thread alone where one share is enough, inside another parallel region, and in a forked
-// child.
+// them. Runs on the calling thread alone where one share is enough, and inside another parallel region.
 void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context);
 
 // The same for a callable: parallel_for(tasks, grain, [&](int64_t begin, int64_t end, int thread) { ... }).
@@ -36,25 +39,33 @@ void parallel_for(int64_t tasks, int64_t grain, const Body& body) {
 // A thread's place in a team that goes through several steps together.
 class Team {
  public:
-  Team(int id, int size) : id_(id), size_(size) {}
+  Team(int id, int size, Barrier* barrier, Patience patience)
+      : id_(id), size_(size), barrier_(barrier), patience_(patience) {}
   int id() const { return id_; }
   int size() const { return size_; }
   // This thread's contiguous share of `tasks`.
   int64_t begin(int64_t tasks) const { return tasks * id_ / size_; }
   int64_t end(int64_t tasks) const { return tasks * (id_ + 1) / size_; }
   // Waits until all threads of the team are here.
-  void barrier() const;
+  void barrier() const {
+    if (size_ > 1) barrier_->wait(size_, patience_);
+  }
 
  private:
   int id_, size_;
+  Barrier* barrier_;
+  Patience patience_;
 };
 
-// Runs `body` once on each of at most num_threads() threads, all at the same time.
-void parallel_team(void (*body)(const void* context, const Team& team), const void* context);
+using TeamBody = void (*)(const void* context, const Team& team);
+
+// Runs `body` once on each of at most `threads` threads, all at the same time. They compute in the caller's float mode.
+void parallel_team(int threads, TeamBody body, const void* context);
 
 template <class Body>
-void parallel_team(const Body& body) {
-  parallel_team([](const void* context, const Team& team) { (*static_cast<const Body*>(context))(team); }, &body);
+void parallel_team(int threads, const Body& body) {
+  parallel_team(
+      threads, [](const void* context, const Team& team) { (*static_cast<const Body*>(context))(team); }, &body);
 }
 
 }  // namespace lucid

@@ -109,9 +109,10 @@ LUCID_API const char* lucid_isa(void);
 LUCID_API const char* lucid_isas(void);
 LUCID_API lucid_status lucid_set_isa(const char* name);
 
-/* Threads that an operator may use. The default is min(processors this process may run on, cgroup CPU quota,
- * OMP_NUM_THREADS). In a child made by fork() every operator runs on the calling thread alone: libgomp's workers do not
- * survive a fork, and waiting for them would hang. */
+/* Threads that an operator may use. The default is min(processors this thread may run on, cgroup CPU quota,
+ * OMP_NUM_THREADS), counted when it is asked for; a chosen number may be larger. Either is at most OMP_THREAD_LIMIT, and
+ * what the system gave when it gave no more. All calling threads share one pool of workers; a child made by fork()
+ * starts its own. */
 LUCID_API int32_t lucid_num_threads(void);
 LUCID_API lucid_status lucid_set_num_threads(int32_t threads);
 

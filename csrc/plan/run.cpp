@@ -64,7 +64,7 @@ extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tenso
     const plan::Run run{reinterpret_cast<std::byte*>(arena.data()), x.data(), y.data()};
     std::unique_ptr<Scratch> scratch;
     int64_t each = 0;
-    parallel_team([&](const Team& team) {
+    parallel_team(num_threads(), [&](const Team& team) {
       // Its size is known only now: fewer threads than asked for may have come.
       if (team.id() == 0) {
         each = plan::scratch_of(*plan, team.size());

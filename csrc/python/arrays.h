@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lucid.h"
+#include "python/gil.h"
 
 namespace lucid::python {
 
@@ -74,7 +75,7 @@ template <class Args>
 void call(lucid_status (*operation)(const Args*), const Args& args) {
   lucid_status status;
   {
-    py::gil_scoped_release release;
+    WithoutGil released;
     status = operation(&args);
   }
   check(status);

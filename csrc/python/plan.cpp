@@ -163,7 +163,7 @@ class Plan {
     lucid_plan* plan = nullptr;
     lucid_status status;
     {
-      py::gil_scoped_release release;
+      WithoutGil released;
       status = lucid_plan_create(&args, &plan);
     }
     check(status);
@@ -218,7 +218,7 @@ class Plan {
     }
     lucid_status status;
     {
-      py::gil_scoped_release release;
+      WithoutGil released;
       status = lucid_plan_run(plan_.get(), tensors.data(), tensors.data() + inputs.size(), milliseconds);
     }
     check(status);

@@ -23,7 +23,7 @@ double measured() {
   double rate = 0.0;
   lucid_status status;
   {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     status = measure(&rate);
   }
   check(status);

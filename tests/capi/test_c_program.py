@@ -54,6 +54,24 @@ def test_c_program_computes_and_gets_errors(tmp_path: Path) -> None:
     assert run(program).strip() == lucid.__version__
 
 
+def test_library_can_be_closed_after_a_call(tmp_path: Path) -> None:
+    """Its threads wait in its code, which must stay."""
+    program = tmp_path / "unloading"
+    source = Path(__file__).parent / "unloading.c"
+    run(
+        compiler("CC", "cc", "gcc", "clang"),
+        "-std=c99",
+        "-Wall",
+        "-Werror",
+        source,
+        "-o",
+        program,
+        "-ldl",
+        "-lpthread",
+    )
+    assert run(program, c_abi.LIBRARY).strip() == "passed"
+
+
 def test_library_exports_nothing_but_the_c_abi() -> None:
     nm = shutil.which("nm")
     if nm is None:
