@@ -29,6 +29,7 @@ LONG_FUNCTIONS = {  # and why
     "csrc/cpu/isa/amx/bf16x3_product.h:bf16x3_product": "the order of its instructions is its point",
     "csrc/ops/conv2d.cpp:describe_conv2d": "a check after the other, and a field after the other",
     "tests/capi/program.c:test_conv2d": "an example, read from top to bottom",
+    "tests/capi/program.c:test_plan": "an example, read from top to bottom",
 }
 
 TOP_LEVEL = {

@@ -415,7 +415,8 @@ LUCID_API void lucid_plan_destroy(lucid_plan* plan);
 LUCID_API lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                       lucid_tensor* const* outputs, double* milliseconds);
 
-/* How a step is computed ("dense", "winograd_4x4", "max_pool2d"). Belongs to the plan. */
+/* How a step is computed ("dense", "winograd_4x4", "max_pool2d"), or "" for one on an empty batch, which is left out.
+ * Belongs to the plan. */
 LUCID_API const char* lucid_plan_algorithm(const lucid_plan* plan, int32_t step);
 /* The part of a step's multiplications that the busiest of `threads` threads computes: 1 / threads at best, 0 for a
  * step that has none. */

@@ -156,6 +156,72 @@ static void test_batch_norm(void) {
   CHECK(lucid_batch_norm(&args) == LUCID_INVALID_ARGUMENT);
 }
 
+/* A struct cleared with memset, as a program may be whose author never reads of sizes. */
+static void test_plan(void) {
+  enum { IN = 3, OUT = 2 };
+  float x[N * IN], weight[OUT * IN], y[N * OUT];
+  const int64_t x_shape[] = {N, IN}, weight_shape[] = {OUT, IN}, y_shape[] = {N, OUT};
+  lucid_tensor x_tensor = float_tensor(x, 2, x_shape), weight_tensor = float_tensor(weight, 2, weight_shape);
+  lucid_tensor y_tensor = float_tensor(y, 2, y_shape);
+  const lucid_tensor* inputs[] = {&x_tensor};
+  lucid_tensor* outputs[] = {&y_tensor};
+  const int32_t zero = 0, one = 1;
+  lucid_attribute attributes[2];
+  lucid_shape values[2];
+  lucid_plan_step step;
+  lucid_plan_args args;
+  lucid_plan* plan = NULL;
+  int n, k, i;
+  fill(x, N * IN, 1);
+  fill(weight, OUT * IN, 2);
+  memset(attributes, 0, sizeof attributes);
+  attributes[0].name = "relu";
+  attributes[1].name = "groups";
+  attributes[0].count = attributes[1].count = 1;
+  attributes[1].values[0] = 1;
+  memset(&step, 0, sizeof step);
+  step.kind = "linear";
+  step.inputs = &zero;
+  step.input_count = 1;
+  step.output = 1;
+  step.attributes = attributes;
+  step.attribute_count = 2;
+  step.weight = &weight_tensor;
+  memset(values, 0, sizeof values);
+  values[0].dtype = x_tensor.dtype;
+  values[0].ndim = 2;
+  values[0].sizes[0] = N;
+  values[0].sizes[1] = IN;
+  CHECK(lucid_step_output_shape(&step, values, &values[1]) == LUCID_OK);
+  CHECK(values[1].ndim == 2 && values[1].sizes[0] == N && values[1].sizes[1] == OUT);
+  memset(&args, 0, sizeof args);
+  args.values = values;
+  args.steps = &step;
+  args.inputs = &zero;
+  args.outputs = &one;
+  args.value_count = 2;
+  args.step_count = args.input_count = args.output_count = 1;
+  CHECK(lucid_plan_create(&args, &plan) == LUCID_OK);
+  CHECK(strcmp(lucid_plan_algorithm(plan, 0), "linear") == 0);
+  CHECK(lucid_plan_run(plan, inputs, outputs, NULL) == LUCID_OK);
+  for (n = 0; n < N; ++n)
+    for (k = 0; k < OUT; ++k) {
+      float sum = 0;
+      for (i = 0; i < IN; ++i) sum += x[n * IN + i] * weight[k * IN + i];
+      CHECK(y[n * OUT + k] == sum);
+    }
+  lucid_plan_destroy(plan);
+
+  step.kind = "nothing";
+  CHECK(lucid_step_output_shape(&step, values, &values[1]) == LUCID_INVALID_ARGUMENT);
+  CHECK(strstr(lucid_last_error(), "got 'nothing'") != NULL);
+  values[0].dtype.bits = 16;
+  CHECK(lucid_plan_create(&args, &plan) == LUCID_UNSUPPORTED);
+  CHECK(plan == NULL && strstr(lucid_last_error(), "must be float32") != NULL);
+  for (i = 0; lucid_step_kind_at(i) != NULL; ++i) CHECK(lucid_step_kind_at(i)->name != NULL);
+  CHECK(i >= 15 && lucid_step_kind_at(-1) == NULL);
+}
+
 static void test_machine(void) {
   void* memory = lucid_alloc(1000);
   CHECK(memory != NULL && (uintptr_t)memory % 64 == 0);
@@ -178,6 +244,7 @@ int main(void) {
   test_machine();
   test_conv2d();
   test_batch_norm();
+  test_plan();
   printf("%s\n", lucid_version());
   return 0;
 }
