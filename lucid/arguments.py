@@ -6,17 +6,29 @@ operator; only layers, which allocate before any operator runs, check that their
 
 from __future__ import annotations
 
+import math
 import operator
+import re
 import reprlib
+from collections.abc import Mapping
 from typing import Any, SupportsIndex, TypeAlias
 
+import numpy as np
+
 Pair: TypeAlias = SupportsIndex | tuple[SupportsIndex, SupportsIndex]
+Padding: TypeAlias = "Pair | tuple[tuple[SupportsIndex, SupportsIndex], tuple[SupportsIndex, SupportsIndex]]"
+Sides: TypeAlias = tuple[int, int, int, int]
 
 _INT64_BITS = 63
+_LARGEST = 2**_INT64_BITS - 1
+_OTHER_PACKAGES = 2  # dtype.isbuiltin of those that others register, such as bfloat16
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hip|xla|meta|vulkan)(:\d+)?")
 
 
 def integer(op: str, name: str, value: SupportsIndex, expected: str = "an int") -> int:
     """``value`` as an int. A bool or a float is none (TypeError); one beyond 64 bits is a ValueError."""
+    if type(value) is int and -_LARGEST <= value <= _LARGEST:
+        return value
     if isinstance(value, bool):
         raise TypeError(f"{op}: {name} must be {expected}, got {value!r}")
     try:
@@ -47,8 +59,155 @@ def pair(op: str, name: str, value: Pair) -> tuple[int, int]:
     return integer(op, name, value[0], expected), integer(op, name, value[1], expected)
 
 
+def sides(op: str, name: str, value: Padding) -> Sides:
+    """(top, left, bottom, right), from an int, (height, width) or ((top, bottom), (left, right))."""
+    if type(value) is int and 0 <= value <= _LARGEST:
+        return value, value, value, value
+    if isinstance(value, (tuple, list)) and any(isinstance(part, (tuple, list)) for part in value):
+        expected = "an int, a pair of ints or ((top, bottom), (left, right))"
+        if len(value) != 2 or any(not isinstance(part, (tuple, list)) or len(part) != 2 for part in value):
+            raise TypeError(f"{op}: {name} must be {expected}, got {reprlib.repr(value)}")
+        (top, bottom), (left, right) = (
+            [integer(op, name, length, expected) for length in part]  # type: ignore[union-attr]
+            for part in value
+        )
+        return top, left, bottom, right
+    height, width = pair(op, name, value)  # type: ignore[arg-type]
+    return height, width, height, width
+
+
+def padding(op: str, value: Padding) -> Padding:
+    """Padding as a layer keeps it: (height, width), or ((top, bottom), (left, right)) where sides differ."""
+    top, left, bottom, right = sides(op, "padding", value)
+    return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
+
+
+def sides_or_name(
+    op: str, value: Padding | str, window: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]
+) -> Sides:
+    """Padding as (top, left, bottom, right), also from its name.
+
+    "valid" is none, and "same" keeps the size; the odd row then goes below, the odd column to the right.
+    A window of other than two sides is left to the operator to refuse.
+    """
+    if not isinstance(value, str):
+        return sides(op, "padding", value)
+    if value not in ("same", "valid"):
+        raise ValueError(f"{op}: padding must be an int, a pair of ints, 'same' or 'valid', got {value!r}")
+    if value == "valid" or len(window) != 2:
+        return 0, 0, 0, 0
+    if stride != (1, 1):
+        raise ValueError(f"{op}: stride must be 1 for padding='same', got {stride}")
+    height, width = (max(steps * (taps - 1), 0) for steps, taps in zip(dilation, window, strict=True))
+    return height // 2, width // 2, height - height // 2, width - width // 2
+
+
+def output_size(op: str, value: Any, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width asked for, with those of an image (n, c, h, w) in the place of None."""
+    given = value if isinstance(value, (tuple, list)) else (value, value)
+    own = shape[2:] if len(shape) == 4 else (1, 1)  # other ranks are left to the operator to refuse
+    if len(given) != 2 or value is None:
+        raise TypeError(f"{op}: output_size must be an int or a pair of ints, got {reprlib.repr(value)}")
+    height, width = (old if new is None else new for new, old in zip(given, own, strict=True))
+    return pair(op, "output_size", (height, width))
+
+
+def widths(op: str, value: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """(before, after) of each dimension, from PyTorch's flat tuple, which begins with the last."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{op}: pad must be a tuple of ints, got {reprlib.repr(value)}")
+    flat = [integer(op, "pad", length, "a tuple of ints") for length in value]
+    if len(flat) % 2 or len(flat) > 2 * len(shape):
+        raise ValueError(
+            f"{op}: pad must have two ints for each of up to {len(shape)} dimensions, got {value}"
+        )
+    found = [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
+    whole = (*[(0, 0)] * (len(shape) - len(found)), *reversed(found))
+    if any(before + length + after < 0 for (before, after), length in zip(whole, shape, strict=True)):
+        raise ValueError(f"{op}: no dimension may become negative, got {value} for shape {shape}")
+    return whole
+
+
+def dim(op: str, value: SupportsIndex, ndim: int) -> int:
+    """A dimension counted from the front. IndexError and ValueError in one if there are only ``ndim``."""
+    number = integer(op, "dim", value)
+    if not -ndim <= number < ndim:
+        raise np.exceptions.AxisError(f"{op}: dim must be from {-ndim} to {ndim - 1}, got {number}")
+    return number % ndim
+
+
+def dims(op: str, value: SupportsIndex | tuple[SupportsIndex, ...] | None, ndim: int) -> tuple[int, ...]:
+    """Dimensions counted from the front, in ascending order; None stands for all."""
+    if value is None:
+        return tuple(range(ndim))
+    several = value if isinstance(value, (tuple, list)) else (value,)
+    found = sorted(dim(op, each, ndim) for each in several)
+    if len(set(found)) != len(found):
+        raise ValueError(f"{op}: each dim must be given once, got {tuple(several)}")
+    return tuple(found)
+
+
+def device(op: str, value: object) -> None:
+    """Checks that ``value`` is the CPU, which None is as well.
+
+    Raises:
+        NotImplementedError: It is another device.
+        ValueError: It is no device.
+    """
+    text = "cpu" if value is None else str(value)
+    if text in ("cpu", "cpu:0"):
+        return
+    if not is_device(text):
+        raise ValueError(f"{op}: device must be 'cpu' or another device such as 'cuda:0', got {value!r}")
+    raise NotImplementedError(
+        f"{op}: device must be 'cpu', the only one that lucid computes on, got {text!r}"
+    )
+
+
+def is_device(value: object) -> bool:
+    """Whether ``value`` is the name of a device, or a device of another library."""
+    return (isinstance(value, str) or type(value).__name__ == "device") and bool(
+        _DEVICE.fullmatch(str(value))
+    )
+
+
+def transfer_options(op: str, options: Mapping[str, object]) -> None:
+    """Checks the names of PyTorch's options of ``to``, which mean nothing on the only device."""
+    unknown = options.keys() - {"non_blocking", "copy", "memory_format"}
+    if unknown:
+        raise TypeError(f"{op}: it has no argument {min(unknown)!r}")
+
+
+def dtype(op: str, value: Any) -> np.dtype[Any]:
+    """A NumPy dtype from all that names one, a dtype of PyTorch's included."""
+    named = str(value).removeprefix("torch.") if type(value).__module__ == "torch" else value
+    try:
+        found = np.dtype(named)
+    except TypeError:
+        found = None
+    if found is None or found.isbuiltin == _OTHER_PACKAGES:
+        raise TypeError(f"{op}: dtype must be one of NumPy's, got {value!r}")
+    return found
+
+
+def full_shape(op: str, old: tuple[int, ...], size: tuple[Any, ...]) -> tuple[int, ...]:
+    """The shape written as ``f(2, -1)`` or ``f((2, -1))``, with what is left in place of -1.
+
+    Raises:
+        ValueError: It does not hold the elements of ``old``.
+    """
+    asked = shape(op, size)
+    if math.prod(asked) == math.prod(old) and min(asked, default=0) >= 0:
+        return asked
+    count, known = math.prod(old), math.prod(length for length in asked if length != -1)
+    full = tuple(count // known if length == -1 and known > 0 else length for length in asked)
+    if asked.count(-1) > 1 or min(full, default=0) < 0 or math.prod(full) != count:
+        raise ValueError(f"{op}: the shape must hold the {count} elements of {old}, got {asked}")
+    return full
+
+
 def shape(op: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     """The shape written as ``f(2, 3)`` or ``f((2, 3))``."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = tuple(size[0])
-    return tuple(integer(op, "size", length, "ints") for length in size)
+    return tuple([integer(op, "size", length, "ints") for length in size])

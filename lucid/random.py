@@ -29,11 +29,13 @@ def seed(value: SupportsIndex) -> None:
     _generator = np.random.default_rng(number)
 
 
-def randn(*size: SupportsIndex | tuple[SupportsIndex, ...]) -> Tensor:
+def randn(*size: SupportsIndex | tuple[SupportsIndex, ...], device: object = None) -> Tensor:
     """Float32 values from the normal distribution of mean 0 and variance 1."""
+    arguments.device("randn", device)
     return Tensor(generator().standard_normal(arguments.shape("randn", size), dtype=np.float32))
 
 
-def rand(*size: SupportsIndex | tuple[SupportsIndex, ...]) -> Tensor:
+def rand(*size: SupportsIndex | tuple[SupportsIndex, ...], device: object = None) -> Tensor:
     """Float32 values spread evenly over [0, 1)."""
+    arguments.device("rand", device)
     return Tensor(generator().random(arguments.shape("rand", size), dtype=np.float32))

@@ -47,12 +47,17 @@ def _batch_norm(node: Node, inputs: Sequence[Array]) -> Array:
 
 def _max_pool2d(node: Node, inputs: Sequence[Array]) -> Array:
     window: dict[str, Any] = dict(node.attributes)
-    return reference.max_pool2d(inputs[0], window.pop("kernel"), **window)
+    return reference.max_pool2d(inputs[0], window.pop("kernel_size"), **window)
 
 
 def _avg_pool2d(node: Node, inputs: Sequence[Array]) -> Array:
     window: dict[str, Any] = dict(node.attributes)
-    return reference.avg_pool2d(inputs[0], window.pop("kernel"), **window)
+    return reference.avg_pool2d(inputs[0], window.pop("kernel_size"), **window)
+
+
+def _adaptive_avg_pool2d(node: Node, inputs: Sequence[Array]) -> Array:
+    arguments: dict[str, Any] = dict(node.attributes)
+    return reference.adaptive_avg_pool2d(inputs[0], **arguments)
 
 
 def _split_attention(node: Node, inputs: Sequence[Array]) -> Array:
@@ -60,7 +65,12 @@ def _split_attention(node: Node, inputs: Sequence[Array]) -> Array:
     return reference.split_attention(*inputs, **arguments)
 
 
-def _global_avg_pool2d(node: Node, inputs: Sequence[Array]) -> Array:
+def _softmax(node: Node, inputs: Sequence[Array]) -> Array:
+    dim: Any = node.attributes["dim"]
+    return (reference.log_softmax if node.attributes["log"] else reference.softmax)(inputs[0], dim)
+
+
+def _radix_sum_pool(node: Node, inputs: Sequence[Array]) -> Array:
     arguments: dict[str, Any] = dict(node.attributes)
     return reference.radix_sum_pool(inputs[0], **arguments)
 
@@ -71,13 +81,14 @@ COMPUTE: dict[str, Callable[[Node, Sequence[Array]], Array]] = {
     "batch_norm": _batch_norm,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
-    "global_avg_pool2d": _global_avg_pool2d,
+    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "radix_sum_pool": _radix_sum_pool,
     "split_attention": _split_attention,
     "add": lambda node, inputs: inputs[0] + inputs[1],
-    "gate": lambda node, inputs: inputs[0] * inputs[1][:, :, None, None],
+    "mul": lambda node, inputs: inputs[0] * inputs[1][:, :, None, None],
     "relu": lambda node, inputs: reference.relu(inputs[0]),
     "sigmoid": lambda node, inputs: reference.sigmoid(inputs[0]),
-    "softmax": lambda node, inputs: reference.softmax(inputs[0], 1),
+    "softmax": _softmax,
     "flatten": lambda node, inputs: np.ascontiguousarray(inputs[0]).reshape(len(inputs[0]), -1),
     "unflatten": lambda node, inputs: inputs[0][:, :, None, None],
 }

@@ -13,6 +13,12 @@ from lucid.inference import Graph, InferencePlan, Node
 
 Array = npt.NDArray[np.float32]
 Pair = tuple[int, int]
+Sides = tuple[int, int, int, int]
+
+
+def sides(padding: Pair | Sides) -> Sides:
+    """(top, left, bottom, right); of a pair, height and width on both sides."""
+    return padding if len(padding) == 4 else (*padding, *padding)
 
 
 def conv2d(
@@ -23,12 +29,13 @@ def conv2d(
     *,
     residual: str | None = None,
     stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
+    padding: Pair | Sides = (0, 0),
     dilation: Pair = (1, 1),
     groups: int = 1,
     relu: bool = False,
 ) -> Node:
-    attributes = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "relu": relu}
+    window = {"stride": stride, "padding": sides(padding), "dilation": dilation}
+    attributes = {**window, "groups": groups, "relu": relu}
     weights = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     return Node("conv2d", (x,) if residual is None else (x, residual), output, attributes, weights)
 
@@ -50,11 +57,11 @@ def max_pool2d(
     kernel: Pair,
     *,
     stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
+    padding: Pair | Sides = (0, 0),
     dilation: Pair = (1, 1),
     ceil_mode: bool = False,
 ) -> Node:
-    attributes = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    attributes = {"kernel_size": kernel, "stride": stride, "padding": sides(padding), "dilation": dilation}
     return Node("max_pool2d", (x,), output, {**attributes, "ceil_mode": ceil_mode})
 
 
@@ -64,17 +71,18 @@ def avg_pool2d(
     kernel: Pair,
     *,
     stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
+    padding: Pair | Sides = (0, 0),
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int = 0,
 ) -> Node:
-    window = {"kernel": kernel, "stride": stride, "padding": padding}
+    window = {"kernel_size": kernel, "stride": stride, "padding": sides(padding)}
     switches = {"ceil_mode": ceil_mode, "count_include_pad": count_include_pad}
-    return Node("avg_pool2d", (x,), output, {**window, **switches})
+    return Node("avg_pool2d", (x,), output, {**window, **switches, "divisor_override": divisor_override})
 
 
-def global_avg_pool2d(output: str, x: str, radix: int = 1) -> Node:
-    return Node("global_avg_pool2d", (x,), output, {"radix": radix})
+def radix_sum_pool(output: str, x: str, radix: int = 1) -> Node:
+    return Node("radix_sum_pool", (x,), output, {"radix": radix})
 
 
 def split_attention(output: str, x: str, logits: str, radix: int, cardinality: int = 1) -> Node:
@@ -86,8 +94,8 @@ def add(output: str, a: str, b: str, *, relu: bool = False) -> Node:
 
 
 def plain(kind: str, output: str, x: str) -> Node:
-    """relu, sigmoid, softmax, flatten or unflatten, which have no attributes."""
-    return Node(kind, (x,), output)
+    """relu, sigmoid, flatten, unflatten, which have no attributes, or softmax of rows."""
+    return Node(kind, (x,), output, {"dim": 1, "log": False} if kind == "softmax" else {})
 
 
 def graph(inputs: Mapping[str, tuple[int, ...]], nodes: Iterable[Node], outputs: Iterable[str]) -> Graph:

@@ -1,4 +1,4 @@
-"""The cases that are measured: single convolutions traced from the models, and whole models."""
+"""The cases to measure: single convolutions traced from the models, and whole models."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Case:
     """One computation that every engine does.
 
     Attributes:
-        name: Of a convolution its window, stride, groups, channels and image: ``3x3s2g32_256to256_56x56``.
-        graph: What is computed, with one input and one output.
+        name: For a convolution its window, stride, groups, channels and image: ``3x3s2g32_256to256_56x56``.
+        graph: The computation, with one input and one output.
         eager: The same without a plan.
-        expected: What is right for an input.
+        expected: The right output for an input.
         counts: How often each model has it.
         macs: Multiplications with an addition each, as the definition counts them.
-        bytes: What must be read and written at least: for each step its inputs, weights and output.
+        bytes: The least that must be read and written: inputs, weights and output of each step.
     """
 
     name: str
@@ -99,11 +99,11 @@ def conv2d_cases(names: Sequence[str], batch: int = 1, size: tuple[int, int] = (
 def _single(node: Node, shape: tuple[int, ...]) -> Graph:
     """A graph of one convolution, named after all that it depends on."""
     window, out_channels = node.weights["weight"].shape[2:], node.weights["weight"].shape[0]
-    stride, padding, dilation = (_pair(node, name) for name in ("stride", "padding", "dilation"))
+    stride, padding, dilation = (_tuple(node, name) for name in ("stride", "padding", "dilation"))
     name = size_text(window)
     name += f"s{stride[0]}" if stride[0] == stride[1] else f"s{size_text(stride)}"
-    if padding != tuple(side // 2 for side in window):
-        name += f"p{size_text(padding)}"
+    if padding != tuple(side // 2 for side in (*window, *window)):
+        name += f"p{size_text(padding[:2] if padding[:2] == padding[2:] else padding)}"
     if dilation != (1, 1):
         name += f"d{size_text(dilation)}"
     if node.attributes["groups"] != 1:
@@ -123,6 +123,8 @@ def _conv2d_case(name: str, graph: Graph, counts: dict[str, int]) -> Case:
     [node] = graph.nodes
     weight, bias = Tensor(node.weights["weight"]), Tensor(node.weights["bias"])
     arguments: dict[str, Any] = {key: value for key, value in node.attributes.items() if key != "relu"}
+    top, left, bottom, right = _tuple(node, "padding")
+    arguments["padding"] = (top, bottom), (left, right)
     return Case(
         name,
         graph,
@@ -133,13 +135,14 @@ def _conv2d_case(name: str, graph: Graph, counts: dict[str, int]) -> Case:
 
 
 def conv2d_float64(x: Array, node: Node) -> Array:
-    """Output of a conv2d node without residual and ReLU: for each place in the window a matrix product."""
-    (sh, sw), (ph, pw), (dh, dw) = (_pair(node, name) for name in ("stride", "padding", "dilation"))
+    """The output of a conv2d node without residual and ReLU: a matrix product for each tap."""
+    (sh, sw), (dh, dw) = _tuple(node, "stride"), _tuple(node, "dilation")
+    top, left, bottom, right = _tuple(node, "padding")
     groups: Any = node.attributes["groups"]
     weight = node.weights["weight"].astype(np.float64)
     out_channels, in_group, kh, kw = weight.shape
     weight = weight.reshape(groups, out_channels // groups, in_group, kh, kw)
-    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)))
     n, _, h, w = padded.shape
     oh, ow = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1
     y = np.zeros((n, groups, out_channels // groups, oh * ow))
@@ -152,7 +155,7 @@ def conv2d_float64(x: Array, node: Node) -> Array:
     return np.asarray(y.reshape(n, out_channels, oh, ow) + bias[:, None, None])
 
 
-def _pair(node: Node, name: str) -> tuple[int, int]:
+def _tuple(node: Node, name: str) -> tuple[int, ...]:
     value = node.attributes[name]
     assert isinstance(value, tuple)
     return value

@@ -23,7 +23,7 @@ class Comparison:
 
     Attributes:
         timings: By engine.
-        refused: Of an engine that was not timed, why.
+        refused: Reasons, by the engine that was not timed.
     """
 
     case: Case
@@ -64,7 +64,7 @@ def compare(
     Args:
         threads: For the engines that are not lucid, which has ``lucid.set_num_threads``.
         rounds: In each, every engine has its turn.
-        seconds: Of a turn, at least.
+        seconds: The least time of a turn.
     """
     x = case.input()
     expected = case.expected(x)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lucid.benchmark.cases import Array, Case
 from lucid.inference import InferencePlan
+from lucid.inference.onnx import to_onnx
 from lucid.tensor import Tensor
 
 __all__ = ["ENGINES", "PEERS", "Call", "Engine"]
@@ -51,15 +52,13 @@ def _torch(case: Case, x: Array, threads: int) -> Call:
 def _openvino(case: Case, x: Array, threads: int) -> Call:
     import openvino
 
-    from lucid.benchmark.onnx_graph import onnx_model
-
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
     }
     core: Any = openvino.Core()
-    compiled = core.compile_model(core.read_model(onnx_model(case.graph)), "CPU", settings)
+    compiled = core.compile_model(core.read_model(to_onnx(case.graph)), "CPU", settings)
     request = compiled.create_infer_request()
     return lambda: request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
 
@@ -67,12 +66,10 @@ def _openvino(case: Case, x: Array, threads: int) -> Call:
 def _onnxruntime(case: Case, x: Array, threads: int) -> Call:
     import onnxruntime
 
-    from lucid.benchmark.onnx_graph import onnx_model
-
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session: Any = onnxruntime.InferenceSession(
-        onnx_model(case.graph), options, providers=["CPUExecutionProvider"]
+        to_onnx(case.graph), options, providers=["CPUExecutionProvider"]
     )
     [name] = case.graph.inputs
     return lambda: session.run(None, {name: x})[0]

@@ -1,4 +1,4 @@
-"""The machine that was measured: what a figure means nothing without."""
+"""The machine that was measured; without it a figure means nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Machine:
         threads: That every engine was given.
         peak_gflops: ``lucid.runtime.fma_peak()``.
         bandwidth: ``lucid.runtime.memory_bandwidth()``, in GB/s.
-        versions: Of lucid and the engines, without those that are not installed.
+        versions: Versions of lucid and of the engines that are installed.
         date: In UTC, to the minute.
     """
 

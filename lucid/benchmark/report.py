@@ -96,7 +96,7 @@ def as_json(
     """Everything that was measured, for ``json.dump``; times are in milliseconds.
 
     Args:
-        settings: What it was measured with, such as the batch.
+        settings: Settings of the measurement, such as the batch.
         layers: The steps of a model's plan, if they were measured.
     """
     report: dict[str, Any] = {

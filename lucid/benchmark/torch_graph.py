@@ -48,6 +48,10 @@ def _conv2d(node: Node, parameters: Mapping[str, Any], x: Any, *residual: Any) -
 
     arguments: dict[str, Any] = {**parameters, **node.attributes}
     del arguments["relu"]
+    top, left, bottom, right = arguments["padding"]
+    arguments["padding"] = (top, left)
+    if (top, left) != (bottom, right):
+        x, arguments["padding"] = F.pad(x, (left, right, top, bottom)), 0
     y = F.conv2d(x, **arguments)
     return y.add_(residual[0]) if residual else y
 
@@ -67,13 +71,19 @@ def _pool(name: str) -> Callable[..., Any]:
     def compute(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
         from torch.nn import functional as F
 
-        window = dict(node.attributes)
-        return getattr(F, name)(x, window.pop("kernel"), **window)
+        window: dict[str, Any] = dict(node.attributes)
+        top, left, bottom, right = window["padding"]
+        if (top, left) != (bottom, right):
+            raise NotImplementedError(f"{name} with padding {window['padding']} is not translated")
+        window["padding"] = (top, left)
+        if name == "avg_pool2d":
+            window["divisor_override"] = window["divisor_override"] or None
+        return getattr(F, name)(x, **window)
 
     return compute
 
 
-def _global_avg_pool2d(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
+def _radix_sum_pool(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
     return x.unflatten(1, (node.attributes["radix"], -1)).sum(1).mean((2, 3))
 
 
@@ -90,6 +100,6 @@ COMPUTE: Mapping[str, Callable[..., Any]] = {
     "linear": _linear,
     "max_pool2d": _pool("max_pool2d"),
     "avg_pool2d": _pool("avg_pool2d"),
-    "global_avg_pool2d": _global_avg_pool2d,
+    "radix_sum_pool": _radix_sum_pool,
     "split_attention": _split_attention,
 }

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lucid.cli.arguments import image_size, positive
 
 if TYPE_CHECKING:
-    from lucid import Tensor
     from lucid.nn import Module
 
 __all__ = ["Layer", "add_arguments", "run", "trace"]
@@ -57,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--depth",
         type=positive,
         metavar="N",
-        help="close what is nested deeper: 1 shows the stages, 2 the blocks (default: every layer)",
+        help="close modules nested deeper: 1 shows the stages, 2 the blocks (default: every layer)",
     )
 
 
@@ -80,70 +78,25 @@ def run(options: argparse.Namespace) -> int:
 def trace(model: Module, image: Shape) -> list[Layer]:
     """Every module that a forward pass on one image calls, outer before inner.
 
-    The pass runs on zeros, and its convolutions, norms and linear layers give zeros of the right shape
-    without computing, so this takes a moment for any model.
+    The model is traced as ``lucid.compile`` traces it. Nothing is computed, so this takes a moment for any.
 
     Args:
         image: ``(channels, height, width)``.
     """
-    from lucid import zeros
+    from lucid.inference.trace import trace_modules
 
-    outputs: dict[str, Shape] = {}
-    costs: dict[str, int] = {}
-    with ExitStack() as restore:
-        for name, module in model.named_modules():
-            # An attribute of the instance goes before the method of the class; removing it brings that back.
-            module.forward = partial(_recorded, name, module, module.forward, outputs, costs)
-            restore.callback(delattr, module, "forward")
-        model(zeros(1, *image))
+    traced = trace_modules(model, (1, *image))
+    costs = Counter[str]()
+    for node in traced.graph.nodes:
+        costs[traced.modules[node.output]] += traced.graph.macs(node)
     return [
-        _layer(name, module, outputs[name], costs)
+        _layer(name, module, traced.outputs[name], costs)
         for name, module in model.named_modules()
-        if name in outputs
+        if name in traced.outputs
     ]
 
 
-def _recorded(
-    name: str,
-    module: Module,
-    forward: Callable[..., Tensor],
-    outputs: dict[str, Shape],
-    costs: dict[str, int],
-    *inputs: Tensor,
-    **options: Any,
-) -> Tensor:
-    from lucid import zeros
-    from lucid.nn import BatchNorm2d, Conv2d, Linear
-
-    shape: Shape | None = None
-    if isinstance(module, Conv2d):
-        shape = _convolved(inputs[0].shape, module)
-        costs[name] = math.prod(shape) * math.prod(module.weight.shape[1:])
-    elif isinstance(module, Linear):
-        shape = (*inputs[0].shape[:-1], module.out_features)
-        costs[name] = math.prod(shape) * module.in_features
-    elif isinstance(module, BatchNorm2d):
-        shape = inputs[0].shape
-    # A shape that cannot be is left to the layer, which says what is wrong.
-    output = zeros(*shape) if shape is not None and min(shape) > 0 else forward(*inputs, **options)
-    outputs[name] = output.shape
-    return output
-
-
-def _convolved(shape: Shape, module: Any) -> Shape:
-    if module.padding == "same":
-        return shape[0], module.out_channels, *shape[2:]
-    padding = (0, 0) if module.padding == "valid" else module.padding
-    sides = [
-        (shape[2 + i] + 2 * padding[i] - module.dilation[i] * (module.kernel_size[i] - 1) - 1)
-        // module.stride[i]
-        + 1
-        for i in (0, 1)
-    ]
-    return shape[0], module.out_channels, *sides
-
-
-def _layer(name: str, module: Module, output: Shape, costs: dict[str, int]) -> Layer:
+def _layer(name: str, module: Module, output: Shape, costs: Mapping[str, int]) -> Layer:
     inside = f"{name}." if name else ""
     return Layer(
         name=name,

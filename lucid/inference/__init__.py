@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lucid.inference.graph import Graph, Node
+from lucid.inference.onnx import to_onnx
 from lucid.inference.passes import optimize
 from lucid.inference.plan import InferencePlan, compile, load_plan
 from lucid.inference.report import Profile, Step, StepTime
@@ -18,5 +19,6 @@ __all__ = [
     "compile",
     "load_plan",
     "optimize",
+    "to_onnx",
     "trace",
 ]

@@ -1,7 +1,8 @@
-"""Graph: what a network computes, as a list of nodes over named values."""
+"""Graph: the computation of a network, as a list of nodes over named values."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
-from lucid.inference.kinds import Attribute, Shape, checked_shape, output_shape
+from lucid.inference.kinds import checked_shape, output_shape
+from lucid.recording import Attribute, Shape
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -21,7 +23,7 @@ class Node:
     Attributes:
         kind: Which one; ``lucid.inference.kinds`` lists them.
         inputs: Names of the values that it reads.
-        output: Name of the value that it gives, and of the node.
+        output: Name of the value that it computes, and of the node.
         attributes: Strides and the like.
         weights: Constant arrays: ``weight``, ``bias``.
         source: Where the traced program called it, for messages.
@@ -60,7 +62,7 @@ class Graph:
 
     Attributes:
         inputs: Shapes of the inputs by name.
-        nodes: Each reads inputs and what nodes before it give.
+        nodes: Each reads inputs of the graph and outputs of nodes before it.
         outputs: Names of the values that are returned.
         as_tuple: They are returned as a tuple, even a single one.
 
@@ -103,6 +105,15 @@ class Graph:
         """How often each value is read, by nodes and as an output."""
         return Counter([name for node in self.nodes for name in node.inputs] + list(self.outputs))
 
+    def macs(self, node: Node) -> int:
+        """Multiplications with an addition each, by the definition of convolutions and linear layers.
+
+        An algorithm such as Winograd's needs fewer. Other nodes count as 0.
+        """
+        if node.kind not in ("conv2d", "linear"):
+            return 0
+        return math.prod(self.shapes[node.output]) * math.prod(node.weights["weight"].shape[1:])
+
     def __str__(self) -> str:
         inputs = ", ".join(f"{name} {size_text(shape)}" for name, shape in self.inputs.items())
         names = max((len(node.output) for node in self.nodes), default=0)
@@ -115,9 +126,10 @@ class Graph:
 # Values of attributes that are not worth printing.
 _USUAL: dict[str, Attribute] = {
     "stride": (1, 1),
-    "padding": (0, 0),
+    "padding": (0, 0, 0, 0),
     "dilation": (1, 1),
     "groups": 1,
+    "divisor_override": 0,
     "radix": 1,
     "cardinality": 1,
 }
@@ -129,7 +141,9 @@ def size_text(shape: Shape) -> str:
 
 
 def _attribute_text(value: Attribute) -> str:
-    """A pair of two equal numbers as one."""
+    """Height and width as one number if they are equal; so are two sides of padding that are."""
     if not isinstance(value, tuple):
         return str(value)
-    return str(value[0]) if value[0] == value[1] else size_text(value)
+    if value[:2] == value[2:]:
+        value = value[:2]
+    return str(value[0]) if len(set(value)) == 1 else size_text(value)

@@ -1,7 +1,6 @@
 """Passes: functions from graph to graph that keep what is computed and make it cheaper.
 
-None changes the graph that it is given, nor the arrays in it. ``optimize`` is all of them, in the order that
-suits them.
+None changes the graph that it is given, nor the arrays in it. ``optimize`` runs all of them in order.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def optimize(graph: Graph) -> Graph:
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
-    """Scales the weights of a convolution, linear layer or norm instead of what it gives."""
+    """Scales the weights of a convolution, linear layer or norm instead of its output."""
 
     def fold(before: Node, node: Node) -> Node | None:
         foldable = before.kind in ("conv2d", "linear", "batch_norm") and len(before.inputs) == 1
@@ -74,7 +73,7 @@ def fuse_relu(graph: Graph) -> Graph:
 
 
 def _merged(graph: Graph, merge: Callable[[Node, Node], Node | None]) -> Graph:
-    """Replaces pairs of nodes, of which the second alone reads the first, by what ``merge`` makes of them."""
+    """Replaces a node and its only reader by the node that ``merge`` makes of both."""
     uses = graph.uses()
     nodes: dict[str, Node] = {}
     renamed: dict[str, str] = {}
@@ -92,9 +91,9 @@ def _merged(graph: Graph, merge: Callable[[Node, Node], Node | None]) -> Graph:
 
 
 def fuse_residual(graph: Graph) -> Graph:
-    """Lets a convolution add the other operand of a sum to what it gives, in the place of the sum.
+    """Lets a convolution add the other operand of a sum to its output, in the place of the sum.
 
-    Of two convolutions it is the later one, since the operand of the other is there by then.
+    If both operands are convolutions, the later one adds: the other operand is there by then.
     """
     uses = graph.uses()
     nodes: dict[str, Node] = {}
@@ -126,7 +125,7 @@ def fuse_split_attention(graph: Graph) -> Graph:
     givers = {node.output: node for node in graph.nodes}
 
     def fuse(node: Node) -> Node:
-        giver = givers.get(node.inputs[1]) if node.kind == "gate" else None
+        giver = givers.get(node.inputs[1]) if node.kind == "mul" else None
         if giver is None or giver.kind != "sigmoid":
             return node
         inputs = (node.inputs[0], giver.inputs[0])
@@ -136,49 +135,49 @@ def fuse_split_attention(graph: Graph) -> Graph:
     return remove_unused(replace(graph, nodes=tuple(fuse(node) for node in graph.nodes)))
 
 
-# ---- Vectors instead of images of one pixel
+# ---- Rows instead of images of one pixel
 
 
 def pointwise_to_linear(graph: Graph) -> Graph:
-    """Computes with vectors (n, c) what is computed with images (n, c, 1, 1) made of vectors.
+    """Computes on rows (n, c) what is computed on images (n, c, 1, 1) made of rows.
 
     Those are the two convolutions of split attention, between a global pooling and a softmax. The image is
     made where something needs it after all.
     """
     nodes: list[Node] = []
-    vectors: dict[str, str] = {}  # by the name of an image of one pixel, the vector that it is made of
+    rows: dict[str, str] = {}  # by the name of an image of one pixel, the rows that it is made of
     images: dict[str, str] = {}  # those that had to be made, under their names in the result
     renamed: dict[str, str] = {}
 
     def read(name: str) -> str:
         """The name in the result of what was ``name``; an image stays an image."""
-        if name not in vectors:
+        if name not in rows:
             return renamed.get(name, name)
         if name not in images:
-            images[name] = f"{name}.image" if vectors[name] == name else name
-            nodes.append(Node("unflatten", (vectors[name],), images[name]))
+            images[name] = f"{name}.image" if rows[name] == name else name
+            nodes.append(Node("unflatten", (rows[name],), images[name]))
         return images[name]
 
     for node in graph.nodes:
-        small = all(name in vectors for name in node.inputs)
+        small = all(name in rows for name in node.inputs)
         if node.kind == "unflatten":
-            vectors[node.output] = read(node.inputs[0])
+            rows[node.output] = read(node.inputs[0])
         elif node.kind == "flatten" and small:
-            renamed[node.output] = vectors[node.inputs[0]]
-        elif small and (converted := _on_vectors(node)) is not None:
-            nodes.append(replace(converted, inputs=tuple(vectors[name] for name in node.inputs)))
-            vectors[node.output] = node.output
+            renamed[node.output] = rows[node.inputs[0]]
+        elif small and (converted := _on_rows(node)) is not None:
+            nodes.append(replace(converted, inputs=tuple(rows[name] for name in node.inputs)))
+            rows[node.output] = node.output
         else:
             nodes.append(replace(node, inputs=tuple(read(name) for name in node.inputs)))
     outputs = tuple(read(name) for name in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs)
 
 
-def _on_vectors(node: Node) -> Node | None:
-    """The node that does the same with vectors, if there is one."""
+def _on_rows(node: Node) -> Node | None:
+    """The node that does the same with rows, if there is one."""
     if node.kind in ("relu", "sigmoid", "add", "batch_norm"):
         return node
-    if node.kind != "conv2d" or len(node.inputs) > 1 or node.attributes["padding"] != (0, 0):
+    if node.kind != "conv2d" or len(node.inputs) > 1 or node.attributes["padding"] != (0, 0, 0, 0):
         return None
     weight = node.weights["weight"]
     if weight.shape[2:] != (1, 1):
@@ -188,11 +187,11 @@ def _on_vectors(node: Node) -> Node | None:
     return replace(node, kind="linear", attributes=attributes, weights=weights)
 
 
-# ---- Leaving out what does nothing
+# ---- Leaving out nodes without effect
 
 
 def remove_identity(graph: Graph) -> Graph:
-    """Leaves out pooling over one pixel, a norm by 1 and 0, and a ReLU of what a ReLU gave."""
+    """Leaves out pooling over one pixel, a norm by 1 and 0, and a ReLU behind a ReLU."""
     nodes: dict[str, Node] = {}
     renamed: dict[str, str] = {}
     for node in graph.nodes:
@@ -206,8 +205,8 @@ def remove_identity(graph: Graph) -> Graph:
 
 def _is_identity(node: Node, before: Node | None) -> bool:
     if node.kind in ("max_pool2d", "avg_pool2d"):
-        window = [node.attributes[name] for name in ("kernel", "stride", "padding")]
-        return window == [(1, 1), (1, 1), (0, 0)]
+        window = [node.attributes[name] for name in ("kernel_size", "stride", "padding")]
+        return window == [(1, 1), (1, 1), (0, 0, 0, 0)] and not node.attributes.get("divisor_override")
     if node.kind == "batch_norm" and not node.attributes["relu"]:
         return bool((node.weights["weight"] == 1).all() and (node.weights["bias"] == 0).all())
     if node.kind == "relu" and before is not None:
@@ -216,7 +215,7 @@ def _is_identity(node: Node, before: Node | None) -> bool:
 
 
 def remove_unused(graph: Graph) -> Graph:
-    """Leaves out what no output depends on."""
+    """Leaves out nodes that no output depends on."""
     needed = set(graph.outputs)
     nodes = []
     for node in reversed(graph.nodes):

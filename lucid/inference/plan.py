@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lucid import _core, arguments
-from lucid.inference.graph import Array, Graph, Node, size_text
-from lucid.inference.kinds import Shape
+from lucid.inference.graph import Array, Graph, size_text
+from lucid.inference.onnx import to_onnx
 from lucid.inference.passes import optimize
 from lucid.inference.plan_file import checksum, read_plan, write_plan
 from lucid.inference.report import Profile, StepTime, steps_of, summary
 from lucid.inference.trace import trace
 from lucid.nn.module import Module
-from lucid.tensor import Tensor
+from lucid.recording import Shape
+from lucid.tensor import Tensor, as_tensor
 
 InputShape: TypeAlias = "Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]"
 
@@ -31,7 +32,7 @@ _PLANS: weakref.WeakValueDictionary[tuple[Any, ...], InferencePlan] = weakref.We
 def compile(
     model: Module, input_shape: InputShape, dtype: npt.DTypeLike = "float32", winograd: bool = True
 ) -> InferencePlan:
-    """A plan that computes what ``model`` computes, for inputs of one shape.
+    """A plan that computes the outputs of ``model``, for inputs of one shape.
 
     The model is traced by one forward pass on symbols, batch norm is folded into convolutions, additions and
     ReLUs are fused with them, and the weights are copied and packed for this machine. The model stays as it
@@ -55,11 +56,13 @@ def compile(
         winograd: Whether 3x3 convolutions of stride 1 may be computed by Winograd's algorithm (Lavin and
             Gray, 2015, https://arxiv.org/abs/1509.09308), the fastest there is for them. Its sums cancel more
             than those of the definition: up to 3e-6 of the largest value in the root mean square, where the
-            direct algorithms have 2e-7; a network's logits stay within 1e-4.
+            direct algorithms have 2e-7; a network's logits stay within 1e-4. An infinity in the input of such
+            a step gives NaN in its whole tile of the output (up to 4x4 pixels) and in the tiles around it,
+            where the definition gives an infinity or NaN only in the pixels that see it.
 
     Raises:
-        NotImplementedError: ``forward`` does what a plan cannot; the message names the line. Or ``dtype`` is
-            another.
+        NotImplementedError: ``forward`` does something that no plan can; the message names the line. Or
+            ``dtype`` is another.
         ValueError: The model is in training mode, or does not fit ``input_shape``.
         TypeError: ``model`` is no Module, or does not return tensors.
     """
@@ -100,11 +103,11 @@ class InferencePlan:
     Calling it runs it. It never changes, and any number of threads may call it at once.
 
     Attributes:
-        graph: What it computes, with the unpacked weights, which ``save`` writes. It prints readably.
+        graph: The computation, with the unpacked weights, which ``save`` writes. It prints readably.
         winograd: Whether Winograd's algorithm may be used.
-        input_shapes: Of each input.
-        output_shapes: Of each output.
-        steps: What runs, in this order.
+        input_shapes: The shape of each input.
+        output_shapes: The shape of each output.
+        steps: The steps, in the order in which they run.
     """
 
     def __init__(self, graph: Graph, winograd: bool = True) -> None:
@@ -117,11 +120,11 @@ class InferencePlan:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of inputs, outputs and all between."""
+        """The dtype of inputs, outputs and all between."""
         return np.dtype(np.float32)
 
     def __call__(self, *inputs: Tensor | Array) -> Any:
-        """What the model returns for inputs of ``input_shapes``: arrays if all inputs are arrays.
+        """The model's outputs for inputs of ``input_shapes``: arrays if no input is a Tensor.
 
         A tuple if the model returns a tuple or list. The results have memory of their own and are
         channels-last.
@@ -139,12 +142,10 @@ class InferencePlan:
     def _arrays(self, inputs: Sequence[Tensor | Array]) -> list[Array]:
         if len(inputs) != len(self.input_shapes):
             raise TypeError(f"plan: it takes {len(self.input_shapes)} inputs, got {len(inputs)}")
-        arrays = [value.data if isinstance(value, Tensor) else value for value in inputs]
+        arrays = [
+            as_tensor("plan", name, value).data for name, value in zip(self.graph.inputs, inputs, strict=True)
+        ]
         for (name, shape), array in zip(self.graph.inputs.items(), arrays, strict=True):
-            if not isinstance(array, np.ndarray):
-                raise TypeError(
-                    f"plan: {name} must be a lucid.Tensor or numpy.ndarray, got {type(array).__name__}"
-                )
             if array.shape != shape or array.dtype != np.float32:
                 raise ValueError(
                     f"plan: {name} must be float32 of shape {shape}, for which the plan was compiled, "
@@ -193,6 +194,16 @@ class InferencePlan:
         """
         write_plan(Path(path), self.graph, self.winograd)
 
+    def export_onnx(self, path: str | PathLike[str]) -> None:
+        """Writes the plan's graph, with its folded weights, as an ONNX model for other engines.
+
+        Raises:
+            ImportError: The package onnx is not installed.
+            NotImplementedError: A step has no translation.
+            OSError: The file cannot be written.
+        """
+        Path(path).write_bytes(to_onnx(self.graph))
+
     def __repr__(self) -> str:
         inputs, outputs = (
             ", ".join(size_text(shape) for shape in shapes)
@@ -222,7 +233,7 @@ def _shapes(input_shape: Any) -> list[Shape]:
 
 
 def _content(graph: Graph, winograd: bool) -> tuple[Any, ...]:
-    """What decides which plan it is: nodes, weights, options, and the kernels in use."""
+    """The key of a plan in the cache: nodes, weights, options, and the kernels in use."""
     weights = tuple(
         (name, array.dtype.str, checksum(array))
         for node in graph.nodes
@@ -233,31 +244,15 @@ def _content(graph: Graph, winograd: bool) -> tuple[Any, ...]:
     return inputs, nodes, weights, graph.outputs, graph.as_tuple, winograd, _core.isa()
 
 
-_STEP_KINDS = {"global_avg_pool2d": "radix_sum_pool", "gate": "mul"}
-
-
-def _step_attributes(node: Node) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        "kernel_size" if name == "kernel" else name: value for name, value in node.attributes.items()
-    }
-    if "padding" in attributes:
-        attributes["padding"] = (*attributes["padding"], *attributes["padding"])
-    if node.kind == "softmax":
-        attributes |= {"dim": 1, "log": False}
-    if node.kind == "avg_pool2d":
-        attributes["divisor_override"] = 0
-    return attributes
-
-
 def _executor(graph: Graph, winograd: bool) -> _core.Plan:
     """The C++ plan, which copies and packs the weights."""
     index = {name: position for position, name in enumerate(graph.shapes)}
     steps = [
         {
-            "kind": _STEP_KINDS.get(node.kind, node.kind),
+            "kind": node.kind,
             "inputs": [index[name] for name in node.inputs],
             "output": index[node.output],
-            "attributes": _step_attributes(node),
+            "attributes": dict(node.attributes),
             "weights": dict(node.weights),
         }
         for node in graph.nodes

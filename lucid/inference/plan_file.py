@@ -1,6 +1,6 @@
 """Plan files: safetensors, with the graph as JSON in the metadata.
 
-``{"format": "lucid-plan", "version": "1", "graph": JSON, "checksum": CRC-32 of that JSON}``. The JSON holds a
+``{"format": "lucid-plan", "version": "2", "graph": JSON, "checksum": CRC-32 of that JSON}``. The JSON holds a
 CRC-32 of each tensor, so that no damage goes unseen. Tensors are float32, named ``NODE.weight`` and
 ``NODE.bias``; they are the folded weights as NumPy has them, packed for no machine in particular.
 """
@@ -19,17 +19,17 @@ from uuid import uuid4
 import numpy as np
 
 from lucid.inference.graph import Array, Graph, Node
-from lucid.inference.kinds import Attribute, Shape
+from lucid.recording import Attribute, Shape
 from lucid.tensor_file import TensorFile
 
-FORMAT, VERSION = "lucid-plan", "1"
+FORMAT, VERSION = "lucid-plan", "2"
 
 
 def write_plan(path: Path, graph: Graph, winograd: bool) -> None:
     """Writes a file, which appears whole or not at all.
 
     Args:
-        path: Of any ending. A file that is there is replaced.
+        path: A file of any ending; one that is there is replaced.
         graph: With weights in float32.
         winograd: As the plan was compiled.
 

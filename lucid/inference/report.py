@@ -1,4 +1,4 @@
-"""What a plan says of itself: a table of its steps, and one of where its time goes."""
+"""Reports of a plan: a table of its steps, and one of where its time goes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lucid.inference.graph import Graph, size_text
-from lucid.inference.kinds import Shape
+from lucid.recording import Shape
 
 _MEBI = 1 << 20
 
@@ -17,14 +17,12 @@ class Step:
     """One step of a plan.
 
     Attributes:
-        name: Of the value that it computes, after the module that it comes from.
-        kind: What it is.
+        name: Name of the value that it computes, after the module that it comes from.
+        kind: Its operator.
         algorithm: How it is computed on this machine.
-        shape: Of what it gives.
-        macs: Multiplications with an addition each, as the definition of convolution counts them; an
-            algorithm such as Winograd's needs fewer. Steps other than convolutions and linear layers count as
-            0.
-        bytes: What it must read and write at least: inputs, weights and output, in float32.
+        shape: Shape of its output.
+        macs: Multiplications with an addition each; see ``Graph.macs``.
+        bytes: The least that it must read and write: inputs, weights and output, in float32.
     """
 
     name: str
@@ -37,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True)
 class StepTime:
-    """What a step took: its median time, and the rate of its arithmetic, two operations a MAC."""
+    """The median time of a step, and the rate of its arithmetic, two operations a MAC."""
 
     step: Step
     milliseconds: float
@@ -91,15 +89,12 @@ def steps_of(graph: Graph, algorithms: Sequence[str]) -> tuple[Step, ...]:
         shape = graph.shapes[node.output]
         elements = math.prod(shape) + sum(math.prod(graph.shapes[name]) for name in node.inputs)
         elements += sum(array.size for array in node.weights.values())
-        macs = 0
-        if node.kind in ("conv2d", "linear"):
-            macs = math.prod(shape) * math.prod(node.weights["weight"].shape[1:])
-        steps.append(Step(node.output, node.kind, algorithm, shape, macs, 4 * elements))
+        steps.append(Step(node.output, node.kind, algorithm, shape, graph.macs(node), 4 * elements))
     return tuple(steps)
 
 
 def summary(title: str, steps: Sequence[Step], memory: Mapping[str, int]) -> str:
-    """A table with a line for each step, and what all of them need together."""
+    """A table with a line for each step, and the sums of all of them."""
     rows = [
         [*_leading_cells(step), f"{step.macs / 1e6:.1f}" if step.macs else "", f"{step.bytes / _MEBI:.2f}"]
         for step in steps

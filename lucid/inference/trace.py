@@ -1,4 +1,4 @@
-"""Tracing: one forward pass of a module on symbols, which lists what it computes as a Graph."""
+"""Tracing: one forward pass of a module on symbols, recorded as a Graph."""
 
 from __future__ import annotations
 
@@ -6,21 +6,38 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from dataclasses import dataclass
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from lucid.inference.graph import Array, Graph, Node
-from lucid.inference.kinds import Attribute, Shape, checked_shape, output_shape
+from lucid.inference.kinds import checked_shape, output_shape
 from lucid.inference.symbol import Symbol
 from lucid.nn.module import Module
+from lucid.recording import NO_COUNTERPART, Attribute, Record, Shape, recorder_in_use
 
-# What modules are made of, but for the package's own models.
+# The code below modules: all of the package but its own models.
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _MODELS = os.path.join(_PACKAGE, "models", "")
 
 
+@dataclass(frozen=True)
+class Trace:
+    """A forward pass.
+
+    Attributes:
+        graph: The steps.
+        outputs: Shape of the last output of each module, by the module's name in the model.
+        modules: Name of the module that computes a node, by the node's.
+    """
+
+    graph: Graph
+    outputs: Mapping[str, Shape]
+    modules: Mapping[str, str]
+
+
 def trace(model: Module, *input_shapes: Shape) -> Graph:
-    """What ``model.forward`` computes for inputs of these shapes, one node for each call of an operator.
+    """The graph of ``model.forward`` for inputs of these shapes, one node for each call of an operator.
 
     The model stays as it is. Values are named after the modules that compute them.
 
@@ -30,6 +47,11 @@ def trace(model: Module, *input_shapes: Shape) -> Graph:
         ValueError: The model is in training mode, or its layers do not fit the shapes.
         TypeError: ``forward`` does not return tensors.
     """
+    return trace_modules(model, *input_shapes).graph
+
+
+def trace_modules(model: Module, *input_shapes: Shape) -> Trace:
+    """The graph, and which module computed what; see ``trace``."""
     training = [name for name, module in model.named_modules() if module.training]
     if training:
         what = "it" if model.training else ", ".join(training[:3]) + ", ..." * (len(training) > 3)
@@ -42,13 +64,14 @@ def trace(model: Module, *input_shapes: Shape) -> Graph:
     with _unchanged(model), tracer:
         result: Any = model(*symbols)  # type: ignore[arg-type]
     results = list(result) if isinstance(result, (tuple, list)) else [result]
-    if not results or not all(isinstance(value, Symbol) and value.tracer is tracer for value in results):
+    if not results or not all(isinstance(value, Symbol) and value.recorder is tracer for value in results):
         given = ", ".join(type(value).__name__ for value in results) or "nothing"
         raise TypeError(
             f"compile: forward must return a tensor or a tuple of tensors made of its input, got {given}"
         )
     outputs = tuple(value.value for value in results)
-    return Graph(tracer.inputs, tuple(tracer.nodes), outputs, isinstance(result, (tuple, list)))
+    graph = Graph(tracer.inputs, tuple(tracer.nodes), outputs, isinstance(result, (tuple, list)))
+    return Trace(graph, tracer.outputs, tracer.modules)
 
 
 class Tracer:
@@ -57,56 +80,79 @@ class Tracer:
     Attributes:
         inputs: Shapes by name.
         nodes: In the order of the calls.
+        outputs: Shape of the last output of each module, by its name.
+        modules: Names of modules by the nodes that they compute.
     """
 
     def __init__(self, model: Module, inputs: Mapping[str, Shape]) -> None:
         self.inputs = {name: checked_shape("compile: input_shape", shape) for name, shape in inputs.items()}
         self.nodes: list[Node] = []
-        self._modules = {id(module): name for name, module in model.named_modules()}
+        self.outputs: dict[str, Shape] = {}
+        self.modules: dict[str, str] = {}
+        self._paths = {id(module): name for name, module in model.named_modules()}
+        self._running: list[Module] = []
         self._names = set(inputs)
         self._open = False
 
     def __enter__(self) -> Tracer:
         self._open = True
+        self._token = recorder_in_use.set(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        recorder_in_use.reset(self._token)
         self._open = False
 
-    def add(
+    def called(self, module: Module, inputs: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        """Calls ``forward``; the nodes recorded meanwhile are named after ``module``."""
+        if id(module) not in self._paths:
+            return module.forward(*inputs, **options)
+        self._running.append(module)
+        try:
+            result = module.forward(*inputs, **options)
+        finally:
+            self._running.pop()
+        if isinstance(result, Symbol):
+            self.outputs[self._paths[id(module)]] = result.shape
+        return result
+
+    def record(self, function: Record, values: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+        """Calls a record function. ValueError, with the line of the program, if the values do not fit."""
+        try:
+            return function(self, *values, **attributes)
+        except ValueError as error:
+            raise ValueError(f"{error}; {self._location()}") from None
+
+    def step(
         self,
         kind: str,
         inputs: Sequence[Symbol],
-        attributes: Mapping[str, Attribute],
-        weights: Mapping[str, Array],
+        attributes: Mapping[str, Attribute] = MappingProxyType({}),
+        weights: Mapping[str, Array] = MappingProxyType({}),
     ) -> Symbol:
-        """Records a node. ValueError, with the line of the program, if it does not fit its inputs."""
-        if not self._open or any(symbol.tracer is not self for symbol in inputs):
+        """Records a node and returns a symbol of its output. ValueError if it does not fit its inputs."""
+        if not self._open or any(symbol.recorder is not self for symbol in inputs):
             raise RuntimeError(
                 f"compile: {kind} must be called on tensors of this forward pass, got one kept from another"
             )
-        module, line = self._location()
         shapes = {name: array.shape for name, array in weights.items()}
-        try:
-            shape = output_shape(kind, [symbol.shape for symbol in inputs], attributes, shapes)
-        except ValueError as error:
-            raise ValueError(f"{error}; {line}") from None
-        name = self._unused_name(module, kind)
+        shape = output_shape(kind, [symbol.shape for symbol in inputs], attributes, shapes)
+        path = self._paths[id(self._running[-1])] if self._running else ""
+        name = self._unused_name(path, kind)
         values = tuple(symbol.value for symbol in inputs)
-        self.nodes.append(Node(kind, values, name, dict(attributes), dict(weights), line))
+        self.nodes.append(Node(kind, values, name, dict(attributes), dict(weights), self._location()))
+        self.modules[name] = path
         return Symbol(self, name, shape)
 
-    def refusal(self, what: str, reason: str) -> NotImplementedError:
+    def refusal(self, what: str, reason: str = NO_COUNTERPART) -> NotImplementedError:
         """The error for what cannot be traced."""
-        return NotImplementedError(f"compile: {what} {reason}; {self._location()[1]}")
+        return NotImplementedError(f"compile: {what} {reason}; {self._location()}")
 
-    def _unused_name(self, module: Module | None, kind: str) -> str:
+    def _unused_name(self, path: str, kind: str) -> str:
         """The module's name in the model; of a module that holds others, with the kind behind it."""
-        path = "" if module is None else self._modules[id(module)]
-        if path and module is not None and not any(module.children()):
-            wanted = path
-        else:
-            wanted = f"{path}.{kind}" if path else kind
+        wanted = (
+            path if path and not any(self._running[-1].children()) else f"{path}.{kind}" if path else kind
+        )
         name, count = wanted, 1
         while name in self._names:
             count += 1
@@ -114,33 +160,32 @@ class Tracer:
         self._names.add(name)
         return name
 
-    def _location(self) -> tuple[Module | None, str]:
-        """The innermost module that is running, and the line of its program that called an operator.
+    def _location(self) -> str:
+        """The line of the program that called an operator, and the module that is running.
 
         The line is the innermost one outside of this package's layers; of a model made of these alone, it is
         that of the layer.
         """
-        module: Module | None = None
-        line = fallback = ""
+        line = layer = inner = ""
         for frame in _frames():
             file = frame.f_code.co_filename
-            owner = frame.f_locals.get("self") if frame.f_code.co_varnames[:1] == ("self",) else None
-            if module is None and isinstance(owner, Module) and id(owner) in self._modules:
-                module = owner
-                fallback = f"{file}:{frame.f_lineno}"
-            if not line and (not file.startswith(_PACKAGE) or file.startswith(_MODELS)):
-                line = f"{file}:{frame.f_lineno}"
-        if module is None:
-            return None, f"at {line or 'an unknown line'}"
-        where = self._modules[id(module)]
-        role = f"{type(module).__name__} {where!r}" if where else type(module).__name__
-        return module, f"at {line or fallback}, in {role}"
+            if not layer and frame.f_code is Tracer.called.__code__:
+                layer = inner
+            inner = f"{file}:{frame.f_lineno}"
+            if not file.startswith(_PACKAGE) or file.startswith(_MODELS):
+                line = inner
+                break
+        where = f"at {line or layer or 'an unknown line'}"
+        if not self._running:
+            return where
+        path, kind = self._paths[id(self._running[-1])], type(self._running[-1]).__name__
+        return f"{where}, in {kind} {path!r}" if path else f"{where}, in {kind}"
 
 
 def _frames() -> Iterator[FrameType]:
     """The calls between an operator and ``trace``, innermost first."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code is not trace.__code__:
+    while frame is not None and frame.f_code is not trace_modules.__code__:
         yield frame
         frame = frame.f_back
 

@@ -6,7 +6,7 @@ import math
 from typing import SupportsIndex
 
 from lucid import arguments
-from lucid.arguments import Pair
+from lucid.arguments import Padding, Pair
 from lucid.creation import empty
 from lucid.nn import functional as F
 from lucid.nn import init
@@ -22,8 +22,8 @@ class Conv2d(Module):
 
     Args:
         kernel_size: Height and width of the window; an int means a square.
-        padding: Zeros added on every side, or ``"same"`` (output as large as the input, stride 1) or
-            ``"valid"`` (none).
+        padding: Zeros added on every side, or on each side, ``((top, bottom), (left, right))``; or ``"same"``
+            (output as large as the input, stride 1) or ``"valid"`` (none).
         groups: Number of slices; ``in_channels`` makes the convolution depthwise.
         padding_mode: Only ``"zeros"``.
 
@@ -41,7 +41,7 @@ class Conv2d(Module):
         out_channels: SupportsIndex,
         kernel_size: Pair,
         stride: Pair = 1,
-        padding: Pair | str = 0,
+        padding: Padding | str = 0,
         dilation: Pair = 1,
         groups: SupportsIndex = 1,
         bias: bool = True,
@@ -59,7 +59,7 @@ class Conv2d(Module):
         self.groups = arguments.positive("Conv2d", "groups", groups)
         self.kernel_size = arguments.pair("Conv2d", "kernel_size", kernel_size)
         self.stride = arguments.pair("Conv2d", "stride", stride)
-        self.padding = padding if isinstance(padding, str) else arguments.pair("Conv2d", "padding", padding)
+        self.padding = padding if isinstance(padding, str) else arguments.padding("Conv2d", padding)
         self.dilation = arguments.pair("Conv2d", "dilation", dilation)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(

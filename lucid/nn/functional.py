@@ -2,81 +2,65 @@
 
 Images are (n, c, h, w), float32, of any strides. Results have memory of their own and are channels-last
 (their ``permute(0, 2, 3, 1)`` is contiguous), which is the order that the kernels read fastest, so a chain of
-layers never repacks. An ndarray is accepted wherever a Tensor is. The kernels check shapes, dtypes and
-values, and raise ``ValueError("op: what must hold, what was given")``; only what they cannot see is checked
-here.
+layers never repacks. Arrays of NumPy, and of libraries that lend their memory, are accepted wherever Tensors
+are. The functions here normalise their arguments and call a primitive. The kernels check shapes, dtypes and
+values, and raise ``ValueError("op: what must hold, what was given")``.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, TypeAlias
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypeVar, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from lucid import _core, arguments
-from lucid.arguments import Pair
+from lucid import arguments, primitives
+from lucid.arguments import Padding, Pair
+from lucid.nn.cross_entropy import cross_entropy as cross_entropy
+from lucid.primitives import Primitive
 from lucid.random import generator
-from lucid.symbolic import operator
-from lucid.tensor import Tensor
+from lucid.tensor import Array, Tensor, as_tensor
 
-Array: TypeAlias = npt.NDArray[Any]
 Input: TypeAlias = Tensor | Array
+Result = TypeVar("Result")
 
 
-@operator
+def _named(op: str, primitive: Primitive[Result], *values: Any, **attributes: Any) -> Result:
+    """Calls a primitive in the name of ``op``, which its errors then name."""
+    try:
+        return primitive(*values, **attributes)
+    except ValueError as error:
+        raise ValueError(f"{op}: {str(error).split(': ', 1)[-1]}") from None
+
+
 def conv2d(
     input: Input,
     weight: Input,
     bias: Input | None = None,
     stride: Pair = 1,
-    padding: Pair | str = 0,
+    padding: Padding | str = 0,
     dilation: Pair = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
 ) -> Tensor:
     """Grouped 2-D convolution (cross-correlation): each group of input channels meets its own filters.
 
     ``weight`` is ``(out_channels, in_channels / groups, kh, kw)``, ``bias`` ``(out_channels,)``; the result
     is ``(n, out_channels, h', w')`` with ``h' = (h + 2 * padding - dilation * (kh - 1) - 1) // stride + 1``.
-    ``padding`` may be ``"valid"`` (none) or ``"same"`` (``h' = h``, stride 1 only; the odd row goes below,
-    the odd column to the right).
+    ``padding`` may differ by side, ``((top, bottom), (left, right))``, or be ``"valid"`` (none) or ``"same"``
+    (``h' = h``, stride 1 only; the odd row goes below, the odd column to the right).
     """
-    x, filters = _array("conv2d", "input", input), _array("conv2d", "weight", weight)
+    x, filters = as_tensor("conv2d", "input", input), as_tensor("conv2d", "weight", weight)
     steps, spread = arguments.pair("conv2d", "stride", stride), arguments.pair("conv2d", "dilation", dilation)
-    if isinstance(padding, str):
-        x, margins = _pad_by_name(x, filters, steps, padding, spread)
-    else:
-        margins = arguments.pair("conv2d", "padding", padding)
-    groups = arguments.integer("conv2d", "groups", groups)
-    offsets = _array_or_none("conv2d", "bias", bias)
-    return Tensor(_core.conv2d(x, filters, offsets, steps, (*margins, *margins), spread, groups))
+    return primitives.conv2d(
+        x,
+        filters,
+        None if bias is None else as_tensor("conv2d", "bias", bias),
+        stride=steps,
+        padding=arguments.sides_or_name("conv2d", padding, filters.shape[2:], steps, spread),
+        dilation=spread,
+        groups=arguments.integer("conv2d", "groups", groups),
+    )
 
 
-def _pad_by_name(
-    x: Array, weight: Array, stride: tuple[int, int], padding: str, dilation: tuple[int, int]
-) -> tuple[Array, tuple[int, int]]:
-    """The input with the odd row and column appended, and what is left to pad symmetrically."""
-    if padding == "valid":
-        return x, (0, 0)
-    if padding != "same":
-        raise ValueError(
-            f"conv2d: padding must be an int, a pair of ints, 'same' or 'valid', got {padding!r}"
-        )
-    if stride != (1, 1):
-        raise ValueError(f"conv2d: stride must be 1 for padding='same', got {stride}")
-    if x.ndim != 4 or weight.ndim != 4:
-        raise ValueError(
-            f"conv2d: input and weight must have rank 4, got shapes {x.shape} and {weight.shape}"
-        )
-    total = [dilation[axis] * (weight.shape[2 + axis] - 1) for axis in (0, 1)]
-    odd = [rows % 2 for rows in total]
-    if any(odd):
-        x = np.pad(x, ((0, 0), (0, 0), (0, odd[0]), (0, odd[1])))
-    return x, (total[0] // 2, total[1] // 2)
-
-
-@operator
 def batch_norm(
     input: Input,
     running_mean: Input | None,
@@ -99,156 +83,167 @@ def batch_norm(
         ValueError: In training, a channel has only one value, whose variance is 0 and whose output would be
             the bias alone: what batch size 1 does to the batch norm inside split attention.
     """
-    x = _array("batch_norm", "input", input)
-    scale, shift = _array_or_none("batch_norm", "weight", weight), _array_or_none("batch_norm", "bias", bias)
-    mean = _array_or_none("batch_norm", "running_mean", running_mean)
-    var = _array_or_none("batch_norm", "running_var", running_var)
+    x = as_tensor("batch_norm", "input", input)
+    scale = None if weight is None else as_tensor("batch_norm", "weight", weight)
+    shift = None if bias is None else as_tensor("batch_norm", "bias", bias)
+    mean = None if running_mean is None else as_tensor("batch_norm", "running_mean", running_mean)
+    var = None if running_var is None else as_tensor("batch_norm", "running_var", running_var)
     if training:
-        return _batch_norm_of_batch(x, mean, var, scale, shift, momentum, float(eps), relu)
-    if mean is None or var is None:
+        used_mean, used_var = _statistics_of_batch(x, mean, var, momentum)
+    elif mean is None or var is None:
         raise ValueError("batch_norm: running_mean and running_var must be given unless training, got None")
-    return Tensor(_core.batch_norm(x, scale, shift, mean, var, float(eps), relu))
+    else:
+        used_mean, used_var = mean, var
+    y = primitives.batch_norm(x, scale, shift, used_mean, used_var, eps=float(eps), relu=bool(relu))
+    if training:  # last, so that a refused call has changed nothing
+        count = x.numel() // used_mean.numel()
+        _move(mean, used_mean.data, momentum)
+        _move(var, used_var.data * (count / (count - 1)), momentum)
+    return y
 
 
-def _batch_norm_of_batch(
-    x: Array,
-    running_mean: Array | None,
-    running_var: Array | None,
-    weight: Array | None,
-    bias: Array | None,
-    momentum: float,
-    eps: float,
-    relu: bool,
-) -> Tensor:
-    mean, var = _core.batch_norm_statistics(x)
-    count = x.size // mean.size
-    if count < 2:
+def _statistics_of_batch(
+    x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel; ValueError if the running ones cannot follow them."""
+    mean, var = _named("batch_norm", primitives.batch_norm_statistics, x)
+    if x.numel() // mean.numel() < 2:
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got input of shape {x.shape}; "
             "use a larger batch, or eval() to normalise with the running statistics"
         )
     if not 0.0 <= momentum <= 1.0:
         raise ValueError(f"batch_norm: momentum must be from 0 to 1, got {momentum}")
-    running = [
-        ("running_mean", running_mean, mean),
-        ("running_var", running_var, var * (count / (count - 1))),
-    ]
-    for name, array, _ in running:
-        if array is not None and (array.shape != mean.shape or array.dtype != np.float32):
+    for name, running in (("running_mean", running_mean), ("running_var", running_var)):
+        if running is None:
+            continue
+        if running.shape != mean.shape or running.dtype != np.float32:
             raise ValueError(
                 f"batch_norm: {name} must be float32 of shape {mean.shape}, "
-                f"got {array.dtype} of shape {array.shape}"
+                f"got {running.dtype} of shape {running.shape}"
             )
-        if array is not None and not array.flags.writeable:
+        if not running.data.flags.writeable:
             raise ValueError(f"batch_norm: {name} must be writeable in training, got a read-only array")
-    y = _core.batch_norm(x, weight, bias, mean, var, eps, relu)
-    for _, array, statistic in running:  # last, so that a refused call has changed nothing
-        if array is not None:
-            array += np.float32(momentum) * (statistic.astype(np.float32) - array)
-    return Tensor(y)
+    return mean, var
 
 
-@operator
+def _move(running: Tensor | None, statistic: Array, momentum: float) -> None:
+    if running is not None:
+        running.data[...] += np.float32(momentum) * (statistic.astype(np.float32) - running.data)
+
+
+@overload
 def max_pool2d(
     input: Input,
     kernel_size: Pair,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     ceil_mode: bool = False,
-) -> Tensor:
+    return_indices: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def max_pool2d(
+    input: Input,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+def max_pool2d(
+    input: Input,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
     """The largest value of each window; NaN if the window holds one.
 
     ``stride`` is ``kernel_size`` unless given. ``ceil_mode`` lets a last window reach over the edge. Padding
-    never wins, not even over minus infinity.
+    never wins, not even over minus infinity. ``return_indices`` adds the place of each value, counted in
+    ``h * w`` over its channel, in int64; of equal values it is the first's.
     """
-    window = arguments.pair("max_pool2d", "kernel_size", kernel_size)
-    return Tensor(
-        _core.max_pool2d(
-            _array("max_pool2d", "input", input),
-            window,
-            window if stride is None else arguments.pair("max_pool2d", "stride", stride),
-            (*arguments.pair("max_pool2d", "padding", padding),) * 2,
-            arguments.pair("max_pool2d", "dilation", dilation),
-            bool(ceil_mode),
-        )
+    x, window = (
+        as_tensor("max_pool2d", "input", input),
+        arguments.pair("max_pool2d", "kernel_size", kernel_size),
+    )
+    pool: Any = primitives.max_pool2d_with_indices if return_indices else primitives.max_pool2d
+    return pool(  # type: ignore[no-any-return]
+        x,
+        kernel_size=window,
+        stride=window if stride is None else arguments.pair("max_pool2d", "stride", stride),
+        padding=arguments.sides("max_pool2d", "padding", padding),
+        dilation=arguments.pair("max_pool2d", "dilation", dilation),
+        ceil_mode=bool(ceil_mode),
     )
 
 
-@operator
 def avg_pool2d(
     input: Input,
     kernel_size: Pair,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: SupportsIndex | None = None,
 ) -> Tensor:
     """The mean of each window. ``stride`` is ``kernel_size`` unless given.
 
     The divisor counts the zeros of the padding unless ``count_include_pad=False``; what a window covers
-    beyond the padding (with ``ceil_mode``) never counts.
+    beyond the padding (with ``ceil_mode``) never counts. ``divisor_override`` is the divisor of every window.
     """
-    window = arguments.pair("avg_pool2d", "kernel_size", kernel_size)
-    return Tensor(
-        _core.avg_pool2d(
-            _array("avg_pool2d", "input", input),
-            window,
-            window if stride is None else arguments.pair("avg_pool2d", "stride", stride),
-            (*arguments.pair("avg_pool2d", "padding", padding),) * 2,
-            bool(ceil_mode),
-            bool(count_include_pad),
-        )
+    x, window = (
+        as_tensor("avg_pool2d", "input", input),
+        arguments.pair("avg_pool2d", "kernel_size", kernel_size),
+    )
+    divisor = 0  # the operator's word for none
+    if divisor_override is not None:
+        divisor = arguments.positive("avg_pool2d", "divisor_override", divisor_override)
+    return primitives.avg_pool2d(
+        x,
+        kernel_size=window,
+        stride=window if stride is None else arguments.pair("avg_pool2d", "stride", stride),
+        padding=arguments.sides("avg_pool2d", "padding", padding),
+        ceil_mode=bool(ceil_mode),
+        count_include_pad=bool(count_include_pad),
+        divisor_override=divisor,
     )
 
 
-@operator
-def adaptive_avg_pool2d(input: Input, output_size: Pair) -> Tensor:
-    """Average pooling to a given height and width, which must divide those of the input (as 1 always does).
+def adaptive_avg_pool2d(input: Input, output_size: Pair | tuple[int | None, int | None]) -> Tensor:
+    """Average pooling to a given height and width; None keeps that of the input.
 
-    Raises:
-        NotImplementedError: The sizes do not divide, so that the windows would overlap unevenly.
+    Window i of ``out`` windows over ``size`` pixels begins at ``floor(i * size / out)`` and ends before
+    ``ceil((i + 1) * size / out)``.
     """
-    x, size = (
-        _array("adaptive_avg_pool2d", "input", input),
-        arguments.pair("adaptive_avg_pool2d", "output_size", output_size),
-    )
-    if min(size) < 1:
-        raise ValueError(f"adaptive_avg_pool2d: output_size must be positive, got {size}")
-    if x.ndim != 4:
-        raise ValueError(f"adaptive_avg_pool2d: input must have rank 4, got shape {x.shape}")
-    if size == (1, 1):
-        return global_avg_pool2d(x).reshape(*x.shape[:2], 1, 1)
-    if x.shape[2] % size[0] or x.shape[3] % size[1]:
-        raise NotImplementedError(
-            f"adaptive_avg_pool2d: output_size must divide the input's height and width, "
-            f"got {size} for {x.shape[2:]}"
-        )
-    return avg_pool2d(x, (x.shape[2] // size[0], x.shape[3] // size[1]))
+    x = as_tensor("adaptive_avg_pool2d", "input", input)
+    size = arguments.output_size("adaptive_avg_pool2d", output_size, x.shape)
+    return primitives.adaptive_avg_pool2d(x, output_size=size)
 
 
-@operator
 def global_avg_pool2d(input: Input) -> Tensor:
     """The mean of each channel over height and width: ``(n, c, h, w)`` to ``(n, c)``."""
-    return Tensor(_core.radix_sum_pool(_array("global_avg_pool2d", "input", input), 1))
+    x = as_tensor("global_avg_pool2d", "input", input)
+    return _named("global_avg_pool2d", primitives.radix_sum_pool, x, radix=1)
 
 
-@operator
-def radix_sum_pool(x: Input, radix: int) -> Tensor:
-    """Adds the ``radix`` splits of ``x`` and averages over the image: what split attention looks at.
+def radix_sum_pool(x: Input, radix: SupportsIndex) -> Tensor:
+    """Adds the ``radix`` splits of ``x`` and averages over the image: the input of split attention's logits.
 
     ``x`` is radix-major, ``(n, radix * c, h, w)``; the result is ``(n, c)``. With ``radix=1`` it is global
     average pooling.
     """
-    return Tensor(
-        _core.radix_sum_pool(
-            _array("radix_sum_pool", "x", x), arguments.integer("radix_sum_pool", "radix", radix)
-        )
+    return primitives.radix_sum_pool(
+        as_tensor("radix_sum_pool", "x", x), radix=arguments.integer("radix_sum_pool", "radix", radix)
     )
 
 
-@operator
-def split_attention(x: Input, logits: Input, radix: int, cardinality: int = 1) -> Tensor:
+def split_attention(x: Input, logits: Input, radix: SupportsIndex, cardinality: SupportsIndex = 1) -> Tensor:
     """The sum of the ``radix`` splits of ``x``, weighted channel by channel by a softmax over the splits.
 
     ``x`` is radix-major, ``(n, radix * c, h, w)``, the result ``(n, c, h, w)``. ``logits`` is ``(n, radix *
@@ -257,57 +252,60 @@ def split_attention(x: Input, logits: Input, radix: int, cardinality: int = 1) -
     the weight is a sigmoid. From "ResNeSt: Split-Attention Networks" (Zhang et al., 2020),
     https://arxiv.org/abs/2004.08955.
     """
-    scores = _array("split_attention", "logits", logits)
+    scores = as_tensor("split_attention", "logits", logits)
     if scores.ndim == 4 and scores.shape[2:] == (1, 1):
-        scores = scores.reshape(scores.shape[:2])
-    return Tensor(
-        _core.split_attention(
-            _array("split_attention", "x", x),
-            scores,
-            arguments.integer("split_attention", "radix", radix),
-            arguments.integer("split_attention", "cardinality", cardinality),
-        )
+        scores = scores.flatten(1)
+    return primitives.split_attention(
+        as_tensor("split_attention", "x", x),
+        scores,
+        radix=arguments.integer("split_attention", "radix", radix),
+        cardinality=arguments.integer("split_attention", "cardinality", cardinality),
     )
 
 
-@operator
 def linear(input: Input, weight: Input, bias: Input | None = None) -> Tensor:
     """``input @ weight.T + bias``: ``(..., in)`` and ``(out, in)`` to ``(..., out)``."""
-    x, matrix = _array("linear", "input", input), _array("linear", "weight", weight)
-    offsets = _array_or_none("linear", "bias", bias)
-    if x.ndim == 0:
-        raise ValueError(f"linear: input must have rank 1 or more, got shape {x.shape}")
-    if x.ndim == 2:
-        return Tensor(_core.linear(x, matrix, offsets))
-    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    return Tensor(_core.linear(rows, matrix, offsets).reshape(*x.shape[:-1], -1))
+    x, matrix = as_tensor("linear", "input", input), as_tensor("linear", "weight", weight)
+    return primitives.linear(x, matrix, None if bias is None else as_tensor("linear", "bias", bias))
 
 
-@operator
+def pad(input: Input, pad: tuple[SupportsIndex, ...], mode: str = "constant", value: float = 0.0) -> Tensor:
+    """``input`` with ``value`` added around it.
+
+    ``pad`` is in PyTorch's order, the last dimension first: ``(left, right, top, bottom)``. A negative number
+    cuts off instead.
+
+    Raises:
+        NotImplementedError: ``mode`` is not ``"constant"``.
+    """
+    x = as_tensor("pad", "input", input)
+    if mode != "constant":
+        raise NotImplementedError(f"pad: mode must be 'constant', got {mode!r}")
+    return primitives.pad(x, widths=arguments.widths("pad", pad, x.shape), value=float(value))
+
+
 def relu(input: Input, inplace: bool = False) -> Tensor:
     """``max(input, 0)``, NaN staying NaN. With ``inplace`` the result is written over ``input``."""
-    return Tensor(_core.relu(_array("relu", "input", input), bool(inplace)))
+    return primitives.relu(as_tensor("relu", "input", input), inplace=bool(inplace))
 
 
-@operator
 def sigmoid(input: Input) -> Tensor:
     """``1 / (1 + exp(-input))``."""
-    return _tensor("sigmoid", "input", input).sigmoid()
+    return primitives.sigmoid(as_tensor("sigmoid", "input", input))
 
 
-@operator
 def softmax(input: Input, dim: int) -> Tensor:
     """``exp(input) / sum(exp(input))`` along ``dim``."""
-    return _tensor("softmax", "input", input).softmax(dim)
+    x: Tensor = as_tensor("softmax", "input", input)
+    return x.softmax(dim)
 
 
-@operator
 def log_softmax(input: Input, dim: int) -> Tensor:
     """The logarithm of ``softmax``."""
-    return _tensor("log_softmax", "input", input).log_softmax(dim)
+    x: Tensor = as_tensor("log_softmax", "input", input)
+    return x.log_softmax(dim)
 
 
-@operator
 def dropout(input: Input, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zeroes each value with probability ``p`` and divides the others by ``1 - p``, so that the mean stays.
 
@@ -315,108 +313,8 @@ def dropout(input: Input, p: float = 0.5, training: bool = True, inplace: bool =
     """
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout: p must be from 0 to 1, got {p}")
-    x = _tensor("dropout", "input", input)
+    x: Tensor = as_tensor("dropout", "input", input)
     if not training or p == 0.0:
         return x
-    if x.dtype.kind != "f":
-        raise ValueError(f"dropout: dtype of input must be floating, got {x.dtype}")
-    kept = generator().random(x.shape, dtype=np.float32) >= p
-    result = x.data if inplace else np.empty_like(x.data)
-    np.multiply(x.data, 1.0 / (1.0 - p) if p < 1.0 else 0.0, out=result, where=kept)
-    result[~kept] = 0
-    return x if inplace else Tensor(result)
-
-
-@operator
-def cross_entropy(
-    input: Input,
-    target: Input,
-    weight: Input | None = None,
-    *,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """The loss ``-log softmax(input)[target]`` of logits ``(n, classes, ...)``.
-
-    ``target`` holds class indices, shape ``(n, ...)``, or class probabilities, in the shape of ``input``.
-    ``weight`` scales the loss of each class. ``label_smoothing`` takes that much of the target away and
-    spreads it evenly over all classes. ``reduction`` is ``"none"``, ``"sum"`` or ``"mean"``; the mean over
-    indices is weighted by ``weight`` and leaves out the places where the target is ``ignore_index``. The
-    options are keywords only, because PyTorch has two retired arguments between them.
-    """
-    logits, labels = _tensor("cross_entropy", "input", input), _array("cross_entropy", "target", target)
-    if reduction not in ("none", "sum", "mean"):
-        raise ValueError(f"cross_entropy: reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
-    if logits.ndim == 0 or logits.numel() == 0:
-        raise ValueError(f"cross_entropy: input must hold logits (n, classes, ...), got shape {logits.shape}")
-    class_axis = 0 if logits.ndim == 1 else 1
-    classes = logits.shape[class_axis]
-    logp = np.moveaxis(logits.log_softmax(class_axis).data, class_axis, -1)
-    scale = np.ones(classes, logp.dtype) if weight is None else _array("cross_entropy", "weight", weight)
-    if scale.shape != (classes,):
-        raise ValueError(f"cross_entropy: weight must have shape ({classes},), got {scale.shape}")
-    if labels.dtype.kind == "f":
-        losses, total = _losses_of_probabilities(logp, labels, scale, class_axis, label_smoothing)
-    else:
-        losses, total = _losses_of_indices(logp, labels, scale, ignore_index, label_smoothing)
-    if reduction == "none":
-        return Tensor(losses)
-    with np.errstate(invalid="ignore"):  # NaN where every target is ignored
-        return Tensor(np.asarray(losses.sum() / total if reduction == "mean" else losses.sum(), logp.dtype))
-
-
-def _losses_of_indices(
-    logp: Array, labels: Array, scale: Array, ignore_index: int, smoothing: float
-) -> tuple[Array, Any]:
-    """Losses of ``logp`` (..., classes) in the shape of ``labels`` (...), and the weight of them all."""
-    classes = scale.size
-    if labels.dtype.kind not in "iu" or labels.shape != logp.shape[:-1]:
-        raise ValueError(
-            f"cross_entropy: target must hold class indices of shape {logp.shape[:-1]} or probabilities "
-            f"in the input's shape, got {labels.dtype} of shape {labels.shape}"
-        )
-    counted = labels != ignore_index
-    chosen = np.where(counted, labels, 0)
-    outside = chosen[(chosen < 0) | (chosen >= classes)]
-    if outside.size:
-        raise ValueError(
-            f"cross_entropy: target must be from 0 to {classes - 1} or ignore_index ({ignore_index}), "
-            f"got {outside[0]}"
-        )
-    # Picked out rather than multiplied by zeros and a one: a class masked with -inf would make that NaN.
-    losses = -np.take_along_axis(logp, chosen[..., None], -1)[..., 0] * scale[chosen]
-    if smoothing:
-        losses = (1.0 - smoothing) * losses - smoothing / classes * (logp * scale).sum(-1)
-    return np.where(counted, losses, 0).astype(logp.dtype), (scale[chosen] * counted).sum()
-
-
-def _losses_of_probabilities(
-    logp: Array, labels: Array, scale: Array, class_axis: int, smoothing: float
-) -> tuple[Array, Any]:
-    shares = np.moveaxis(labels, class_axis, -1) if labels.ndim == logp.ndim else labels
-    if shares.shape != logp.shape:
-        raise ValueError(
-            f"cross_entropy: target must hold probabilities in the input's shape, got shape {labels.shape}"
-        )
-    shares = (1.0 - smoothing) * shares + smoothing / scale.size
-    losses = -(shares * scale * logp).sum(-1)
-    return losses.astype(logp.dtype), losses.size
-
-
-def _array(op: str, name: str, value: Input) -> Array:
-    if isinstance(value, Tensor):
-        return value.data
-    if isinstance(value, np.ndarray):
-        return value
-    raise TypeError(f"{op}: {name} must be a lucid.Tensor or numpy.ndarray, got {type(value).__name__}")
-
-
-def _array_or_none(op: str, name: str, value: Input | None) -> Array | None:
-    return None if value is None else _array(op, name, value)
-
-
-def _tensor(op: str, name: str, value: Input) -> Tensor:
-    return value if isinstance(value, Tensor) else Tensor(_array(op, name, value))
+    y = primitives.dropout(x, p=p, generator=generator(), inplace=bool(inplace))
+    return x if inplace else y

@@ -10,7 +10,7 @@ from lucid.creation import empty
 from lucid.nn import functional as F
 from lucid.nn import init
 from lucid.nn.module import Module, Parameter
-from lucid.tensor import Tensor
+from lucid.tensor import Tensor, as_tensor
 
 
 class Linear(Module):
@@ -54,7 +54,8 @@ class Flatten(Module):
         self.end_dim = end_dim
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.flatten(self.start_dim, self.end_dim)
+        x: Tensor = as_tensor("Flatten", "input", input)
+        return x.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lucid.nn import functional as F
 from lucid.nn.functional import Input
 from lucid.nn.module import Buffer, Module
-from lucid.tensor import Tensor
+from lucid.tensor import Tensor, as_tensor
 
 
 class CrossEntropyLoss(Module):
@@ -20,7 +20,7 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        self.weight = None if weight is None else Buffer(weight)
+        self.weight = None if weight is None else Buffer(as_tensor("CrossEntropyLoss", "weight", weight))
         self.ignore_index = ignore_index
         self.reduction = reduction
         self.label_smoothing = label_smoothing

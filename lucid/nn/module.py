@@ -8,7 +8,10 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from lucid.tensor import Tensor
+from lucid import arguments, exchange
+from lucid.methods import Methods
+from lucid.recording import recorder_in_use
+from lucid.tensor import Tensor, as_tensor
 
 Array: TypeAlias = npt.NDArray[Any]
 M = TypeVar("M", bound="Module")
@@ -18,8 +21,10 @@ T = TypeVar("T", bound=Tensor)
 class Parameter(Tensor):
     """A tensor that training changes. A module that has one as an attribute lists and saves it."""
 
+    requires_grad = True
+
     def __init__(self, data: Tensor | Array) -> None:
-        super().__init__(data.data if isinstance(data, Tensor) else data)
+        super().__init__(as_tensor("Parameter", "data", data).data)
 
 
 class Buffer(Tensor):
@@ -29,7 +34,7 @@ class Buffer(Tensor):
     """
 
     def __init__(self, data: Tensor | Array, persistent: bool = True) -> None:
-        super().__init__(data.data if isinstance(data, Tensor) else data)
+        super().__init__(as_tensor("Buffer", "data", data).data)
         self.persistent = persistent
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -37,7 +42,7 @@ class Buffer(Tensor):
 
 
 class IncompatibleKeys(NamedTuple):
-    """What ``load_state_dict(strict=False)`` found on one side only."""
+    """Names that ``load_state_dict(strict=False)`` found on one side only."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -59,11 +64,18 @@ class Module:
     forward: Callable[..., Tensor]
 
     def __call__(self, *inputs: Tensor | Array, **options: Any) -> Tensor:
-        """Calls ``forward``, with arrays wrapped as tensors."""
+        """Calls ``forward``, with arrays, also those of other libraries, wrapped as tensors."""
         if not hasattr(self, "forward"):
             raise NotImplementedError(f"{type(self).__name__}: a subclass must define forward, got none")
-        tensors = [Tensor(value) if isinstance(value, np.ndarray) else value for value in inputs]
+        tensors = tuple([x if isinstance(x, Methods) else self._wrapped(x) for x in inputs])
+        recorder = recorder_in_use.get()
+        if recorder is not None:
+            return recorder.called(self, tensors, options)  # type: ignore[no-any-return]
         return self.forward(*tensors, **options)
+
+    def _wrapped(self, value: Any) -> Any:
+        """A tensor of an array; anything else is ``forward``'s to judge."""
+        return as_tensor(type(self).__name__, "input", value) if exchange.lends_memory(value) else value
 
     def __setattr__(self, name: str, value: object) -> None:
         # Anything else in the place of a parameter or buffer would silently drop out of the state.
@@ -71,9 +83,7 @@ class Module:
         if isinstance(held, Parameter) and not (value is None or isinstance(value, Parameter)):
             raise TypeError(f"{owner}: {name} must be a Parameter, got a {type(value).__name__}")
         if isinstance(held, Buffer) and not (value is None or isinstance(value, Buffer)):
-            if not isinstance(value, (Tensor, np.ndarray)):
-                raise TypeError(f"{owner}: {name} must be a Tensor, got a {type(value).__name__}")
-            value = Buffer(value, held.persistent)
+            value = Buffer(as_tensor(owner, name, value), held.persistent)
         super().__setattr__(name, value)
 
     def register_buffer(self, name: str, tensor: Tensor | Array | None, persistent: bool = True) -> None:
@@ -93,7 +103,7 @@ class Module:
             raise TypeError(f"add_module: module must be a Module, got {type(module).__name__}")
         setattr(self, name, module)
 
-    # ---- What it consists of
+    # ---- Parts
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, each once."""
@@ -226,10 +236,71 @@ class Module:
     def _optional_names(self) -> set[str]:
         return {_join(path, name) for path, module in self.named_modules() for name in module.optional_state}
 
+    # ---- Device and dtype
+
+    def to(self: M, *targets: Any, dtype: Any = None, device: object = None, **options: Any) -> M:
+        """The module itself: its device is the CPU and its floats are float32, as the kernels want them.
+
+        Parameters and buffers that are floating in another dtype are replaced by float32 ones.
+
+        Raises:
+            NotImplementedError: Another device or dtype is asked for.
+        """
+        arguments.transfer_options("to", options)
+        for target in targets:
+            if arguments.is_device(target):
+                device = target
+            else:
+                dtype = target.dtype if isinstance(target, Tensor) else target
+        arguments.device("to", device)
+        return self if dtype is None else self._in_dtype("to", dtype)
+
+    def _in_dtype(self: M, op: str, dtype: Any) -> M:
+        wanted = arguments.dtype(op, dtype)
+        if wanted != np.float32:
+            raise NotImplementedError(
+                f"{op}: the dtype of a module must be float32, the kernels' only one, got {wanted}; "
+                "convert single tensors with tensor.to(dtype)"
+            )
+        for module in self.modules():
+            for name, value in vars(module).items():
+                if (
+                    isinstance(value, (Parameter, Buffer))
+                    and value.dtype.kind == "f"
+                    and value.dtype != wanted
+                ):
+                    setattr(module, name, _like(value, value.data.astype(wanted)))
+        return self
+
+    def cpu(self: M) -> M:
+        return self.to("cpu")
+
+    def cuda(self: M, device: object = None) -> M:
+        """NotImplementedError: lucid computes on the CPU only."""
+        arguments.device("cuda", "cuda" if device is None else f"cuda:{device}")
+        return self
+
+    def float(self: M) -> M:
+        return self._in_dtype("float", np.float32)
+
+    def double(self: M) -> M:
+        """NotImplementedError: the kernels compute in float32."""
+        return self._in_dtype("double", np.float64)
+
+    def half(self: M) -> M:
+        """NotImplementedError: the kernels compute in float32."""
+        return self._in_dtype("half", np.float16)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Sets ``requires_grad`` of every parameter."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
     # ---- Printing
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses of the repr; subclasses show their settings."""
+        """The text between the parentheses of the repr; subclasses show their settings."""
         return ""
 
     def __repr__(self) -> str:
@@ -239,6 +310,11 @@ class Module:
             return f"{type(self).__name__}({extra})"
         body = "\n".join([extra] * bool(extra) + lines).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
+
+
+def _like(value: Parameter | Buffer, array: Array) -> Parameter | Buffer:
+    """``array`` in the place of ``value``."""
+    return Buffer(array, value.persistent) if isinstance(value, Buffer) else Parameter(array)
 
 
 def _join(prefix: str, name: str) -> str:
@@ -252,10 +328,10 @@ def _check_name(op: str, name: str) -> None:
 
 def _as_array(name: str, value: Any) -> Array:
     if isinstance(value, Tensor):
-        return value.data
-    if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        return value.data  # type: ignore[no-any-return]
+    if isinstance(value, np.generic):
         return np.asarray(value)
-    raise TypeError(f"load_state_dict: {name} must be a Tensor or an array, got {type(value).__name__}")
+    return exchange.array_of("load_state_dict", name, value)
 
 
 def _misfits(name: str, target: Array, value: Array) -> list[str]:

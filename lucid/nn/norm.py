@@ -11,7 +11,7 @@ from lucid.creation import ones, zeros
 from lucid.nn import functional as F
 from lucid.nn import init
 from lucid.nn.module import Buffer, Module, Parameter
-from lucid.tensor import Tensor
+from lucid.tensor import Tensor, as_tensor
 
 
 class BatchNorm2d(Module):
@@ -70,6 +70,7 @@ class BatchNorm2d(Module):
 
     def forward(self, input: Tensor, relu: bool = False) -> Tensor:
         """``relu=True`` clips the result at 0 in the same pass, cheaper than a layer of its own."""
+        input = as_tensor("BatchNorm2d", "input", input)
         if input.ndim != 4:
             raise ValueError(f"BatchNorm2d: input must have rank 4 (n, c, h, w), got shape {input.shape}")
         output = F.batch_norm(
@@ -84,7 +85,7 @@ class BatchNorm2d(Module):
             relu=relu,
         )
         if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.data[...] += 1
+            self.num_batches_tracked += 1
         return output
 
     def _share_of_batch(self) -> float:

@@ -89,7 +89,8 @@ def test_float64_is_the_reference(
         "weight": rng.standard_normal((12, 8 // groups, *window), dtype=np.float32),
         "bias": rng.standard_normal(12, dtype=np.float32),
     }
-    attributes = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "relu": False}
+    sides = (*padding, *padding)
+    attributes = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups, "relu": False}
     [node] = Graph({"x": x.shape}, (Node("conv2d", ("x",), "y", attributes, weights),), ("y",)).nodes
     got = conv2d_float64(x, node)
     want = reference.conv2d(x, weights["weight"], weights["bias"], stride, padding, dilation, groups)

@@ -54,7 +54,9 @@ def test_a_convolution_without_bias(engine: str, rng: np.random.Generator) -> No
 def test_an_unknown_node_is_a_reason(peer: str) -> None:
     for package in NEEDS[peer]:
         pytest.importorskip(package, reason=f"{package} is not installed")
-    case = case_of(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()).eval(), (1, 3, 5, 5))
+    pool = nn.AvgPool2d(2, ceil_mode=True, divisor_override=3)
+    case = case_of(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid(), pool).eval(), (1, 3, 5, 5))
     result = compare(case, {peer: ENGINES[peer]}, threads=1, rounds=1, seconds=0.0)
     assert result.timings == {}
-    assert result.refused[peer] == "NotImplementedError: nodes of the kind sigmoid are not translated"
+    assert result.refused[peer].startswith("NotImplementedError: ")
+    assert result.refused[peer].endswith(" not translated")

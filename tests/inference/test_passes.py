@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 from graph_reference import evaluate
 from small_networks import randomize, small_models, small_networks
 
@@ -66,7 +67,7 @@ def test_every_pass_keeps_what_is_computed(name: str, rng: np.random.Generator) 
     weights = {id(array): array.copy() for entry in original.nodes for array in entry.weights.values()}
     final = optimize(original)
     assert_same(original, final, tolerance=1e-5)
-    assert not {"gate", "batch_norm"} & set(kinds(final)) or name == "normalizing"
+    assert not {"mul", "batch_norm"} & set(kinds(final)) or name == "normalizing"
     assert str(optimize(final)) == str(final)  # nothing is left to do
     assert str(original) == printed
     for entry in original.nodes:
@@ -91,6 +92,19 @@ def test_a_pass_with_nothing_to_do_gives_the_same_graph(name: str) -> None:
 # ---- fold_batch_norm
 
 
+@pytest.mark.parametrize("eps", [0.0, 0.25, 3.0])
+def test_fold_batch_norm_heeds_the_layers_eps(eps: float, rng: np.random.Generator) -> None:
+    """By the definition, not by the trace, in which eps is part of the weights already."""
+    model = nn.Sequential(nn.Conv2d(4, 6, 1, bias=False), nn.BatchNorm2d(6, eps=eps))
+    randomize(model, rng)
+    x, state = rng.standard_normal((2, 4, 5, 6)), {k: v.data for k, v in model.state_dict().items()}
+    statistics = (state["1.running_mean"], state["1.running_var"], state["1.weight"], state["1.bias"])
+    want = reference.batch_norm(reference.conv2d(x, state["0.weight"]), *statistics, eps)
+    for graph in (trace(model, x.shape), optimize(trace(model, x.shape))):
+        assert np.abs(evaluate(graph, x)[0] - want).max() <= 1e-6 * np.abs(want).max()
+    assert kinds(optimize(trace(model, x.shape))) == ["conv2d"]
+
+
 def test_fold_batch_norm_into_convolution_and_linear() -> None:
     graph = traced(lambda m, x: m.bn(m.conv(x), relu=True), conv=nn.Conv2d(4, 6, 3), bn=nn.BatchNorm2d(6))
     folded = passes.fold_batch_norm(graph)
@@ -100,10 +114,10 @@ def test_fold_batch_norm_into_convolution_and_linear() -> None:
     assert {array.dtype for array in folded.nodes[0].weights.values()} == {np.dtype(np.float32)}
     assert_same(graph, folded)
 
-    def of_vectors(m: Any, x: Tensor) -> Tensor:
+    def of_rows(m: Any, x: Tensor) -> Tensor:
         return F.batch_norm(m.fc(x.flatten(1)), m.bn.running_mean, m.bn.running_var, m.bn.weight, m.bn.bias)
 
-    graph = traced(of_vectors, fc=nn.Linear(120, 6), bn=nn.BatchNorm2d(6))
+    graph = traced(of_rows, fc=nn.Linear(120, 6), bn=nn.BatchNorm2d(6))
     folded = passes.fold_batch_norm(graph)
     assert kinds(folded) == ["flatten", "linear"]
     assert_same(graph, folded)
@@ -228,7 +242,7 @@ def test_pointwise_to_linear_in_split_attention() -> None:
     layer = nn.SplitAttention(4, 8, 3, groups=2, radix=2)
     graph = traced(lambda m, x: m.splat(x), splat=layer)
     after = passes.pointwise_to_linear(graph)
-    assert kinds(after)[2:] == ["global_avg_pool2d", "linear", "batch_norm", "linear", "split_attention"]
+    assert kinds(after)[2:] == ["radix_sum_pool", "linear", "batch_norm", "linear", "split_attention"]
     assert node(after, "splat.fc1").attributes["groups"] == 2
     assert_same(graph, after)
 
@@ -242,26 +256,26 @@ def test_pointwise_to_linear_makes_an_image_where_one_is_read() -> None:
     layers = {"point": nn.Conv2d(4, 3, 1), "wide": nn.Conv2d(3, 2, 3, padding=1)}
     graph = traced(forward, **layers)
     after = passes.pointwise_to_linear(graph)
-    assert kinds(after) == ["global_avg_pool2d", "linear", "relu", "unflatten", "conv2d"]
-    assert after.outputs == ("wide", "relu.image", "global_avg_pool2d")
+    assert kinds(after) == ["radix_sum_pool", "linear", "relu", "unflatten", "conv2d"]
+    assert after.outputs == ("wide", "relu.image", "radix_sum_pool")
     assert_same(graph, after)
 
 
-def test_pointwise_to_linear_reads_a_vector_beside_its_image() -> None:
+def test_pointwise_to_linear_reads_rows_beside_its_image() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         pooled = F.adaptive_avg_pool2d(x, 1)
         return m.fc(F.relu(m.point(pooled)).flatten(1)) + pooled.flatten(1)
 
     graph = traced(forward, point=nn.Conv2d(4, 6, 1), fc=nn.Linear(6, 4))
     after = passes.pointwise_to_linear(graph)
-    assert kinds(after) == ["global_avg_pool2d", "linear", "relu", "linear", "add"]
+    assert kinds(after) == ["radix_sum_pool", "linear", "relu", "linear", "add"]
     assert_same(graph, after)
 
 
 # ---- fuse_split_attention
 
 
-def test_fuse_split_attention_turns_a_sigmoid_gate_into_radix_1() -> None:
+def test_fuse_split_attention_turns_a_product_with_a_sigmoid_into_radix_1() -> None:
     model, shape = small_networks()["squeeze_excite"]
     graph = passes.pointwise_to_linear(trace(randomize(model, np.random.default_rng(0)), shape))
     after = passes.fuse_split_attention(graph)
@@ -270,9 +284,9 @@ def test_fuse_split_attention_turns_a_sigmoid_gate_into_radix_1() -> None:
     assert_same(graph, after)
 
 
-def test_fuse_split_attention_leaves_other_gates() -> None:
+def test_fuse_split_attention_leaves_other_products() -> None:
     graph = traced(lambda m, x: x * x.mean((2, 3), keepdim=True))
-    assert "gate" in kinds(passes.fuse_split_attention(passes.pointwise_to_linear(graph)))
+    assert "mul" in kinds(passes.fuse_split_attention(passes.pointwise_to_linear(graph)))
 
 
 # ---- remove_identity, remove_unused, own_weights

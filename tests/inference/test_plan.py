@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from small_networks import PlainCnn, TwoOutputs, randomize, resnet18, small_models, small_networks
+from tolerance import assert_close
 
 import lucid
 from lucid import Tensor, nn
@@ -241,7 +242,7 @@ def test_refuses_arguments() -> None:
     with pytest.raises(TypeError, match=r"must be ints, got 4.0"):
         lucid.compile(model, (1, 3, 4, 4.0))  # type: ignore[arg-type]
     for sizes in ((3, 4, 4), (1, 3, 0, 4), (1, 3, -1, 4)):
-        with pytest.raises(ValueError, match=r"input_shape: the shape must be \(n, c, h, w\) or \(n, c\)"):
+        with pytest.raises(ValueError, match="input_shape: an input must have"):
             lucid.compile(model, sizes)
 
 
@@ -264,14 +265,14 @@ def test_refuses_training_mode_and_missing_statistics() -> None:
         lucid.compile(model, (1, 3, 4, 4))
 
 
-def test_multiplies_an_image_by_any_factors() -> None:
-    class Gate(nn.Module):
+def test_multiplies_an_image_by_factors_of_any_origin(isa: str, rng: np.random.Generator) -> None:
+    class Scaled(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * x.mean((2, 3), keepdim=True)
 
-    x = np.random.default_rng(3).standard_normal((2, 19, 4, 5), dtype=np.float32)
-    want = x * x.mean((2, 3), np.float64, keepdims=True)
-    np.testing.assert_allclose(lucid.compile(Gate().eval(), x.shape)(x), want, rtol=1e-6)
+    x = rng.standard_normal((2, 19, 4, 5), dtype=np.float32)
+    want = x.astype(np.float64) * x.astype(np.float64).mean((2, 3), keepdims=True)
+    assert_close(lucid.compile(Scaled().eval(), x.shape)(x), want, terms=20, products=float(np.abs(x).max()))
 
 
 # ---- What a plan says

@@ -39,12 +39,12 @@ PRODUCERS: dict[str, Callable[[np.random.Generator], list[Node]]] = {
     "grouped conv2d": lambda rng: [pg.conv2d("y", "x", window(rng, 4, 16), padding=(1, 1), groups=4)],
     "split_attention": lambda rng: [
         pg.conv2d("splits", "x", window(rng, 16, 32, 1)),
-        pg.global_avg_pool2d("logits", "splits"),
+        pg.radix_sum_pool("logits", "splits"),
         pg.split_attention("y", "splits", "logits", 2),
     ],
     "split_attention by channel": lambda rng: [
         pg.conv2d("narrow", "x", window(rng, 16, 12, 1)),
-        pg.global_avg_pool2d("logits", "narrow"),
+        pg.radix_sum_pool("logits", "narrow"),
         pg.split_attention("half", "narrow", "logits", 2),
         pg.conv2d("y", "half", window(rng, 6, 16, 5), padding=(2, 2)),
     ],
@@ -154,7 +154,7 @@ def test_steps_between_two_uses_leave_a_value_alone(isa: str, rng: np.random.Gen
         pg.conv2d("a", "x", eye),
         pg.max_pool2d("small", "a", (2, 2), stride=(2, 2)),
         pg.plain("relu", "b", "a"),
-        pg.global_avg_pool2d("mean", "b"),
+        pg.radix_sum_pool("mean", "b"),
         pg.plain("sigmoid", "c", "b"),
         pg.add("d", "c", "a"),
         pg.conv2d("e", "small", eye),

@@ -93,15 +93,15 @@ class Writer:
             return pg.add(output, x, other, relu=self._flag())
         return pg.plain("sigmoid" if kind == "sigmoid" else "relu", output, x)
 
-    def _global_avg_pool2d(self, output: str, x: str) -> Node:
+    def _radix_sum_pool(self, output: str, x: str) -> Node:
         radix = 2 if self.shapes[x][1] % 2 == 0 and self._flag() else 1
-        return pg.global_avg_pool2d(output, x, radix)
+        return pg.radix_sum_pool(output, x, radix)
 
     def _split_attention(self, output: str, x: str) -> Node | None:
         n, channels = self.shapes[x][:2]
         logits = self._recent(2, (n, channels))
         if logits is None:
-            self.nodes.append(pg.global_avg_pool2d(f"{output}.logits", x))
+            self.nodes.append(pg.radix_sum_pool(f"{output}.logits", x))
             logits = f"{output}.logits"
         radix = int(self.rng.choice([r for r in (1, 2, 4) if channels % r == 0]))
         cardinality = 2 if channels // radix % 2 == 0 and self._flag() else 1
@@ -132,7 +132,7 @@ KINDS = ["conv2d"] * 5 + [
     "pool",
     "elementwise",
     "elementwise",
-    "global_avg_pool2d",
+    "radix_sum_pool",
     "split_attention",
     "linear",
     "rows",

@@ -38,8 +38,11 @@ def test_pools_call_the_functions(x):
     np.testing.assert_array_equal(got.data, want.data)
     assert nn.MaxPool2d(2)(x).shape == nn.AvgPool2d(2)(x).shape == (2, 8, 3, 3)
     assert nn.AdaptiveAvgPool2d(1)(x).shape == (2, 8, 1, 1)
-    with pytest.raises(NotImplementedError, match="MaxPool2d: return_indices must be False"):
-        nn.MaxPool2d(2, 2, 0, 1, True)
+    values, places = nn.MaxPool2d(2, 2, 0, 1, True)(x)
+    np.testing.assert_array_equal(
+        np.take_along_axis(x.reshape(2, 8, 36), places.data.reshape(2, 8, 9), 2),
+        values.data.reshape(2, 8, 9),
+    )
 
 
 def test_linear_flatten_identity(x):

@@ -1,22 +1,23 @@
-"""A Graph as an ONNX model, for the engines that read one."""
+"""Graphs as ONNX models, for other engines."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lucid.inference import Graph, Node
+from lucid.inference.graph import Graph, Node
 
-__all__ = ["onnx_model"]
+__all__ = ["to_onnx"]
 
-# Old enough for any engine of the last years, and new enough for all that is used here.
+# Old enough for any engine of the last years, and new enough for all operators used here.
 _OPSET, _IR_VERSION = 17, 8
 
 
-def onnx_model(graph: Graph) -> bytes:
-    """The serialised model; inputs, outputs and values have the graph's names.
+def to_onnx(graph: Graph) -> bytes:
+    """A serialised ONNX model of ``graph``; inputs, outputs and values have the graph's names.
 
     Raises:
         NotImplementedError: A node is of a kind that is not translated.
@@ -27,7 +28,9 @@ def onnx_model(graph: Graph) -> bytes:
 
     unknown = {node.kind for node in graph.nodes} - TRANSLATE.keys()
     if unknown:
-        raise NotImplementedError(f"nodes of the kind {', '.join(sorted(unknown))} are not translated")
+        raise NotImplementedError(
+            f"to_onnx: nodes of the kind {', '.join(sorted(unknown))} are not translated"
+        )
     builder = _Builder(graph.shapes)
     for node in graph.nodes:
         relu = bool(node.attributes.get("relu"))
@@ -82,7 +85,7 @@ class _Builder:
         return self.add("ReduceSum", [x, axes], output, keepdims=0)
 
 
-_WINDOW = {"kernel": "kernel_shape", "stride": "strides", "dilation": "dilations", "groups": "group"}
+_WINDOW = {"kernel_size": "kernel_shape", "stride": "strides", "dilation": "dilations", "groups": "group"}
 
 
 def _window(node: Node, *names: str) -> dict[str, Any]:
@@ -92,7 +95,7 @@ def _window(node: Node, *names: str) -> dict[str, Any]:
     for name in names:
         value = values[name]
         if name == "padding":
-            found["pads"] = [*value, *value]  # before and after
+            found["pads"] = list(value)  # top, left, bottom, right, in this order in both
         else:
             found[_WINDOW.get(name, name)] = list(value) if isinstance(value, tuple) else int(value)
     return found
@@ -124,7 +127,7 @@ def _linear(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None
     b.add("Flatten", [f"{output}.convolved"], output)
 
 
-def _global_avg_pool2d(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+def _radix_sum_pool(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
     x, radix = inputs[0], node.attributes["radix"]
     if radix != 1:
         x = b.sum(_splits(b, x, radix, output), f"{output}.sum_of_splits", axis=1)
@@ -154,12 +157,75 @@ def _pool(kind: str, *names: str) -> Callable[[_Builder, Node, Sequence[str], st
     return lambda b, node, inputs, output: b.add(kind, inputs, output, **_window(node, *names))
 
 
-# All kinds that the optimized graphs of the models have.
+def _avg_pool2d(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    """With a divisor of its own it is the mean with zeros, times the window's area over the divisor."""
+    window = _window(node, "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+    divisor: Any = node.attributes["divisor_override"]
+    if not divisor:
+        b.add("AveragePool", inputs, output, **window)
+        return
+    if window["ceil_mode"]:
+        raise NotImplementedError("to_onnx: avg_pool2d with ceil_mode and divisor_override is not translated")
+    pooled = b.add("AveragePool", inputs, f"{output}.mean", **{**window, "count_include_pad": 1})
+    scale = np.float32(math.prod(window["kernel_shape"]) / divisor)
+    b.add("Mul", [pooled, b.constant(f"{output}.scale", scale)], output)
+
+
+def _adaptive_avg_pool2d(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    """Two products with matrices, whose row i holds 1 / length of window i where it lies."""
+    h, w = b.shapes[inputs[0]][2:]
+    size: Any = node.attributes["output_size"]
+    rows = b.constant(f"{output}.rows", _windows(h, size[0]))
+    columns = b.constant(f"{output}.columns", _windows(w, size[1]).T)
+    b.add("MatMul", [rows, b.add("MatMul", [inputs[0], columns], f"{output}.narrow")], output)
+
+
+def _windows(size: int, count: int) -> Any:
+    weights = np.zeros((count, size), np.float32)
+    for i in range(count):
+        first, last = i * size // count, -(-(i + 1) * size // count)
+        weights[i, first:last] = 1.0 / (last - first)
+    return weights
+
+
+def _batch_norm(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    ones = (1,) * (len(b.shapes[inputs[0]]) - 2)
+    scale, shift = (
+        b.constant(f"{node.output}.{name}", node.weights[name].astype(np.float32).reshape(-1, *ones))
+        for name in ("weight", "bias")
+    )
+    b.add("Add", [b.add("Mul", [inputs[0], scale], f"{output}.scaled"), shift], output)
+
+
+def _softmax(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    kind = "LogSoftmax" if node.attributes["log"] else "Softmax"
+    b.add(kind, inputs, output, axis=node.attributes["dim"])
+
+
+def _mul(b: _Builder, node: Node, inputs: Sequence[str], output: str) -> None:
+    factors = b.reshape(inputs[1], f"{output}.factors", 0, 0, 1, 1)
+    b.add("Mul", [inputs[0], factors], output)
+
+
+def _plain(kind: str, **attributes: Any) -> Callable[[_Builder, Node, Sequence[str], str], object]:
+    return lambda b, node, inputs, output: b.add(kind, inputs, output, **attributes)
+
+
+# Every kind of node that an optimized graph can have.
 TRANSLATE: Mapping[str, Callable[[_Builder, Node, Sequence[str], str], object]] = {
     "conv2d": _conv2d,
     "linear": _linear,
-    "max_pool2d": _pool("MaxPool", "kernel", "stride", "padding", "dilation", "ceil_mode"),
-    "avg_pool2d": _pool("AveragePool", "kernel", "stride", "padding", "ceil_mode", "count_include_pad"),
-    "global_avg_pool2d": _global_avg_pool2d,
+    "batch_norm": _batch_norm,
+    "max_pool2d": _pool("MaxPool", "kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    "avg_pool2d": _avg_pool2d,
+    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "radix_sum_pool": _radix_sum_pool,
     "split_attention": _split_attention,
+    "add": _plain("Add"),
+    "mul": _mul,
+    "relu": _plain("Relu"),
+    "sigmoid": _plain("Sigmoid"),
+    "softmax": _softmax,
+    "flatten": _plain("Flatten"),
+    "unflatten": lambda b, node, inputs, output: b.reshape(inputs[0], output, 0, 0, 1, 1),
 }

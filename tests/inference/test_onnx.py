@@ -1,0 +1,83 @@
+"""ONNX export: a model of another engine computes what the graph does, for every kind of node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from graph_reference import evaluate
+from small_networks import randomize, small_models, small_networks
+
+import lucid
+from lucid import Tensor, nn
+from lucid.inference import Graph, optimize, to_onnx, trace
+from lucid.inference.kinds import KINDS
+from lucid.inference.onnx import TRANSLATE
+from lucid.nn import functional as F
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+pytest.importorskip("onnx", reason="onnx is not installed")
+
+
+def run(model: bytes, graph: Graph, *inputs: Any) -> list[Any]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    results: list[Any] = session.run(list(graph.outputs), dict(zip(graph.inputs, inputs, strict=True)))
+    return results
+
+
+def assert_same(graph: Graph, rng: np.random.Generator) -> None:
+    inputs = [rng.standard_normal(shape, dtype=np.float32) for shape in graph.inputs.values()]
+    for got, want in zip(run(to_onnx(graph), graph, *inputs), evaluate(graph, *inputs), strict=True):
+        assert got.shape == want.shape
+        assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
+
+
+def test_every_kind_is_translated() -> None:
+    assert TRANSLATE.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("name", small_models() | small_networks())
+def test_networks(name: str, rng: np.random.Generator) -> None:
+    model, shape = (small_models() | small_networks())[name]
+    traced = trace(randomize(model, rng), shape)
+    assert_same(traced, rng)
+    assert_same(optimize(traced), rng)
+
+
+SINGLE: dict[str, Callable[[Any], Any]] = {
+    "padding by side": lambda x: F.conv2d(x, np.ones((2, 4, 2, 2), np.float32), padding=((1, 0), (0, 2))),
+    "pad": lambda x: F.pad(x, (1, 2, 0, 1)),
+    "max_pool2d by side": lambda x: F.max_pool2d(x, 3, 2, ((1, 0), (0, 1))),
+    "avg_pool2d by side": lambda x: F.avg_pool2d(x, 3, 2, ((1, 0), (0, 1)), count_include_pad=False),
+    "divisor": lambda x: F.avg_pool2d(x, 2, 1, 1, divisor_override=3),
+    "adaptive": lambda x: F.adaptive_avg_pool2d(x, (3, 4)),
+    "adaptive that divides": lambda x: F.adaptive_avg_pool2d(x, (7, 2)),
+    "factors": lambda x: x * F.adaptive_avg_pool2d(x, 1),
+}
+
+
+class Calling(nn.Module):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.eval()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_nodes_that_the_networks_lack(name: str, rng: np.random.Generator) -> None:
+    assert_same(trace(Calling(SINGLE[name]), (2, 4, 7, 6)), rng)
+
+
+def test_a_plan_writes_a_file(tmp_path: Path, rng: np.random.Generator) -> None:
+    model = randomize(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), rng)
+    plan = lucid.compile(model, (1, 3, 6, 6))
+    plan.export_onnx(tmp_path / "model.onnx")
+    x = rng.standard_normal((1, 3, 6, 6), dtype=np.float32)
+    [got] = run((tmp_path / "model.onnx").read_bytes(), plan.graph, x)
+    np.testing.assert_allclose(got, plan(x), rtol=1e-5, atol=1e-5)
