@@ -282,6 +282,34 @@ def test_python_file_imports_only_what_lies_below_it(path: Path) -> None:
             )
 
 
+def module_name(path: Path) -> str:
+    parts = ("lucid", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Not in a function either, nor by ``importlib``, nor over others: there is an order of all modules.
+
+    Left out is the package itself, which nothing but the command line imports.
+    """
+    modules = {module_name(path): path for path in PYTHON}
+    waiting = {name: imported_modules(path, set(modules)) - {name} for name, path in modules.items()}
+    while ready := {name for name, others in waiting.items() if not others & waiting.keys()}:
+        waiting = {name: others for name, others in waiting.items() if name not in ready}
+    assert {name: sorted(others & waiting.keys()) for name, others in waiting.items()} == {}
+
+
+def imported_modules(path: Path, modules: set[str]) -> set[str]:
+    """Those of ``modules`` that a file imports anywhere, but for a type checker alone."""
+    found = {name for name, _ in imports(path)}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module in found:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found |= {part.value for part in node.args if isinstance(part, ast.Constant)}
+    return found & modules
+
+
 @pytest.mark.parametrize("path", PYTHON, ids=relative)
 def test_other_packages_are_imported_in_their_places_only(path: Path) -> None:
     where = path.relative_to(PACKAGE).as_posix()
