@@ -215,7 +215,7 @@ def test_weights_of_any_strides_are_copied(isa: str, rng: np.random.Generator) -
         nodes = (
             pg.conv2d("a", "x", conv, bias, padding=(1, 1)),
             pg.batch_norm("b", "a", bias, lay_out(weights["bias"] * 2)),
-            pg.global_avg_pool2d("c", "b"),
+            pg.radix_sum_pool("c", "b"),
             pg.linear("d", "c", linear, lay_out(weights["bias"][:5])),
         )
         return pg.graph({"x": (2, 16, 6, 7)}, nodes, ("b", "d"))
