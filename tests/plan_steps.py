@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lucid import _core
 
-# What an attribute is unless given: a window of one pixel, nothing around it, one group, no ReLU.
+# Attributes that are not given: a window of one pixel, nothing around it, one group, no ReLU.
 _DEFAULTS = {"pair": (1, 1), "padding": (0, 0, 0, 0), "int": 1, "bool": False}
 
 

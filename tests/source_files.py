@@ -37,7 +37,7 @@ def code_of(text: str) -> str:
     return re.sub(r'"(?:[^"\\\n]|\\.)*"', lambda match: f'"{blank(match)[1:-1]}"', text)
 
 
-# What braces belong to, by the text before them: namespaces and types hold functions, anything else does not.
+# The owner of braces, by the text before them: namespaces and types hold functions, anything else does not.
 CONTAINER = re.compile(r"^\s*(?:\w+\s+)*?(?:namespace|class|struct|union|enum|extern)\b[^(=]*$")
 FUNCTION = re.compile(r"([~\w]+|operator\S+)\s*\((?!.*=\s*$)", re.DOTALL)
 

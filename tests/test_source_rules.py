@@ -328,6 +328,21 @@ def test_optional_packages_are_imported_where_they_are_used(path: Path) -> None:
         assert not {name for name, at_top in imports(path) if at_top and name.split(".")[0] in optional}
 
 
+STEPS = {"stride", "strides", "step", "steps", "sh", "sw", "stride_h", "stride_w"}
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=relative)
+def test_no_size_of_an_output_is_computed_in_python(path: Path) -> None:
+    """Dividing by a stride gives a number of windows, which ``check_<op>`` in C alone knows the rule for."""
+    rules = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.FloorDiv, ast.Div))
+        if {getattr(part, "id", getattr(part, "attr", None)) for part in ast.walk(node.right)} & STEPS
+    ]
+    assert rules == []
+
+
 def test_stub_is_that_of_the_compiled_module(tmp_path: Path) -> None:
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed")

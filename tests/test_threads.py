@@ -44,7 +44,7 @@ needs_two = pytest.mark.skipif(CPUS < 2, reason="needs two processors")
 
 
 def run(code: str, **variables: str) -> dict[str, Any]:
-    """What `report` printed last, of a program that must end well."""
+    """The last report of a program, which must end well."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + code],

@@ -1,4 +1,4 @@
-// What this processor and its operating system can run, as a bit set.
+// The features that this processor and its operating system have, as a bit set.
 #pragma once
 
 #include <cstdint>

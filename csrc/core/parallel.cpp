@@ -24,7 +24,7 @@ constexpr Patience kPatience{50};
 
 std::atomic<int> chosen_threads{0};  // 0: not set, use the default
 
-// What the system could not give. The limit is forgotten after a second.
+// Threads that the system could not give. They are forgotten after a second.
 std::atomic<int> shortage{0};
 std::atomic<Clock::rep> shortage_end{0};
 
@@ -34,7 +34,7 @@ struct Processors {
   Clock::time_point until{};
 };
 
-// Of the calling thread.
+// Those of the calling thread.
 const Processors& processors(bool anew) {
   thread_local Processors found;
   const Clock::time_point now = Clock::now();

@@ -1,4 +1,4 @@
-// What operators see of a lucid_tensor: checked once, then plain numbers.
+// A lucid_tensor as operators see it: checked once, then plain numbers.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 namespace lucid {
 
 constexpr int kMaxDims = 8;
-// Of one tensor: its bytes, rounded up to whole blocks of channels and with some padding, still fit into 63 bits.
+// Elements of one tensor: its bytes, rounded up to whole blocks and with some padding, still fit into 63 bits.
 constexpr int64_t kMostElements = int64_t{1} << 58;
 
 constexpr lucid_dtype kFloat32 = {LUCID_FLOAT, 32, 1};
@@ -39,13 +39,13 @@ int64_t stride_of(const lucid_tensor& tensor, int dim);
 bool elements_fit(const int64_t* sizes, int dims);
 bool elements_fit(std::initializer_list<int64_t> sizes);
 
-// What a shape rule may ask of one argument, on any device: it reads no data. `op` and `name` open the message.
+// Checks for shape rules, on any device: they read no data. `op` and `name` open the message.
 // Refused are null, another rank or dtype, negative sizes, and more elements or longer strides than can be addressed.
 lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* tensor, int min_rank, int max_rank,
                           lucid_dtype dtype = kFloat32);
 lucid_status check_vector(const char* op, const char* name, const lucid_tensor* tensor, int64_t size);
 
-// What remains to be asked before a checked tensor is read or written: device, null pointer, alignment. A null tensor
+// The checks that remain before a checked tensor is read or written: device, null pointer, alignment. A null tensor
 // is an optional one that is not there.
 lucid_status check_data(const char* op, const char* name, const lucid_tensor* tensor);
 

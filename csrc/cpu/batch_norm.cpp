@@ -27,7 +27,8 @@ void normalize(const BatchNorm& p, int64_t begin, int64_t end) {
 // Pixels that are added one by one; sums of sums are rounded less often than one long sum.
 constexpr int64_t kRun = 16;
 
-// Of kVectors vectors of channels: x is the first pixel of the block, `moments` its mean; sums follow c floats apart.
+// Moments of kVectors vectors of channels: x is the first pixel of the block, `moments` its mean; sums follow c floats
+// apart.
 template <int kVectors, class Lanes>
 void block_moments(const float* x, int64_t pixels, int64_t c, float* moments, Lanes lanes) {
   F32 mean[kVectors], deviations[kVectors], squares[kVectors];

@@ -1,4 +1,4 @@
-// What the processor can do at most: fused multiply-adds from registers to registers, and a sum over memory.
+// The most that the processor can do: fused multiply-adds from registers to registers, and a sum over memory.
 //
 // The chains are as many as the accumulators of the matrix product's tile, so the peak is one that its registers allow:
 // 28 with AVX-512 and 12 with AVX2, more than the 4 cycles of latency times 2 instructions a cycle that hide it.

@@ -11,7 +11,7 @@
 namespace lucid::LUCID_ISA {
 namespace {
 
-// Of one channel: its logits are `width` floats apart, its weights c.
+// Weights of one channel: its logits are `width` floats apart, its weights c.
 void softmax(const float* logits, int64_t width, float* weights, int64_t c, int64_t radix) {
   float largest = logits[0];
   for (int64_t r = 1; r < radix; ++r)

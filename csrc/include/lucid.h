@@ -110,8 +110,8 @@ LUCID_API const char* lucid_isas(void);
 LUCID_API lucid_status lucid_set_isa(const char* name);
 
 /* Threads that an operator may use. The default is min(processors this thread may run on, cgroup CPU quota,
- * OMP_NUM_THREADS), counted when it is asked for; a chosen number may be larger. Either is at most OMP_THREAD_LIMIT, and
- * what the system gave when it gave no more. All calling threads share one pool of workers; a child made by fork()
+ * OMP_NUM_THREADS), counted when it is asked for; a chosen number may be larger. Either is at most OMP_THREAD_LIMIT,
+ * and what the system gave when it gave no more. All calling threads share one pool of workers; a child made by fork()
  * starts its own. */
 LUCID_API int32_t lucid_num_threads(void);
 LUCID_API lucid_status lucid_set_num_threads(int32_t threads);
@@ -363,7 +363,7 @@ typedef struct lucid_attribute_kind {
 
 typedef enum lucid_presence { LUCID_ABSENT = 0, LUCID_OPTIONAL = 1, LUCID_REQUIRED = 2 } lucid_presence;
 
-/* What a step of a kind must have. A kind is the operator of its name, but for
+/* The parts that a step of a kind must have. A kind is the operator of its name, but for
  *   conv2d      inputs x, and optionally a residual: y = conv2d(x) + bias + residual
  *   batch_norm  y = x * weight[c] + bias[c]: statistics are folded into them
  *   flatten     [n, c, h, w] to [n, c * h * w] in that order

@@ -1,4 +1,4 @@
-// What operators require of shapes, and how they give the shape of their output.
+// Requirements of operators on shapes, and the shapes of their outputs.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ bool is_empty(const lucid_shape& shape);
 
 // All sizes of the tensor are positive, but that the first, its batch, may be 0. The tensor itself is checked already.
 lucid_status check_sizes(const char* op, const char* name, const lucid_tensor& tensor);
-// Of what has no batch.
+// For tensors without a batch.
 lucid_status check_not_empty(const char* op, const char* name, const lucid_tensor& tensor);
 
 // The tensor, whose rank may be another, has this shape.

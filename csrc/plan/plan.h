@@ -71,7 +71,7 @@ class Step {
   virtual Weights first_weights([[maybe_unused]] const Team& team) const { return {}; }
   virtual void prefetch([[maybe_unused]] const Step* next) {}
 
-  // What decides on layouts and places. Of its first input: whether it can be read from the caller's memory, and the
+  // Layouts and places depend on these. For the first input: whether it can be read from the caller's memory, and the
   // zeros around it that are read.
   virtual bool reads_outside() const { return false; }
   virtual Halo halo() const { return {}; }
@@ -110,7 +110,7 @@ void clear_halo(const Value& value, std::byte* arena, const Team& team);
 struct lucid_plan {
   std::deque<lucid::plan::Value> values;  // steps keep references to them
   std::vector<lucid::plan::Entry> entries;
-  // Of all steps: together they lie on huge pages, where a layer's own half megabyte would not.
+  // Weights of all steps: together they lie on huge pages, where a layer's own half megabyte would not.
   std::unique_ptr<lucid::Scratch> weights;
   std::vector<int> inputs, outputs;
   int described_steps = 0;

@@ -11,7 +11,7 @@ namespace {
 
 constexpr lucid_attribute_kind kAttributes[] = {{"radix", LUCID_ATTRIBUTE_INT}};
 
-// Of x, or of what a convolution has summed up row by row while it was in registers.
+// Pools x, or the sums of its rows, which a convolution has formed while they were in registers.
 class RadixSumPoolStep final : public Step {
  public:
   RadixSumPoolStep(int64_t radix, const Value& x, const Value& y) : radix_(radix), x_(x), y_(y) {}

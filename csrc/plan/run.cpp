@@ -25,7 +25,7 @@ lucid_status view_arguments(const lucid_plan& plan, const std::vector<int>& indi
   return ok();
 }
 
-// Of one thread: the largest that any step wants.
+// Bytes of one thread: the most that any step wants.
 int64_t scratch_of(const lucid_plan& plan, int team) {
   int64_t bytes = kBlockBytes;
   for (const Entry& entry : plan.entries) bytes = std::max(bytes, entry.step->scratch_bytes(team));

@@ -1,4 +1,4 @@
-// What all kinds of steps have in common: their list, and the checks of a description.
+// The list of all kinds of steps, and the checks of a description that they have in common.
 #include <cstring>
 #include <string>
 

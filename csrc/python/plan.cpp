@@ -95,7 +95,7 @@ class Steps {
   std::vector<lucid_plan_step> described_;
 };
 
-// What a step has beside its inputs, by the names that its kind gives it.
+// Attributes and weights of a step, by the names that its kind gives them.
 py::dict step_kinds() {
   static constexpr const char* kTypes[] = {"int", "bool", "pair", "padding"};
   py::dict kinds;

@@ -143,14 +143,13 @@ def conv2d_float64(x: Array, node: Node) -> Array:
     out_channels, in_group, kh, kw = weight.shape
     weight = weight.reshape(groups, out_channels // groups, in_group, kh, kw)
     padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)))
-    n, _, h, w = padded.shape
-    oh, ow = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1
+    spans = (dh * (kh - 1) + 1, dw * (kw - 1) + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, spans, (2, 3))[:, :, ::sh, ::sw, ::dh, ::dw]
+    n, _, oh, ow = windows.shape[:4]
     y = np.zeros((n, groups, out_channels // groups, oh * ow))
     for i in range(kh):
         for j in range(kw):
-            rows = slice(i * dh, i * dh + (oh - 1) * sh + 1, sh)
-            columns = slice(j * dw, j * dw + (ow - 1) * sw + 1, sw)
-            y += weight[..., i, j] @ padded[:, :, rows, columns].reshape(n, groups, in_group, oh * ow)
+            y += weight[..., i, j] @ windows[..., i, j].reshape(n, groups, in_group, oh * ow)
     bias = node.weights["bias"].astype(np.float64)
     return np.asarray(y.reshape(n, out_channels, oh, ow) + bias[:, None, None])
 

@@ -260,7 +260,7 @@ def _list(name: str) -> type:
     return type(name.rpartition(".")[2], (list,), {"__init__": lambda self, *arguments: None})
 
 
-# Of the standard library, filled like the built-in types: they become those.
+# Containers of the standard library, filled like the built-in types: they become those.
 _STANDARD: dict[str, Any] = {
     "collections.defaultdict": lambda *arguments: {},
     "collections.deque": lambda *arguments: [],
@@ -268,7 +268,7 @@ _STANDARD: dict[str, Any] = {
 
 
 def _numpy_classes() -> Iterator[tuple[str, Any]]:
-    """What pickled NumPy numbers and arrays are made of: they are built, as they may be weights."""
+    """The classes of pickled NumPy numbers and arrays: they are built, as they may be weights."""
     scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
     for package in ("numpy.core", "numpy._core"):
         yield f"{package}.multiarray.scalar", scalar

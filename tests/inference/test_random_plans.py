@@ -17,7 +17,7 @@ from lucid.inference import Graph, InferencePlan, Node
 Array = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
 
-# What lucid.h promises of Winograd's algorithms.
+# The error of Winograd's algorithms that lucid.h promises.
 WINOGRAD_RELATIVE_RMS = 2.4e-6
 
 

@@ -61,7 +61,7 @@ def odd_strides(*shape: int) -> Any:
     return records["value"]
 
 
-# What is spoilt, the exceptions allowed, and what the message must contain beside "conv2d:".
+# The argument that is spoilt, the exceptions allowed, and the words of the message beside "conv2d:".
 BAD: dict[str, tuple[Arguments, tuple[type[Exception], ...], str]] = {
     "x of rank 0": ({"x": np.array(1, np.float32)}, (ValueError,), "x must"),
     "x of rank 3": ({"x": zeros(8, 6, 5)}, (ValueError,), "x must"),
@@ -170,7 +170,7 @@ def test_accepts_what_the_refused_cases_start_from(door: Callable[[Arguments], A
     assert door(valid() | {"bias": None}).shape == (2, 4, 6, 5)
 
 
-# What cannot be told apart by the compiled module, since C has only 64-bit integers.
+# Values that the compiled module cannot tell apart, since C has only 64-bit integers.
 PUBLIC_BAD: dict[str, Arguments] = {
     "stride of three": {"stride": (1, 1, 1)},
     "stride of one": {"stride": (1,)},

@@ -23,7 +23,7 @@ def image(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def planned(kind: str, x: Array, shape: tuple[int, ...], **attributes: Any) -> Array:
-    """What a plan of one step gives."""
+    """The output of a plan of one step."""
     return _core.Plan([x.shape, shape], [0], [1], [step(kind, [0], 1, **attributes)]).run([x])[0]
 
 

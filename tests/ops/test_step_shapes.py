@@ -125,7 +125,7 @@ REFUSED = {
 
 
 def output_shape_of(kind: str, **attributes: Any) -> Any:
-    """Of a step that has these attributes only."""
+    """The shape of a step that has these attributes only."""
     count = KINDS[kind]["inputs"][0] if kind in KINDS else 1
     return _core.step_output_shape(kind, [IMAGE] * count, attributes, {})
 
