@@ -31,10 +31,17 @@ struct Job {
   const TeamCall* call;
   int size;
   std::atomic<uint32_t> running;
-  Signal go{};  // the team is complete
+  const uint32_t ticket;  // the state of a worker that it calls
+  Signal go{};            // the team is complete
 };
 
-enum State : uint32_t { kIdle, kCalled, kSleeping };
+// A called worker's state is the ticket of the job: a caller that looks late must not take the call of another back.
+constexpr uint32_t kIdle = 0, kSleeping = 1, kFirstTicket = 2;
+std::atomic<uint32_t> tickets{0};
+
+uint32_t new_ticket() { return kFirstTicket + tickets.fetch_add(1, std::memory_order_relaxed) % (UINT32_MAX / 2); }
+
+bool is_ticket(uint32_t state) { return state >= kFirstTicket; }
 
 struct alignas(64) Worker {
   std::atomic<uint32_t> state{kIdle};
@@ -70,7 +77,7 @@ void forget_workers() {
 const int fork_handler = pthread_atfork([] { starting.lock(); }, [] { starting.unlock(); }, forget_workers);
 
 void wait_for_call(Worker& worker, Patience patience) {
-  const auto called = [&] { return worker.state.load(std::memory_order_acquire) == kCalled; };
+  const auto called = [&] { return is_ticket(worker.state.load(std::memory_order_acquire)); };
   if (spin_until(called, patience)) return;
   while (!called()) {
     uint32_t seen = kIdle;
@@ -80,9 +87,8 @@ void wait_for_call(Worker& worker, Patience patience) {
 }
 
 // Between the caller that takes its call back and the worker that begins, one wins.
-bool take_call(Worker& worker) {
-  uint32_t called = kCalled;
-  return worker.state.compare_exchange_strong(called, kIdle, std::memory_order_acq_rel);
+bool take_call(Worker& worker, uint32_t ticket) {
+  return worker.state.compare_exchange_strong(ticket, kIdle, std::memory_order_acq_rel);
 }
 
 void serve(int index) {
@@ -91,7 +97,8 @@ void serve(int index) {
   in_region = true;
   for (Patience patience = Patience::zero();;) {
     wait_for_call(self, patience);
-    if (!take_call(self)) continue;
+    const uint32_t ticket = self.state.load(std::memory_order_acquire);
+    if (!is_ticket(ticket) || !take_call(self, ticket)) continue;
     Job* job = self.job;
     const TeamCall& call = *job->call;
     patience = kIdlePatience * call.patience;
@@ -161,7 +168,7 @@ void send(Worker& worker, int id, Job* job) {
     worker.cpus = *job->call->cpus;
     worker.cpus.bind(thread);
   }
-  if (worker.state.exchange(kCalled, std::memory_order_acq_rel) == kSleeping) wake_all(worker.state);
+  if (worker.state.exchange(job->ticket, std::memory_order_acq_rel) == kSleeping) wake_all(worker.state);
 }
 
 void wait_for_workers(Job* job) {
@@ -201,14 +208,14 @@ void gather(const uint64_t* taken, Job* job) {
   const bool complete = spin_until(
       [&] {
         bool all = true;
-        for_each(taken, [&](int index) { all = all && workers[index].state.load() != kCalled; });
+        for_each(taken, [&](int index) { all = all && workers[index].state.load() != job->ticket; });
         return all;
       },
       patience);
   arrival.found(complete, patience);
   int id = 1;
   for_each(taken, [&](int index) {
-    if (take_call(workers[index])) {
+    if (take_call(workers[index], job->ticket)) {
       job->running.fetch_sub(1, std::memory_order_relaxed);
       set_free(index);
     } else {
@@ -222,9 +229,10 @@ void gather(const uint64_t* taken, Job* job) {
 // The caller computes the parts of workers that have not begun.
 void take_back(const uint64_t* taken, Job* job) {
   if (!hurried(job)) return;
+  int next = 1;
   for_each(taken, [&](int index) {
-    const int id = workers[index].id;
-    if (!take_call(workers[index])) return;
+    const int id = next++;
+    if (!take_call(workers[index], job->ticket)) return;
     job->running.fetch_sub(1, std::memory_order_relaxed);
     set_free(index);
     job->call->member(job->call->region, id, job->size);
@@ -239,7 +247,7 @@ void run_team(int threads, const TeamCall& call) {
   uint64_t taken[kWords] = {};
   const int size = 1 + take_workers(threads - 1, taken);
   if (size == 1) return call.member(call.region, 0, 1);
-  Job job{&call, size, static_cast<uint32_t>(size - 1)};
+  Job job{&call, size, static_cast<uint32_t>(size - 1), new_ticket()};
   int id = 1;
   for_each(taken, [&](int index) { send(workers[index], id++, &job); });
   in_region = true;
