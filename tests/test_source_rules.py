@@ -19,7 +19,7 @@ from pathlib import Path
 
 import c_abi
 import pytest
-from source_files import CPP, CSRC, PACKAGE, PYTHON, ROOT, code_of, files_below, relative
+from source_files import CPP, CPP_SUFFIXES, CSRC, PACKAGE, PYTHON, ROOT, code_of, files_below, relative
 
 BUILD_FILE = (ROOT / "CMakeLists.txt").read_text()
 
@@ -119,8 +119,17 @@ def compiled_per_isa() -> list[Path]:
 @pytest.mark.parametrize("path", compiled_per_isa(), ids=relative)
 def test_file_compiled_per_isa_needs_no_library(path: Path) -> None:
     allowed = HARMLESS_HEADERS | (INTRINSICS_HEADERS if "isa" in path.parts else set())
-    assert {name for name in includes(path) if name.startswith("<")} <= allowed
+    library = {
+        name for name in includes(path) if name.startswith("<") and not header_of_isa(name.strip("<>"))
+    }
+    assert library <= allowed
     assert "std::" not in code_of(path.read_text())
+
+
+@pytest.mark.parametrize("path", files_below(CSRC / "cpu" / "isa", suffixes=CPP_SUFFIXES), ids=relative)
+def test_file_of_an_isa_leaves_the_choice_of_headers_to_the_include_path(path: Path) -> None:
+    """In quotes, a header beside the including file wins over one that overrides it."""
+    assert [name for name in includes(path) if "/" not in name and not name.startswith("<")] == []
 
 
 @pytest.mark.parametrize("path", CPP, ids=relative)

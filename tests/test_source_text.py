@@ -22,10 +22,6 @@ LONG_FILES = {  # and why
 }
 MOST_FUNCTION_LINES = 60
 LONG_FUNCTIONS = {  # and why
-    "csrc/cpu/conv2d_dense.cpp:multiply": "all edges of one loop over tiles",
-    "csrc/cpu/gemm_tile.h:gemm_tile": "one loop, unrolled by hand",
-    "csrc/cpu/isa/amx/bf16x3_product.h:bf16x3_product": "the order of its instructions is its point",
-    "csrc/ops/conv2d.cpp:describe_conv2d": "a check after the other, and a field after the other",
     "tests/capi/program.c:test_conv2d": "an example, read from top to bottom",
     "tests/capi/program.c:test_plan": "an example, read from top to bottom",
 }

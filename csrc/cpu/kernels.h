@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "cpu/conv2d.h"
+#include "cpu/conv2d_problem.h"
 
 namespace lucid {
 

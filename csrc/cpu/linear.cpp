@@ -3,6 +3,7 @@
 // Bound by reading the weights when there are few rows, and by FMAs when there are many. A tile of rows by outputs
 // keeps one vector of partial sums for each of its results: every result adds its products in the same order, whatever
 // tile it is in, and needs no packing. Rows of x and y are those of all groups side by side.
+#include "blocking.h"
 #include "cpu/kernels.h"
 #include "cpu/lanes.h"
 

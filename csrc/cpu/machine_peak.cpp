@@ -2,6 +2,7 @@
 //
 // The chains are as many as the accumulators of the matrix product's tile, so the peak is one that its registers allow:
 // 28 with AVX-512 and 12 with AVX2, more than the 4 cycles of latency times 2 instructions a cycle that hide it.
+#include "blocking.h"
 #include "cpu/kernels.h"
 #include "vec.h"
 

@@ -7,7 +7,8 @@
 
 #include <stddef.h>
 
-#include "cpu/conv2d.h"
+#include "cpu/conv2d_problem.h"
+#include "cpu/integers.h"
 #include "vec.h"
 
 namespace lucid::LUCID_ISA {
@@ -16,42 +17,35 @@ namespace lucid::LUCID_ISA {
 struct PackedRows {
   int64_t phase_pitch, row_pitch, plane;
 
-  // Of `out_rows` rows of output. Planes are an odd number of cache lines apart: at multiples of 4 KB all blocks of a
-  // pixel would fall into one set of L1.
-  PackedRows(const Conv2dProblem& p, int64_t out_rows, int64_t block) {
-    const int64_t columns = (p.out_w - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1;
-    phase_pitch = (columns + p.stride_w - 1) / p.stride_w * block;
-    row_pitch = p.stride_w * phase_pitch;
-    plane = odd_lines(in_rows(p, out_rows) * row_pitch);
+  // Of `out_rows` rows of output.
+  PackedRows(const Conv2dShape& s, int64_t out_rows, int64_t block) {
+    const int64_t columns = (s.out_w - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
+    phase_pitch = ceil_div(columns, s.stride_w) * block;
+    row_pitch = s.stride_w * phase_pitch;
+    plane = odd_lines(in_rows(s, out_rows) * row_pitch);
   }
 
-  static int64_t in_rows(const Conv2dProblem& p, int64_t out_rows) {
-    return (out_rows - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1;
+  static int64_t in_rows(const Conv2dShape& s, int64_t out_rows) {
+    return (out_rows - 1) * s.stride_h + (s.kernel_h - 1) * s.dilation_h + 1;
   }
-  static int64_t odd_lines(int64_t floats) { return ((floats + 15) / 16 | 1) * 16; }
 
   // From the first pixel of an output row's window to the pixel under tap (i, j).
-  int64_t tap_offset(const Conv2dProblem& p, int64_t i, int64_t j, int64_t block) const {
-    const int64_t column = j * p.dilation_w;
-    return i * p.dilation_h * row_pitch + column % p.stride_w * phase_pitch + column / p.stride_w * block;
+  int64_t tap_offset(const Conv2dShape& s, int64_t i, int64_t j, int64_t block) const {
+    const int64_t column = j * s.dilation_w;
+    return i * s.dilation_h * row_pitch + column % s.stride_w * phase_pitch + column / s.stride_w * block;
   }
 };
-
-// Channel c of a pixel of x.
-inline int64_t channel_offset(const Conv2dProblem& p, int64_t c) {
-  return p.x_c == 1 ? c / 16 * p.x_block + c % 16 : c * p.x_c;
-}
 
 // `count` pixels of one image row, stride_w apart and beginning at column x0, which may lie in the padding; `source` is
 // column 0 of the row, or null for a row in the padding. Takes `channels` channels from `channel`, a multiple of
 // kBlock; block b of them goes to packed + b * plane, and the channels that the last block lacks become zeros.
 template <int kBlock>
-void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channel, int64_t channels, int64_t x0,
-                 int64_t count, float* packed, int64_t plane) {
-  static_assert(16 % kBlock == 0);
-  const int64_t blocks = (channels + kBlock - 1) / kBlock, s = p.stride_w;
-  int64_t first = x0 < 0 ? (s - 1 - x0) / s : 0, last = x0 < p.w ? (p.w - 1 - x0) / s + 1 : 0;
-  if (last > count) last = count;
+void pack_pixels(const Conv2dShape& s, const InputView& x, const float* source, int64_t channel, int64_t channels,
+                 int64_t x0, int64_t count, float* packed, int64_t plane) {
+  static_assert(InputView::kBlock % kBlock == 0);
+  const int64_t blocks = ceil_div(channels, kBlock), stride = s.stride_w;
+  int64_t first = x0 < 0 ? (stride - 1 - x0) / stride : 0;
+  int64_t last = min(count, x0 < s.w ? (s.w - 1 - x0) / stride + 1 : 0);
   if (source == nullptr || first >= last) first = last = count;
   for (int64_t b = 0; b < blocks; ++b) {
     float* out = packed + b * plane;
@@ -59,18 +53,18 @@ void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channel, i
     __builtin_memset(out + last * kBlock, 0, static_cast<size_t>((count - last) * kBlock) * sizeof(float));
   }
   if (first >= last) return;
-  const int64_t step = s * p.x_w, pixels = last - first, whole = channels / kBlock;
-  const float* in = source + (x0 + first * s) * p.x_w;
+  const int64_t step = stride * x.pixel, pixels = last - first, whole = channels / kBlock;
+  const float* in = source + (x0 + first * stride) * x.pixel;
   packed += first * kBlock;
-  if (p.x_c == 1) {
+  if (x.channel == 1) {
     for (int64_t m = 0; m < pixels; ++m)
       for (int64_t b = 0; b < whole; ++b)
-        __builtin_memcpy(packed + b * plane + m * kBlock, in + m * step + channel_offset(p, channel + b * kBlock),
+        __builtin_memcpy(packed + b * plane + m * kBlock, in + m * step + x.offset(channel + b * kBlock, 0, 0, 0),
                          kBlock * sizeof(float));
   } else {
     for (int64_t b = 0; b < whole; ++b) {
       float* out = packed + b * plane;
-      const float* block = in + (channel + b * kBlock) * p.x_c;
+      const float* block = in + (channel + b * kBlock) * x.channel;
       int64_t m = 0;
       if constexpr (kBlock % F32::kLanes == 0)
         if (step == 1)
@@ -78,13 +72,13 @@ void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channel, i
             for (int j = 0; j < kBlock; j += F32::kLanes) {
               F32 rows[F32::kLanes];
 #pragma GCC unroll 16
-              for (int i = 0; i < F32::kLanes; ++i) rows[i] = F32::load(block + (j + i) * p.x_c + m);
+              for (int i = 0; i < F32::kLanes; ++i) rows[i] = F32::load(block + (j + i) * x.channel + m);
               transpose(rows);
 #pragma GCC unroll 16
               for (int i = 0; i < F32::kLanes; ++i) rows[i].store(out + (m + i) * kBlock + j);
             }
       for (; m < pixels; ++m)
-        for (int j = 0; j < kBlock; ++j) out[m * kBlock + j] = block[m * step + j * p.x_c];
+        for (int j = 0; j < kBlock; ++j) out[m * kBlock + j] = block[m * step + j * x.channel];
     }
   }
   if (whole == blocks) return;
@@ -92,23 +86,23 @@ void pack_pixels(const Conv2dProblem& p, const float* source, int64_t channel, i
   for (int64_t m = 0; m < pixels; ++m)
     for (int64_t j = 0; j < kBlock; ++j) {
       const int64_t c = whole * kBlock + j;
-      out[m * kBlock + j] = c < channels ? in[m * step + channel_offset(p, channel + c)] : 0.0f;
+      out[m * kBlock + j] = c < channels ? in[m * step + x.offset(channel + c, 0, 0, 0)] : 0.0f;
     }
 }
 
 // Column 0 of input row y of an image, or null for a row in the padding.
-inline const float* input_row(const Conv2dProblem& p, int64_t image, int64_t y) {
-  return y >= 0 && y < p.h ? p.x + image * p.x_n + y * p.x_h : nullptr;
+inline const float* input_row(const Conv2dShape& s, const InputView& x, int64_t image, int64_t y) {
+  return y >= 0 && y < s.h ? x.data + image * x.image + y * x.row : nullptr;
 }
 
 // The input of `out_rows` rows of output from row `first` of an image, for channels [channel, channel + channels).
 template <int kBlock>
-void pack_rows(const Conv2dProblem& p, const PackedRows& layout, int64_t image, int64_t first, int64_t out_rows,
-               int64_t channel, int64_t channels, float* packed) {
-  const int64_t top = first * p.stride_h - p.padding_h, rows = PackedRows::in_rows(p, out_rows);
+void pack_rows(const Conv2dShape& s, const InputView& x, const PackedRows& layout, int64_t image, int64_t first,
+               int64_t out_rows, int64_t channel, int64_t channels, float* packed) {
+  const int64_t top = first * s.stride_h - s.padding_top, rows = PackedRows::in_rows(s, out_rows);
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t phase = 0; phase < p.stride_w; ++phase)
-      pack_pixels<kBlock>(p, input_row(p, image, top + r), channel, channels, phase - p.padding_w,
+    for (int64_t phase = 0; phase < s.stride_w; ++phase)
+      pack_pixels<kBlock>(s, x, input_row(s, x, image, top + r), channel, channels, phase - s.padding_left,
                           layout.phase_pitch / kBlock, packed + r * layout.row_pitch + phase * layout.phase_pitch,
                           layout.plane);
 }

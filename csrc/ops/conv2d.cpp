@@ -17,22 +17,30 @@ namespace {
 
 using Long = long long;  // what %lld prints
 
-// out = (in + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1, refused when it overflows or is not positive.
-lucid_status output_size(const char* axis, int64_t in, int64_t kernel, int64_t stride, int64_t padding,
+constexpr Conv2dOptions kEager = {.planned = false, .winograd = false};
+
+struct Padding {
+  int64_t before, after;
+};
+
+// out = (in + before + after - dilation * (kernel - 1) - 1) / stride + 1, refused when it overflows or is not positive.
+lucid_status output_size(const char* axis, int64_t in, int64_t kernel, int64_t stride, Padding padding,
                          int64_t dilation, int64_t* out) {
   if (stride < 1) return fail(LUCID_INVALID_ARGUMENT, "conv2d: stride must be positive, got %lld", Long{stride});
-  if (padding < 0) return fail(LUCID_INVALID_ARGUMENT, "conv2d: padding must not be negative, got %lld", Long{padding});
+  if (padding.before < 0 || padding.after < 0)
+    return fail(LUCID_INVALID_ARGUMENT, "conv2d: padding must not be negative, got %lld",
+                Long{std::min(padding.before, padding.after)});
   if (dilation < 1) return fail(LUCID_INVALID_ARGUMENT, "conv2d: dilation must be positive, got %lld", Long{dilation});
   int64_t padded, window;
-  if (__builtin_mul_overflow(padding, 2, &padded) || __builtin_add_overflow(in, padded, &padded) ||
+  if (__builtin_add_overflow(padding.before, padding.after, &padded) || __builtin_add_overflow(in, padded, &padded) ||
       __builtin_mul_overflow(kernel - 1, dilation, &window))
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: the size of y overflows with padding %lld and dilation %lld",
-                Long{padding}, Long{dilation});
+    return fail(LUCID_INVALID_ARGUMENT, "conv2d: the size of y overflows with padding %lld + %lld and dilation %lld",
+                Long{padding.before}, Long{padding.after}, Long{dilation});
   if (window >= padded)
-    return fail(
-        LUCID_INVALID_ARGUMENT,
-        "conv2d: the window must fit into the padded input, got %s %lld + 2 * %lld and kernel %lld with dilation %lld",
-        axis, Long{in}, Long{padding}, Long{kernel}, Long{dilation});
+    return fail(LUCID_INVALID_ARGUMENT,
+                "conv2d: the window must fit into the padded input, got %s %lld + %lld + %lld and kernel %lld with "
+                "dilation %lld",
+                axis, Long{in}, Long{padding.before}, Long{padding.after}, Long{kernel}, Long{dilation});
   *out = (padded - window - 1) / stride + 1;
   return ok();
 }
@@ -69,77 +77,71 @@ lucid_status check_channels(const ImageView& x, const ImageView& weight, int64_t
 
 }  // namespace
 
-lucid_status describe_conv2d(const lucid_conv2d_args& a, Conv2dProblem* p) {
-  ImageView x, weight;
+lucid_status check_conv2d(const lucid_conv2d_args& a, Conv2dShape* shape) {
   LUCID_CHECK(check_tensor("conv2d", "x", a.x, 4, 4));
   LUCID_CHECK(check_tensor("conv2d", "weight", a.weight, 4, 4));
-  x = view_image(*a.x);
-  weight = view_image(*a.weight);
+  const ImageView x = view_image(*a.x), weight = view_image(*a.weight);
   LUCID_CHECK(check_channels(x, weight, a.groups));
   if (a.bias != nullptr) LUCID_CHECK(check_vector("conv2d", "bias", a.bias, weight.n));
-  const VectorView bias = view_vector(a.bias);
-  if (a.padding[0] != a.padding[2] || a.padding[1] != a.padding[3])
-    return fail(LUCID_UNSUPPORTED, "conv2d: padding must be the same on opposite sides, got %s",
-                ShapeText(a.padding, 4).c_str());
+  const Padding rows{a.padding[0], a.padding[2]}, columns{a.padding[1], a.padding[3]};
   int64_t out_h, out_w;
-  LUCID_CHECK(output_size("height", x.h, weight.h, a.stride[0], a.padding[0], a.dilation[0], &out_h));
-  LUCID_CHECK(output_size("width", x.w, weight.w, a.stride[1], a.padding[1], a.dilation[1], &out_w));
-  // A stride or dilation that is never stepped may be any number; as 1 it overflows nothing.
-  const int64_t stride_h = out_h > 1 ? a.stride[0] : 1, dilation_h = weight.h > 1 ? a.dilation[0] : 1;
-  const int64_t stride_w = out_w > 1 ? a.stride[1] : 1, dilation_w = weight.w > 1 ? a.dilation[1] : 1;
+  LUCID_CHECK(output_size("height", x.h, weight.h, a.stride[0], rows, a.dilation[0], &out_h));
+  LUCID_CHECK(output_size("width", x.w, weight.w, a.stride[1], columns, a.dilation[1], &out_w));
   // An input with its padding spelled out is the largest scratch memory.
-  if (!fits(x.n, weight.n, out_h, out_w) || !fits(2 * x.c, x.h + 2 * a.padding[0], x.w + 2 * a.padding[1], 16))
+  if (!fits(x.n, weight.n, out_h, out_w) ||
+      !fits(2 * x.c, x.h + rows.before + rows.after, x.w + columns.before + columns.after, InputView::kBlock))
     return fail(LUCID_INVALID_ARGUMENT, "conv2d: the size of y overflows, got (%lld, %lld, %lld, %lld)", Long{x.n},
                 Long{weight.n}, Long{out_h}, Long{out_w});
+  // A stride or dilation that is never stepped may be any number; as 1 it overflows nothing.
+  *shape = {.n = x.n,
+            .h = x.h,
+            .w = x.w,
+            .groups = a.groups,
+            .in_group = weight.c,
+            .out_group = weight.n / a.groups,
+            .kernel_h = weight.h,
+            .kernel_w = weight.w,
+            .out_h = out_h,
+            .out_w = out_w,
+            .stride_h = out_h > 1 ? a.stride[0] : 1,
+            .stride_w = out_w > 1 ? a.stride[1] : 1,
+            .padding_top = rows.before,
+            .padding_left = columns.before,
+            .padding_bottom = rows.after,
+            .padding_right = columns.after,
+            .dilation_h = weight.h > 1 ? a.dilation[0] : 1,
+            .dilation_w = weight.w > 1 ? a.dilation[1] : 1};
+  return ok();
+}
+
+Conv2d view_conv2d(const lucid_conv2d_args& a, const Conv2dShape& shape) {
+  ImageView x = view_image(*a.x), weight = view_image(*a.weight);
+  const VectorView bias = view_vector(a.bias);
   // Strides of dimensions of size 1 are never stepped over; these keep the fast paths open.
   if (x.c == 1) x.stride_c = 1;
   if (weight.w == 1) weight.stride_w = 1;
   if (weight.h == 1) weight.stride_h = weight.w;
   if (weight.c == 1) weight.stride_c = weight.h * weight.w;
-  *p = {.n = x.n,
-        .h = x.h,
-        .w = x.w,
-        .groups = a.groups,
-        .in_group = weight.c,
-        .out_group = weight.n / a.groups,
-        .kernel_h = weight.h,
-        .kernel_w = weight.w,
-        .out_h = out_h,
-        .out_w = out_w,
-        .stride_h = stride_h,
-        .stride_w = stride_w,
-        .padding_h = a.padding[0],
-        .padding_w = a.padding[1],
-        .dilation_h = dilation_h,
-        .dilation_w = dilation_w,
-        .x = x.data,
-        .x_n = x.stride_n,
-        .x_c = x.stride_c,
-        .x_h = x.stride_h,
-        .x_w = x.stride_w,
-        .x_block = 16,
-        .x_has_halo = false,
-        .weight = weight.data,
-        .weight_k = weight.stride_n,
-        .weight_c = weight.stride_c,
-        .weight_h = weight.stride_h,
-        .weight_w = weight.stride_w,
-        .bias = bias.data,
-        .bias_stride = bias.stride,
-        .prepared = nullptr,
-        .y = {},
-        .residual = {},
-        .relu = false,
-        .row_sums = nullptr,
-        .planned = false,
-        .winograd = false};
-  return ok();
+  const int64_t block = InputView::kBlock * x.stride_c;
+  return {
+      .shape = shape,
+      .operands = {.x = {x.data, x.stride_c, block, x.stride_n, x.stride_h, x.stride_w},
+                   .x_has_halo = false,
+                   .weight = weight.data,
+                   .weight_k = weight.stride_n,
+                   .weight_c = weight.stride_c,
+                   .weight_h = weight.stride_h,
+                   .weight_w = weight.stride_w,
+                   .prepared = nullptr,
+                   .y = {}},
+      .epilogue = {.bias = bias.data, .bias_stride = bias.stride, .residual = {}, .relu = false, .row_sums = nullptr}};
 }
 
-lucid_status choose_conv2d(const Conv2dProblem& p, const char* name, const Conv2dAlgorithm** chosen) {
+lucid_status choose_conv2d(const Conv2dShape& shape, const Conv2dOptions& options, const char* name,
+                           const Conv2dAlgorithm** chosen) {
   for (const Conv2dAlgorithm* const* a = kernels().conv2d; *a != nullptr; ++a) {
     if (name != nullptr && std::strcmp((*a)->name, name) != 0) continue;
-    if ((*a)->accepts(p)) {
+    if ((*a)->accepts(shape, options)) {
       *chosen = *a;
       return ok();
     }
@@ -152,20 +154,20 @@ lucid_status choose_conv2d(const Conv2dProblem& p, const char* name, const Conv2
 // nothing is prepared, their packing too. An element costs about as much as this many FMAs of one lane each: with
 // AVX-512 0.5 cycles to pack against 32 FMAs a cycle, 0.1 from another core's cache, and hardly any for prepared
 // weights, which are prefetched in order. (1024 -> 512 channels at 14x14 run 7 % faster cut by rows than by panels.)
-Conv2dShares::Conv2dShares(const Conv2dProblem& p, const Conv2dAlgorithm& algorithm, int64_t threads)
-    : panels_(algorithm.panels(p)), rows_(algorithm.rows(p)) {
-  const double weight = p.prepared != nullptr ? 0.2 : 16, input = p.prepared != nullptr ? 4 : 16;
-  const double terms = static_cast<double>(p.in_group * p.taps());
-  const double weights = weight * static_cast<double>(p.out_channels()) * terms;
-  const double inputs = input * static_cast<double>(p.n * p.h * p.w) * static_cast<double>(p.in_channels());
-  const double product = static_cast<double>(p.out_rows() * p.out_w) * static_cast<double>(p.out_channels()) * terms;
+Conv2dShares::Conv2dShares(const Conv2dShape& s, const Conv2dAlgorithm& algorithm, bool prepared, int64_t threads)
+    : panels_(algorithm.panels(s)), rows_(algorithm.rows(s)) {
+  const double weight = prepared ? 0.2 : 16, input = prepared ? 4 : 16;
+  const double terms = static_cast<double>(s.terms());
+  const double weights = weight * static_cast<double>(s.out_channels()) * terms;
+  const double inputs = input * static_cast<double>(s.n * s.h * s.w) * static_cast<double>(s.in_channels());
+  const double product = static_cast<double>(s.out_rows() * s.out_w) * static_cast<double>(s.out_channels()) * terms;
   double lowest = INFINITY;
   for (int64_t a = 1; a <= std::min(threads, panels_); ++a) {
     const int64_t b = std::min(threads / a, rows_);
     const double panel_share = static_cast<double>((panels_ + a - 1) / a) / static_cast<double>(panels_);
     const double row_share = static_cast<double>((rows_ + b - 1) / b) / static_cast<double>(rows_);
     // Of several groups, a part of the panels reads only its own.
-    const double read = row_share * (p.groups > 1 ? std::max(panel_share, 1.0 / static_cast<double>(p.groups)) : 1.0);
+    const double read = row_share * (s.groups > 1 ? std::max(panel_share, 1.0 / static_cast<double>(s.groups)) : 1.0);
     const double cost = product * panel_share * row_share + weights * panel_share + inputs * read;
     if (cost < lowest) lowest = cost, panel_parts_ = a, row_parts_ = b;
   }
@@ -183,47 +185,48 @@ Conv2dShare Conv2dShares::operator[](int64_t index) const {
 
 namespace {
 
-lucid_status run(const Conv2dProblem& p, const Conv2dAlgorithm& algorithm) {
+lucid_status run(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
   // A parallel region costs a microsecond, about 50 000 multiplications.
   constexpr double kParallelFrom = 1e5;
-  const double multiplications = static_cast<double>(p.out_rows() * p.out_w) * static_cast<double>(p.out_channels()) *
-                                 static_cast<double>(p.in_group * p.taps());
-  const Conv2dShares shares(p, algorithm, multiplications < kParallelFrom ? 1 : num_threads());
+  const Conv2dShape& s = p.shape;
+  const double multiplications = static_cast<double>(s.out_rows() * s.out_w) * static_cast<double>(s.out_channels()) *
+                                 static_cast<double>(s.terms());
+  const Conv2dShares shares(s, algorithm, false, multiplications < kParallelFrom ? 1 : num_threads());
   int64_t each = 0;
-  for (int64_t i = 0; i < shares.count(); ++i) each = std::max(each, algorithm.scratch_floats(p, shares[i]));
-  const Scratch scratch(each * shares.count());
+  for (int64_t i = 0; i < shares.count(); ++i) each = std::max(each, algorithm.scratch_bytes(p, shares[i]));
+  each = (each + kAlignment - 1) / kAlignment * kAlignment;
+  const Scratch scratch(each * shares.count() / static_cast<int64_t>(sizeof(float)));
   if (scratch.data() == nullptr)
-    return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for %lld floats of scratch", Long{each * shares.count()});
+    return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for %lld bytes of scratch", Long{each * shares.count()});
+  char* const bytes = reinterpret_cast<char*>(scratch.data());
   parallel_for(shares.count(), 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) algorithm.run(p, shares[i], scratch.data() + i * each);
+    for (int64_t i = begin; i < end; ++i) algorithm.run(p, shares[i], bytes + i * each);
   });
   return ok();
 }
 
-}  // namespace
-
-namespace {
-
 lucid_status check_shape_only(const lucid_conv2d_args& args, lucid_shape* y) {
-  Conv2dProblem p;
-  LUCID_CHECK(describe_conv2d(args, &p));
-  *y = make_shape({p.n, p.out_channels(), p.out_h, p.out_w});
+  Conv2dShape s;
+  LUCID_CHECK(check_conv2d(args, &s));
+  *y = make_shape({s.n, s.out_channels(), s.out_h, s.out_w});
   return ok();
 }
 
 lucid_status run_conv2d(const lucid_conv2d_args& args) {
-  Conv2dProblem p;
+  Conv2dShape s;
   const Conv2dAlgorithm* algorithm = nullptr;
-  LUCID_CHECK(describe_conv2d(args, &p));
+  LUCID_CHECK(check_conv2d(args, &s));
   LUCID_CHECK(check_data("conv2d", "x", args.x));
   LUCID_CHECK(check_data("conv2d", "weight", args.weight));
   LUCID_CHECK(check_data("conv2d", "bias", args.bias));
-  LUCID_CHECK(check_output("conv2d", "y", args.y, make_shape({p.n, p.out_channels(), p.out_h, p.out_w})));
-  LUCID_CHECK(choose_conv2d(p, args.algorithm, &algorithm));
-  if (p.n == 0) return ok();
+  const int64_t channels = s.out_channels();
+  LUCID_CHECK(check_output("conv2d", "y", args.y, make_shape({s.n, channels, s.out_h, s.out_w})));
+  LUCID_CHECK(choose_conv2d(s, kEager, args.algorithm, &algorithm));
+  if (s.n == 0) return ok();
   const StagedOutput staged(view_image(*args.y));
   if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for a copy of y");
-  p.y = {staged.data(), 16, p.out_h * p.out_w * p.out_channels(), p.out_w * p.out_channels(), p.out_channels()};
+  Conv2d p = view_conv2d(args, s);
+  p.operands.y = {staged.data(), OutputView::kBlock, s.out_h * s.out_w * channels, s.out_w * channels, channels};
   LUCID_CHECK(run(p, *algorithm));
   staged.finish();
   return ok();
@@ -231,11 +234,11 @@ lucid_status run_conv2d(const lucid_conv2d_args& args) {
 
 lucid_status list_algorithms(const lucid_conv2d_args& args, const char** names) {
   thread_local std::string list;
-  Conv2dProblem p;
-  LUCID_CHECK(describe_conv2d(args, &p));
+  Conv2dShape s;
+  LUCID_CHECK(check_conv2d(args, &s));
   list.clear();
   for (const Conv2dAlgorithm* const* a = kernels().conv2d; *a != nullptr; ++a)
-    if ((*a)->accepts(p)) list.append(list.empty() ? "" : ",").append((*a)->name);
+    if ((*a)->accepts(s, kEager)) list.append(list.empty() ? "" : ",").append((*a)->name);
   *names = list.c_str();
   return ok();
 }

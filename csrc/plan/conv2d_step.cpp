@@ -18,10 +18,12 @@ constexpr lucid_attribute_kind kAttributes[] = {{"stride", LUCID_ATTRIBUTE_PAIR}
 // y = conv2d(x) + bias + residual, then a ReLU.
 class Conv2dStep final : public Step {
  public:
-  // `problem` lacks only pointers and strides.
-  Conv2dStep(const Conv2dProblem& problem, const Conv2dAlgorithm& algorithm, const Operands& values)
-      : problem_(problem),
+  // Of the problem's operands only the weights are read.
+  Conv2dStep(const Conv2d& problem, const Conv2dAlgorithm& algorithm, const Operands& values)
+      : shape_(problem.shape),
         algorithm_(algorithm),
+        given_(problem),
+        relu_(problem.epilogue.relu),
         x_(values.x()),
         residual_(values.inputs.size() > 1 ? values.inputs[1] : nullptr),
         y_(values.y) {}
@@ -29,94 +31,99 @@ class Conv2dStep final : public Step {
   const char* algorithm() const override { return algorithm_.name; }
   bool reads_outside() const override { return algorithm_.packs_input; }
   int overwritten() const override { return residual_ != nullptr ? 1 : -1; }
-  int64_t summed_rows() const override { return algorithm_.sums_rows ? algorithm_.rows(problem_) : 0; }
+  int64_t summed_rows() const override { return algorithm_.sums_rows ? algorithm_.rows(shape_) : 0; }
   void set_row_sums(const Value& sums) override { row_sums_ = &sums; }
 
   // The padding, and what the last tiles read beyond it.
   Halo halo() const override {
     const int64_t tile = algorithm_.output_tile;
     const auto overhang = [&](int64_t out) { return (out + tile - 1) / tile * tile - out; };
-    return {.top = problem_.padding_h,
-            .left = problem_.padding_w,
-            .bottom = problem_.padding_h + overhang(problem_.out_h),
-            .right = problem_.padding_w + overhang(problem_.out_w)};
+    return {.top = shape_.padding_top,
+            .left = shape_.padding_left,
+            .bottom = shape_.padding_bottom + overhang(shape_.out_h),
+            .right = shape_.padding_right + overhang(shape_.out_w)};
   }
 
-  int64_t weight_bytes() const override { return panels() * panel_floats() * kFloat; }
+  int64_t weight_bytes() const override { return panels() * panel_bytes(); }
   void pack_weights(std::byte* packed) override {
-    float* prepared = reinterpret_cast<float*>(packed);
-    problem_.y = y_.view(nullptr);
-    if (residual_ != nullptr) problem_.residual = residual_->view(nullptr);
+    char* const prepared = reinterpret_cast<char*>(packed);
     parallel_for(panels(), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) algorithm_.prepare(problem_, i, prepared + i * panel_floats());
+      for (int64_t i = begin; i < end; ++i) algorithm_.prepare(given_, i, prepared + i * panel_bytes());
     });
-    problem_.weight = problem_.bias = nullptr;  // the caller's
-    problem_.prepared = prepared;
-    const OutputView view = x_.view(nullptr);
-    problem_.x_has_halo = !x_.stays_outside;
-    if (problem_.x_has_halo) {
-      problem_.x_c = 1;
-      problem_.x_n = view.image, problem_.x_h = view.row, problem_.x_w = view.pixel, problem_.x_block = view.block;
-    }
+    prepared_ = prepared;
+    given_ = {};
   }
 
   void prefetch(const Step* next) override { next_ = next; }
   Weights first_weights(const Team& team) const override {
-    const Conv2dShares shares(problem_, algorithm_, team.size());
+    const Conv2dShares shares(shape_, algorithm_, true, team.size());
     const int64_t first = team.begin(shares.count());
     if (first >= shares.count()) return {};
-    const float* panel = problem_.prepared + shares[first].panel_begin * panel_floats();
-    return {reinterpret_cast<const std::byte*>(panel), panel_floats() * kFloat};
+    const char* panel = prepared_ + shares[first].panel_begin * panel_bytes();
+    return {reinterpret_cast<const std::byte*>(panel), panel_bytes()};
   }
 
   int64_t scratch_bytes(int team) const override {
-    const Conv2dShares shares(problem_, algorithm_, team);
-    int64_t floats = 0;
-    for (int64_t i = 0; i < shares.count(); ++i)
-      floats = std::max(floats, algorithm_.scratch_floats(problem_, shares[i]));
-    return floats * kFloat;
+    const Conv2dShares shares(shape_, algorithm_, true, team);
+    std::byte somewhere{};  // pointers that are not null are all that counts
+    const Conv2d p = problem(&somewhere, nullptr);
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < shares.count(); ++i) bytes = std::max(bytes, algorithm_.scratch_bytes(p, shares[i]));
+    return bytes;
   }
 
   double largest_share(int team) const override {
-    const Conv2dShares shares(problem_, algorithm_, team);
+    const Conv2dShares shares(shape_, algorithm_, true, team);
     int64_t largest = 0;
     for (int64_t i = 0; i < shares.count(); ++i) {
       const Conv2dShare s = shares[i];
       largest = std::max(largest, (s.panel_end - s.panel_begin) * (s.row_end - s.row_begin));
     }
-    return static_cast<double>(largest) / static_cast<double>(panels() * algorithm_.rows(problem_));
+    return static_cast<double>(largest) / static_cast<double>(panels() * algorithm_.rows(shape_));
   }
 
   void run(const Run& run, const Team& team, std::byte* scratch) const override {
-    Conv2dProblem p = problem_;
-    p.y = y_.view(run.arena);
-    if (residual_ != nullptr) p.residual = residual_->view(run.arena);
-    if (row_sums_ != nullptr) p.row_sums = row_sums_->rows(run.arena);
-    if (p.x_has_halo) {
-      p.x = x_.view(run.arena).data;
-    } else {
-      const ImageView& x = run.inputs[x_.input];
-      p.x = x.data;
-      p.x_n = x.stride_n, p.x_c = x.c == 1 ? 1 : x.stride_c, p.x_h = x.stride_h, p.x_w = x.stride_w, p.x_block = kBlock;
-    }
-    const Conv2dShares shares(p, algorithm_, team.size());
+    const Conv2d p = problem(run.arena, run.inputs);
+    const Conv2dShares shares(shape_, algorithm_, true, team.size());
     const Weights next = next_ != nullptr ? next_->first_weights(team) : Weights{};
     for (int64_t i = team.begin(shares.count()); i < team.end(shares.count()); ++i) {
       Conv2dShare share = shares[i];
-      share.next = reinterpret_cast<const float*>(next.data);
-      share.next_floats = next.bytes / kFloat;
-      algorithm_.run(p, share, reinterpret_cast<float*>(scratch));
+      share.next = reinterpret_cast<const char*>(next.data);
+      share.next_bytes = next.bytes;
+      algorithm_.run(p, share, reinterpret_cast<char*>(scratch));
     }
     clear_halo(y_, run.arena, team);
   }
 
  private:
-  static constexpr int64_t kFloat = sizeof(float);
-  int64_t panels() const { return algorithm_.panels(problem_); }
-  int64_t panel_floats() const { return algorithm_.panel_floats(problem_); }
+  int64_t panels() const { return algorithm_.panels(shape_); }
+  int64_t panel_bytes() const { return algorithm_.panel_bytes(shape_); }
 
-  Conv2dProblem problem_;
+  // The convolution of one call on the values in `arena`.
+  Conv2d problem(std::byte* arena, const ImageView* inputs) const {
+    Conv2d p{.shape = shape_, .operands = {}, .epilogue = {}};
+    p.operands.x_has_halo = !x_.stays_outside;
+    if (p.operands.x_has_halo) {
+      const OutputView x = x_.view(arena);
+      p.operands.x = {x.data, 1, x.block, x.image, x.row, x.pixel};
+    } else if (inputs != nullptr) {
+      const ImageView& x = inputs[x_.input];
+      const int64_t channel = x.c == 1 ? 1 : x.stride_c;
+      p.operands.x = {x.data, channel, InputView::kBlock * channel, x.stride_n, x.stride_h, x.stride_w};
+    }
+    p.operands.prepared = prepared_;
+    p.operands.y = y_.view(arena);
+    if (residual_ != nullptr) p.epilogue.residual = residual_->view(arena);
+    p.epilogue.relu = relu_;
+    if (row_sums_ != nullptr) p.epilogue.row_sums = row_sums_->rows(arena);
+    return p;
+  }
+
+  const Conv2dShape shape_;
   const Conv2dAlgorithm& algorithm_;
+  Conv2d given_;  // weights and bias of the caller, until they are packed
+  const bool relu_;
+  const char* prepared_ = nullptr;
   const Value& x_;
   const Value* residual_;
   const Value& y_;
@@ -124,8 +131,8 @@ class Conv2dStep final : public Step {
   const Step* next_ = nullptr;
 };
 
-lucid_status describe(const Description& step, Conv2dProblem* problem) {
-  const ShapeOnly x(step.inputs[0]);
+// The arguments of the operator; `x` holds the tensor that they point to.
+lucid_conv2d_args arguments(const Description& step, const ShapeOnly& x) {
   lucid_conv2d_args args{};
   args.x = x.get();
   args.weight = step.step.weight;
@@ -134,13 +141,14 @@ lucid_status describe(const Description& step, Conv2dProblem* problem) {
   std::copy_n(step.values("padding"), 4, args.padding);
   std::copy_n(step.values("dilation"), 2, args.dilation);
   args.groups = step.integer("groups");
-  return describe_conv2d(args, problem);
+  return args;
 }
 
 lucid_status check(const Description& step, lucid_shape* y) {
-  Conv2dProblem p;
-  LUCID_CHECK(describe(step, &p));
-  const lucid_shape shape = make_shape({p.n, p.out_channels(), p.out_h, p.out_w});
+  const ShapeOnly x(step.inputs[0]);
+  Conv2dShape s;
+  LUCID_CHECK(check_conv2d(arguments(step, x), &s));
+  const lucid_shape shape = make_shape({s.n, s.out_channels(), s.out_h, s.out_w});
   if (step.step.input_count > 1)
     LUCID_CHECK(check_shape("conv2d", "the residual", *ShapeOnly(step.inputs[1]).get(), shape));
   *y = shape;
@@ -148,14 +156,16 @@ lucid_status check(const Description& step, lucid_shape* y) {
 }
 
 lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
-  Conv2dProblem p;
+  const ShapeOnly x(step.inputs[0]);
+  const lucid_conv2d_args args = arguments(step, x);
+  Conv2dShape shape;
   const Conv2dAlgorithm* algorithm;
-  LUCID_CHECK(describe(step, &p));
-  p.relu = step.flag("relu");
-  p.planned = true;
-  p.winograd = values.winograd;
-  LUCID_CHECK(choose_conv2d(p, nullptr, &algorithm));
-  *made = std::make_unique<Conv2dStep>(p, *algorithm, values);
+  LUCID_CHECK(check_conv2d(args, &shape));
+  const Conv2dOptions options{.planned = true, .winograd = values.winograd};
+  LUCID_CHECK(choose_conv2d(shape, options, nullptr, &algorithm));
+  Conv2d problem = view_conv2d(args, shape);
+  problem.epilogue.relu = step.flag("relu");
+  *made = std::make_unique<Conv2dStep>(problem, *algorithm, values);
   return ok();
 }
 

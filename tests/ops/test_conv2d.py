@@ -182,6 +182,32 @@ def test_image_has_the_same_result_alone_and_in_a_batch(case: Case, isa: str) ->
         assert_rows_agree(lambda x, run=run: run(x, sample.weight, sample.bias), sample.x)
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(1, 512, 32, (7, 7), (3, 3), (1, 1), (1, 1)),
+        Case(1, 2048, 24, (5, 6), (1, 1)),
+        Case(1, 1, 16, (64, 61), (61, 59)),
+        Case(1, 8, 8, (40, 41), (37, 33), groups=8),
+    ],
+    ids=str,
+)
+def test_error_of_a_long_sum_is_that_of_a_run(case: Case, isa: str) -> None:
+    """Terms of one sign, whose partial sums grow: 4608 of them in one accumulator have 8 times the error.
+
+    An addition rounds by less than half of eps. Over a run of 256 the partial sums are half of the last on
+    average, and the errors add up like a random walk: sqrt(256 / 12) * eps / 2 = 2.3 eps, before the runs
+    average it out.
+    """
+    rng = np.random.default_rng(case.terms)
+    x, weight, _ = case.fill(rng.random)
+    want = reference.conv2d(x, weight, None, **case.params)
+    for name in _core.conv2d_algorithms(x, weight, **case.params):
+        y = _core.conv2d(x, weight, None, **case.params, algorithm=name)
+        error = np.sqrt(np.mean(((y - want) / want) ** 2))
+        assert error <= 2.3 * np.finfo(np.float32).eps, (name, error)
+
+
 # ---- special values ------------------------------------------------------------------------------
 
 

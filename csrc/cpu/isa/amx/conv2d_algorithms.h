@@ -1,7 +1,7 @@
 // See isa/generic/conv2d_algorithms.h.
 #pragma once
 
-#include "cpu/conv2d.h"
+#include "cpu/conv2d_problem.h"
 
 namespace lucid::LUCID_ISA {
 

@@ -68,11 +68,4 @@ inline void transpose(F32 (&rows)[F32::kLanes]) {
   }
 }
 
-// 6 x 2 accumulators leave four of 16 registers for two weights and two broadcasts.
-constexpr int kTileRows = 6;
-constexpr int kTileVectors = 2;
-constexpr int kGroupTile = 4;
-constexpr int kSlidingTile = 7;
-constexpr int kDotRows = 2;
-
 }  // namespace lucid::LUCID_ISA

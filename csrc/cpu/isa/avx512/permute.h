@@ -2,8 +2,9 @@
 // keep it for all permutations, spill it, and use the register forms, which wait for the shuffle port.
 #pragma once
 
+#include <vec.h>
+
 #include "cpu/permuted_channel.h"
-#include "vec.h"
 
 namespace lucid::LUCID_ISA {
 

@@ -76,12 +76,4 @@ inline void transpose(F32 (&rows)[F32::kLanes]) {
   }
 }
 
-// 14 x 2 accumulators leave four of 32 registers for two weights and two broadcasts. 9 x 3 and 6 x 4 tie with it on
-// 1x1 convolutions; 6 x 4 loses 12-30 % on 3x3 at 14x14 and 7x7.
-constexpr int kTileRows = 14;
-constexpr int kTileVectors = 2;
-constexpr int kGroupTile = 7;  // divides the widths 56, 28, 14 and 7
-constexpr int kSlidingTile = 14;
-constexpr int kDotRows = 4;
-
 }  // namespace lucid::LUCID_ISA

@@ -1,7 +1,7 @@
 // The algorithms of conv2d, best first: the first that accepts a problem computes it.
 #pragma once
 
-#include "cpu/conv2d.h"
+#include "cpu/conv2d_problem.h"
 
 namespace lucid::LUCID_ISA {
 

@@ -2,8 +2,9 @@
 // lane l of load_permuted<kGroup, R> is the channel permuted_channel(kGroup, R, l) of its group.
 #pragma once
 
+#include <vec.h>
+
 #include "cpu/permuted_channel.h"
-#include "vec.h"
 
 namespace lucid::LUCID_ISA {
 

@@ -59,16 +59,4 @@ inline void transpose(F32 (&rows)[F32::kLanes]) {
     }
 }
 
-// The register tile of the matrix product: rows of pixels by vectors of outputs.
-// 6 x 2 accumulators leave four of 16 registers for two weights, a broadcast and a product.
-constexpr int kTileRows = 6;
-constexpr int kTileVectors = 2;
-
-// Pixels in a tile of the grouped 3x3 kernel, two rows of them: 8 accumulators.
-constexpr int kGroupTile = 4;
-constexpr int kSlidingTile = 7;
-
-// Rows in the tile of the dot-product kernel, by four outputs.
-constexpr int kDotRows = 2;
-
 }  // namespace lucid::LUCID_ISA

@@ -8,9 +8,11 @@
 // feeds - up to three columns by two rows of a tile - so a load with a shuffle is paid once for six FMAs.
 #pragma once
 
+#include <blocking.h>
+#include <permute.h>
 #include <stdint.h>
 
-#include "permute.h"
+#include "cpu/epilogue.h"
 
 namespace lucid::LUCID_ISA {
 
@@ -68,15 +70,7 @@ template <int kGroup, int kRows, int kColumns, int kStride, int kStep>
     add_permutation<kGroup, kRows, kColumns, kStride, kStep, 6>(sums, t);
     add_permutation<kGroup, kRows, kColumns, kStride, kStep, 7>(sums, t);
   }
-  if (t.relu)
-#pragma GCC unroll 2
-    for (int row = 0; row < kRows; ++row)
-#pragma GCC unroll 8
-      for (int x = 0; x < kColumns; ++x) sums[row][x] = max(F32::zero(), sums[row][x]);
-#pragma GCC unroll 2
-  for (int row = 0; row < kRows; ++row)
-#pragma GCC unroll 8
-    for (int x = 0; x < kColumns; ++x) sums[row][x].store(t.y + row * t.y_row + x * t.y_pixel);
+  store_tile(sums, t.relu, [&](int row, int x) { return t.y + row * t.y_row + x * t.y_pixel; });
 }
 
 // Halves below the full tile, such as 7, 3, 1: the widths of these networks are multiples of 7.

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <stdint.h>
+#include <vec.h>
 
-#include "vec.h"
+#include "cpu/epilogue.h"
 
 namespace lucid::LUCID_ISA {
 
@@ -13,8 +14,6 @@ struct Filter;
 template <>
 struct Filter<2> {
   static constexpr int kSize = 4;
-  static constexpr int64_t kChunk = 112;       // tiles
-  static constexpr int64_t kFewestTiles = 16;  // of an image: 7x7
   static constexpr double g[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
 
   static void input(const F32 (&d)[4], F32 (&t)[4]) {
@@ -31,8 +30,6 @@ struct Filter<2> {
 template <>
 struct Filter<4> {
   static constexpr int kSize = 6;
-  static constexpr int64_t kChunk = 56;        // tiles
-  static constexpr int64_t kFewestTiles = 32;  // of an image: more than 20x20
   static constexpr double g[6][3] = {{1. / 4, 0, 0},
                                      {-1. / 6, -1. / 6, -1. / 6},
                                      {-1. / 6, 1. / 6, -1. / 6},
@@ -110,7 +107,7 @@ void transform_output(const float* m, int64_t m_step, const float* bias, const T
 #pragma GCC unroll 4
     for (int i = 0; i < kTile; ++i) half[i][j] = t[i];
   }
-  const F32 offset = F32::load(bias);
+  const F32 offset = F32::load(bias), floor = F32::broadcast(floor_of(to.relu));
   F32 total = F32::zero();
 #pragma GCC unroll 4
   for (int i = 0; i < kTile; ++i) {
@@ -120,9 +117,9 @@ void transform_output(const float* m, int64_t m_step, const float* bias, const T
 #pragma GCC unroll 4
     for (int j = 0; j < kTile; ++j) {
       if (j >= to.columns) break;
-      F32 value = t[j] + offset;
-      if (to.residual != nullptr) value = value + F32::load(to.residual + i * to.residual_row + j * to.residual_pixel);
-      if (to.relu) value = max(F32::zero(), value);
+      const float* residual =
+          to.residual != nullptr ? to.residual + i * to.residual_row + j * to.residual_pixel : nullptr;
+      const F32 value = finish(t[j] + offset, residual, floor);
       value.store(to.y + i * to.row + j * to.pixel);
       total = total + value;
     }

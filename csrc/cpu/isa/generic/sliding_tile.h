@@ -5,9 +5,8 @@
 // stay in registers, and adds to three neighbouring outputs. 16 broadcasts and 3 loads serve 42 FMAs.
 #pragma once
 
+#include <group_tile.h>
 #include <stdint.h>
-
-#include "cpu/group_tile.h"
 
 namespace lucid::LUCID_ISA {
 
@@ -17,9 +16,9 @@ constexpr int kSlidingGroup = 16;  // channels of a group
 // pixels of neighbouring outputs.
 template <int kColumns, int kStride, int kStep>
 [[gnu::noinline]] void sliding_tile(const GroupTile& t) {
-  F32 sums[kColumns];
+  F32 sums[1][kColumns];
 #pragma GCC unroll 16
-  for (int x = 0; x < kColumns; ++x) sums[x] = F32::load(t.bias);
+  for (int x = 0; x < kColumns; ++x) sums[0][x] = F32::load(t.bias);
   const float* weight = t.weight;
   for (int i = 0; i < 3; ++i)
     for (int c = 0; c < kSlidingGroup; ++c) {
@@ -33,15 +32,11 @@ template <int kColumns, int kStride, int kStep>
         for (int j = 0; j < 3; ++j) {
           const int distance = x - j;
           if (distance < 0 || distance % kStride != 0 || distance / kStride >= kColumns) continue;
-          accumulate(sums[distance / kStride], pixel, w[j]);
+          accumulate(sums[0][distance / kStride], pixel, w[j]);
         }
       }
     }
-  if (t.relu)
-#pragma GCC unroll 16
-    for (int x = 0; x < kColumns; ++x) sums[x] = max(F32::zero(), sums[x]);
-#pragma GCC unroll 16
-  for (int x = 0; x < kColumns; ++x) sums[x].store(t.y + x * t.y_pixel);
+  store_tile(sums, t.relu, [&](int, int x) { return t.y + x * t.y_pixel; });
 }
 
 // Runs the tile of `columns` columns, which next_tile_columns gave.

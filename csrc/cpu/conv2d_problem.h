@@ -1,0 +1,98 @@
+// A convolution as its algorithms see it, in four parts, of which a function takes those that it needs; and an
+// algorithm.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/layout.h"
+
+namespace lucid {
+
+// A float32 sum of more terms is cut into runs of at most so many, evenly: each is added up by itself, in order, and
+// then added to the total. An error that grows with the number of terms stays that of a run.
+constexpr int64_t kRunTerms = 256;
+
+// The geometry alone.
+struct Conv2dShape {
+  int64_t n, h, w;                      // images, input size
+  int64_t groups, in_group, out_group;  // channels of a group
+  int64_t kernel_h, kernel_w, out_h, out_w, stride_h, stride_w;
+  int64_t padding_top, padding_left, padding_bottom, padding_right;
+  int64_t dilation_h, dilation_w;
+
+  LUCID_INLINE int64_t in_channels() const { return groups * in_group; }
+  LUCID_INLINE int64_t out_channels() const { return groups * out_group; }
+  LUCID_INLINE int64_t out_rows() const { return n * out_h; }
+  LUCID_INLINE int64_t taps() const { return kernel_h * kernel_w; }
+  LUCID_INLINE int64_t terms() const { return in_group * taps(); }  // of the sum behind one output
+  LUCID_INLINE bool padded() const {
+    return padding_top != 0 || padding_left != 0 || padding_bottom != 0 || padding_right != 0;
+  }
+};
+
+// What is read and written.
+struct Conv2dOperands {
+  InputView x;
+  bool x_has_halo;      // the padding of x is there, as zeros around every image
+  const float* weight;  // [groups * out_group, in_group, kernel_h, kernel_w], any strides
+  int64_t weight_k, weight_c, weight_h, weight_w;
+  const char* prepared;  // what Conv2dAlgorithm::prepare wrote, or null: weights are packed on the way
+  OutputView y;
+
+  LUCID_INLINE float weight_at(int64_t k, int64_t c, int64_t i, int64_t j) const {
+    return weight[k * weight_k + c * weight_c + i * weight_h + j * weight_w];
+  }
+};
+
+// What follows the sum of products: y = max(0, sum + bias + residual).
+struct Conv2dEpilogue {
+  const float* bias;  // or null
+  int64_t bias_stride;
+  OutputView residual;  // data may be null
+  bool relu;
+  // [rows()][out_channels()] for an algorithm with sums_rows: receives the sums of y over each row's pixels. Or null.
+  float* row_sums;
+
+  LUCID_INLINE float bias_at(int64_t k) const { return bias != nullptr ? bias[k * bias_stride] : 0.0f; }
+};
+
+// What decides, beside the shape, which algorithms may be chosen.
+struct Conv2dOptions {
+  bool planned;   // for a plan: weights come prepared and x blocked, with its padding, unless it stays outside
+  bool winograd;  // whether the faster and less exact algorithms may be chosen
+};
+
+struct Conv2d {
+  Conv2dShape shape;
+  Conv2dOperands operands;
+  Conv2dEpilogue epilogue;
+};
+
+// A rectangle of the output: panels (runs of output channels) by rows of pixels, those of all images numbered through;
+// the algorithm chooses the size of both.
+struct Conv2dShare {
+  int64_t panel_begin, panel_end, row_begin, row_end;
+  const char* next;  // weights that this thread reads after this share, or null: prefetched under its last panel
+  int64_t next_bytes;
+};
+
+struct Conv2dAlgorithm {
+  const char* name;
+  int64_t output_tile;  // rows and columns of y computed together: if x has a halo, it must cover whole tiles
+  bool sums_rows;       // whether it can sum y up for a global pooling
+  bool packs_input;     // whether it takes an x of any strides, without padding; else x must be a plan's
+  bool (*accepts)(const Conv2dShape&, const Conv2dOptions&);
+  int64_t (*panels)(const Conv2dShape&);
+  int64_t (*rows)(const Conv2dShape&);
+
+  // The weights and the bias in the order in which the algorithm reads them: panel after panel, panel_bytes() apart.
+  int64_t (*panel_bytes)(const Conv2dShape&);
+  void (*prepare)(const Conv2d&, int64_t panel, char* prepared);
+
+  // Reads no data; whether pointers are null, and strides, must be as they are for run.
+  int64_t (*scratch_bytes)(const Conv2d&, const Conv2dShare&);
+  // The result of an element does not depend on the share it is in.
+  void (*run)(const Conv2d&, const Conv2dShare&, char* scratch);
+};
+
+}  // namespace lucid

@@ -1,0 +1,39 @@
+// Every tile and block size of the kernels, for 16 registers: also those of AVX2.
+#pragma once
+
+#include <stdint.h>
+
+namespace lucid::LUCID_ISA {
+
+// gemm_tile.h: rows of pixels by vectors of outputs. 6 x 2 accumulators leave four of 16 registers for two weights and
+// two broadcasts (or a broadcast and a product, without FMA).
+constexpr int kTileRows = 6;
+constexpr int kTileVectors = 2;
+
+// group_tile.h: pixels of each of two rows: 8 accumulators. sliding_tile.h: pixels of one row.
+constexpr int kGroupTile = 4;
+constexpr int kSlidingTile = 7;
+
+// linear.cpp: rows, by four outputs.
+constexpr int kDotRows = 2;
+
+// conv2d_dense.cpp: an L2 of 1 to 2 MB holds a whole input and a panel, or the weights and a chunk.
+constexpr int64_t kWholeInputBytes = 800 << 10;
+constexpr int64_t kInputChunkBytes = 192 << 10;
+constexpr int64_t kWeightBlockBytes = 1 << 20;
+constexpr int64_t kSmallWeightBytes = 256 << 10;
+
+// conv2d_grouped.cpp: one block's chunk; 256 bytes of a pixel are packed at once, whole pairs of cache lines.
+constexpr int64_t kGroupedChunkBytes = 64 << 10;
+constexpr int64_t kChannelsTogether = 64;
+
+// conv2d_winograd.cpp: transformed input; with the weights and the products it must stay in an L2 of 2 MB.
+constexpr int64_t kWinogradInputBytes = 768 << 10;
+
+// winograd_transform.h, by the size of an output tile: tiles of a chunk, and of an image that is worth it.
+template <int kTile>
+constexpr int64_t kWinogradChunk = kTile == 4 ? 56 : 112;
+template <int kTile>
+constexpr int64_t kFewestWinogradTiles = kTile == 4 ? 32 : 16;  // more than 20x20; 7x7
+
+}  // namespace lucid::LUCID_ISA
