@@ -218,6 +218,32 @@ def test_winograd_matches_reference(isa: str, rng: np.random.Generator) -> None:
     assert used == {"winograd_4x4", "winograd_2x2"}
 
 
+@pytest.mark.parametrize("padding", [(0, 1, 2, 3), (3, 0, 1, 0), (1, 2, 0, 0)], ids=str)
+def test_padding_may_differ_on_each_side(
+    isa: str, padding: tuple[int, int, int, int], rng: np.random.Generator
+) -> None:
+    """Read from the image that a step wrote, and from the caller's where a convolution can."""
+    used = set()
+    for case in DIRECT + WINOGRAD:
+        x = rng.integers(0, 5, (case.n, case.channels, case.h, case.w)).astype(np.float32)
+        shape = (case.out_channels, case.channels // case.groups, *case.kernel)
+        weight = rng.integers(-4, 5, shape).astype(np.float32)
+        window = {"stride": case.stride, "padding": padding, "dilation": case.dilation, "groups": case.groups}
+        want = reference.conv2d(x, weight, None, **window)
+        for steps in (
+            [step("conv2d", [0], 1, weight=weight, **window)],
+            [step("relu", [0], 2), step("conv2d", [2], 1, weight=weight, **window)],
+        ):
+            plan = _core.Plan([x.shape, want.shape, x.shape][: len(steps) + 1], [0], [1], steps)
+            got, algorithm = plan.run([x])[0], plan.algorithms()[-1]
+            used.add(algorithm)
+            if algorithm.startswith("winograd"):
+                assert np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)) <= WINOGRAD_RELATIVE_RMS
+            else:
+                np.testing.assert_array_equal(got, want)
+    assert used >= {"dense", "grouped_3x3", "grouped", "winograd_4x4", "winograd_2x2"}
+
+
 @pytest.mark.parametrize("size", [(30, 21), (14, 14), (7, 7), (6, 5)])
 def test_an_image_alone_or_in_a_batch_is_bitwise_the_same(
     isa: str, size: tuple[int, int], rng: np.random.Generator

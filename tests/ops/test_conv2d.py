@@ -182,6 +182,16 @@ def test_image_has_the_same_result_alone_and_in_a_batch(case: Case, isa: str) ->
         assert_rows_agree(lambda x, run=run: run(x, sample.weight, sample.bias), sample.x)
 
 
+@pytest.mark.parametrize("padding", [(0, 1, 2, 3), (3, 0, 1, 0), (0, 0, 1, 1), (1, 2, 0, 0)], ids=str)
+@pytest.mark.parametrize("case", VARIED, ids=str)
+def test_padding_may_differ_on_each_side(case: Case, padding: tuple[int, int, int, int], isa: str) -> None:
+    sample = integer_sample(case)
+    arrays, params = (sample.x, sample.weight, sample.bias), case.params | {"padding": padding}
+    want = reference.conv2d(*arrays, **params)
+    for name in _core.conv2d_algorithms(sample.x, sample.weight, **params):
+        np.testing.assert_array_equal(_core.conv2d(*arrays, **params, algorithm=name), want, name)
+
+
 @pytest.mark.parametrize(
     "case",
     [
