@@ -137,7 +137,7 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
         return function(*_plain(args), **{name: _plain(value) for name, value in kwargs.items()})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.data,)
+        return type(self), (self.data,), vars(self) or None  # requires_grad, where it was set
 
     # ---- Python's protocols
 

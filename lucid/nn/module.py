@@ -37,9 +37,6 @@ class Buffer(Tensor):
         super().__init__(as_tensor("Buffer", "data", data).data)
         self.persistent = persistent
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.data, self.persistent)
-
 
 class IncompatibleKeys(NamedTuple):
     """Names that ``load_state_dict(strict=False)`` found on one side only."""

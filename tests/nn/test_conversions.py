@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,6 @@ def test_requires_grad_is_kept():
     assert not layer.bias.requires_grad
     assert layer.requires_grad_().bias.requires_grad
     assert layer.weight.requires_grad_(False) is layer.weight
+    copied = copy.deepcopy(layer)
+    assert not copied.weight.requires_grad
+    assert copied.bias.requires_grad
