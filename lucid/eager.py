@@ -14,11 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lucid import _core
-from lucid.even_padding import even_padding
 
 Array: TypeAlias = npt.NDArray[Any]
-Pair: TypeAlias = tuple[int, int]
-Sides: TypeAlias = tuple[int, int, int, int]
 
 FLOATING = frozenset(np.dtype(code) for code in "efd")
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -252,16 +249,7 @@ def topk(x: Array, *, k: int, dim: int, largest: bool) -> tuple[Array, Array]:
     return np.take(values, range(k), axis=dim), np.take(order, range(k), axis=dim)
 
 
-# ---- Layers
-
-
-def conv2d(
-    x: Array, weight: Array, bias: Array | None, *, stride: Pair, padding: Sides, dilation: Pair, groups: int
-) -> Array:
-    if padding[:2] != padding[2:]:
-        even = even_padding(weight, padding, dilation)
-        weight, padding, dilation = even["weight"], even["padding"], even["dilation"]
-    return _core.conv2d(x, weight, bias, stride, padding, dilation, groups)
+# ---- Matrices
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:

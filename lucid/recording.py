@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lucid import _core
-from lucid.even_padding import even_padding
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -107,13 +106,7 @@ def reshaped(method: str) -> Record:
 
 def conv2d(recorder: Recorder, x: Any, weight: Any, bias: Any, **window: Any) -> Any:
     weights = _constants(recorder, "conv2d", weight=weight, bias=bias)
-    return _convolution(recorder, _symbols("conv2d", [x]), {**window, "relu": False}, weights)
-
-
-def _convolution(recorder: Recorder, inputs: Any, attributes: Any, weights: dict[str, Array]) -> Any:
-    even = even_padding(weights["weight"], attributes["padding"], attributes["dilation"])
-    weights = {**weights, "weight": even.pop("weight")}
-    return recorder.step("conv2d", inputs, {**attributes, **even}, weights)
+    return recorder.step("conv2d", _symbols("conv2d", [x]), {**window, "relu": False}, weights)
 
 
 def linear(recorder: Recorder, x: Any, weight: Any, bias: Any) -> Any:
@@ -185,7 +178,7 @@ def pad(recorder: Recorder, x: Any, *, widths: tuple[tuple[int, int], ...], valu
     (top, bottom), (left, right) = widths[2:]
     window = {"stride": (1, 1), "padding": (top, left, bottom, right), "dilation": (1, 1), "groups": channels}
     one = {"weight": np.ones((channels, 1, 1, 1), np.float32)}
-    return _convolution(recorder, [x], {**window, "relu": False}, one)
+    return recorder.step("conv2d", [x], {**window, "relu": False}, one)
 
 
 def cast(recorder: Recorder, x: Any, *, dtype: np.dtype[Any]) -> Any:

@@ -117,7 +117,7 @@ def windows(rng: np.random.Generator) -> dict[str, Any]:
 
     kernel = pair(1, 5)
     most = (kernel[0] // 2 + 1, kernel[1] // 2 + 1) * 2  # now and then beyond what pools allow
-    padding = tuple(int(rng.integers(0, side + 1)) for side in most[:2]) * 2
+    padding = tuple(int(rng.integers(0, side + 1)) for side in most)
     return {"kernel_size": kernel, "stride": pair(1, 4), "padding": padding, "dilation": pair(1, 3)}
 
 
