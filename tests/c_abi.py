@@ -53,6 +53,7 @@ class Conv2dArgs(ctypes.Structure):
         ("dilation", ctypes.c_int64 * 2),
         ("groups", ctypes.c_int64),
         ("algorithm", ctypes.c_char_p),
+        ("prepared", ctypes.c_void_p),
         ("context", ctypes.c_void_p),
     ]
 
@@ -63,6 +64,7 @@ def load() -> ctypes.CDLL:
     library.lucid_version.restype = ctypes.c_char_p
     library.lucid_last_error.restype = ctypes.c_char_p
     library.lucid_conv2d.argtypes = [ctypes.POINTER(Conv2dArgs)]
+    library.lucid_conv2d_weights_destroy.argtypes = [ctypes.c_void_p]
     return library
 
 

@@ -133,6 +133,9 @@ LUCID_API lucid_status lucid_memory_bandwidth(double* gbytes_per_second);
 
 /* ---- operators -------------------------------------------------------------------------------------------------- */
 
+/* Weights and bias, packed for many calls of one convolution. */
+typedef struct lucid_conv2d_weights lucid_conv2d_weights;
+
 /* y[n, k] = bias[k] + sum over c, i, j of weight[k, c, i, j] * x[n, group(k) * C/groups + c, oh*stride + i*dilation -
  * top, ...] with oh = (h + top + bottom - dilation*(kh - 1) - 1) / stride + 1. */
 typedef struct lucid_conv2d_args {
@@ -145,7 +148,8 @@ typedef struct lucid_conv2d_args {
   int64_t padding[4]; /* top, left, bottom, right */
   int64_t dilation[2];
   int64_t groups;
-  const char* algorithm; /* a name from lucid_conv2d_algorithms, or NULL for the best */
+  const char* algorithm;                /* a name from lucid_conv2d_algorithms, or NULL for the best */
+  const lucid_conv2d_weights* prepared; /* or NULL; else weight and bias are asked for their shapes only */
   const lucid_context* context;
 } lucid_conv2d_args;
 
@@ -154,6 +158,12 @@ LUCID_API lucid_status lucid_conv2d_output_shape(const lucid_conv2d_args* args, 
 /* The algorithms that accept this problem on the instruction set in use, comma-separated, best first; `y` is ignored.
  * The text belongs to the calling thread until its next call. */
 LUCID_API lucid_status lucid_conv2d_algorithms(const lucid_conv2d_args* args, const char** names);
+
+/* Packs the weights and the bias of `args`, of whose x only the shape is asked. The object is immutable, keeps no
+ * pointer into its arguments, and serves any number of calls at once that have the same instruction set, algorithm and
+ * geometry but for the batch; others are refused. */
+LUCID_API lucid_status lucid_conv2d_prepare(const lucid_conv2d_args* args, lucid_conv2d_weights** weights);
+LUCID_API void lucid_conv2d_weights_destroy(lucid_conv2d_weights* weights);
 
 /* The largest value of each window; NaN if it holds one. Windows that start in the padding are clipped, so that padding
  * never wins; with ceil_mode a last window may hang over the edge, but must start inside the image or its left padding.

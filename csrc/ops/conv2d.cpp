@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "core/status.h"
 #include "cpu/kernels.h"
+#include "ops/conv2d_weights.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
 
@@ -191,7 +192,8 @@ lucid_status run(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
   const Conv2dShape& s = p.shape;
   const double multiplications = static_cast<double>(s.out_rows() * s.out_w) * static_cast<double>(s.out_channels()) *
                                  static_cast<double>(s.terms());
-  const Conv2dShares shares(s, algorithm, false, multiplications < kParallelFrom ? 1 : num_threads());
+  const bool prepared = p.operands.prepared != nullptr;
+  const Conv2dShares shares(s, algorithm, prepared, multiplications < kParallelFrom ? 1 : num_threads());
   int64_t each = 0;
   for (int64_t i = 0; i < shares.count(); ++i) each = std::max(each, algorithm.scratch_bytes(p, shares[i]));
   each = (each + kAlignment - 1) / kAlignment * kAlignment;
@@ -217,16 +219,21 @@ lucid_status run_conv2d(const lucid_conv2d_args& args) {
   const Conv2dAlgorithm* algorithm = nullptr;
   LUCID_CHECK(check_conv2d(args, &s));
   LUCID_CHECK(check_data("conv2d", "x", args.x));
-  LUCID_CHECK(check_data("conv2d", "weight", args.weight));
-  LUCID_CHECK(check_data("conv2d", "bias", args.bias));
+  if (args.prepared == nullptr) {
+    LUCID_CHECK(check_data("conv2d", "weight", args.weight));
+    LUCID_CHECK(check_data("conv2d", "bias", args.bias));
+  }
   const int64_t channels = s.out_channels();
   LUCID_CHECK(check_output("conv2d", "y", args.y, make_shape({s.n, channels, s.out_h, s.out_w})));
-  LUCID_CHECK(choose_conv2d(s, kEager, args.algorithm, &algorithm));
+  if (args.prepared != nullptr) LUCID_CHECK(check_prepared(*args.prepared, args, s));
+  const char* name = args.prepared != nullptr ? args.prepared->algorithm->name : args.algorithm;
+  LUCID_CHECK(choose_conv2d(s, kEager, name, &algorithm));
   if (s.n == 0) return ok();
   const StagedOutput staged(view_image(*args.y));
   if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for a copy of y");
   Conv2d p = view_conv2d(args, s);
   p.operands.y = {staged.data(), OutputView::kBlock, s.out_h * s.out_w * channels, s.out_w * channels, channels};
+  if (args.prepared != nullptr) p.operands.prepared = reinterpret_cast<const char*>(args.prepared->packed.data());
   LUCID_CHECK(run(p, *algorithm));
   staged.finish();
   return ok();

@@ -116,6 +116,48 @@ static void test_conv2d(void) {
   CHECK(strcmp(lucid_last_error(), "") == 0);
 }
 
+static void test_prepared_weights(void) {
+  static float x[N * C * H * W], weight[K * IN_GROUP * KERNEL * KERNEL], bias[K], want[N * K * H * W], y[N * K * H * W];
+  const int64_t x_shape[] = {N, C, H, W}, weight_shape[] = {K, IN_GROUP, KERNEL, KERNEL};
+  const int64_t bias_shape[] = {K}, y_shape[] = {N, K, H, W};
+  lucid_tensor x_tensor = float_tensor(x, 4, x_shape), weight_tensor = float_tensor(weight, 4, weight_shape);
+  lucid_tensor bias_tensor = float_tensor(bias, 1, bias_shape), y_tensor = float_tensor(want, 4, y_shape);
+  lucid_conv2d_weights* prepared = NULL;
+  lucid_conv2d_args args;
+  int i;
+  fill(x, N * C * H * W, 1);
+  fill(weight, K * IN_GROUP * KERNEL * KERNEL, 2);
+  fill(bias, K, 3);
+  memset(&args, 0, sizeof args);
+  args.x = &x_tensor;
+  args.weight = &weight_tensor;
+  args.bias = &bias_tensor;
+  args.y = &y_tensor;
+  args.stride[0] = args.stride[1] = args.dilation[0] = args.dilation[1] = 1;
+  for (i = 0; i < 4; ++i) args.padding[i] = 1;
+  args.groups = GROUPS;
+  CHECK(lucid_conv2d(&args) == LUCID_OK);
+
+  x_tensor.data = NULL; /* only its shape is asked */
+  CHECK(lucid_conv2d_prepare(&args, &prepared) == LUCID_OK && prepared != NULL);
+  x_tensor.data = x;
+  weight_tensor.data = bias_tensor.data = NULL; /* packed */
+  y_tensor.data = y;
+  args.prepared = prepared;
+  CHECK(lucid_conv2d(&args) == LUCID_OK);
+  CHECK(memcmp(y, want, sizeof y) == 0);
+
+  args.bias = NULL;
+  CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT && strstr(lucid_last_error(), "conv2d: bias") != NULL);
+  args.bias = &bias_tensor;
+  args.dilation[0] = 2;
+  args.padding[0] = args.padding[2] = 2;
+  CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT && strstr(lucid_last_error(), "geometry") != NULL);
+  lucid_conv2d_weights_destroy(prepared);
+  lucid_conv2d_weights_destroy(NULL);
+  CHECK(lucid_conv2d_prepare(&args, &prepared) == LUCID_INVALID_ARGUMENT && prepared == NULL); /* no data */
+}
+
 static void test_batch_norm(void) {
   static float x[N * C * H * W], y[N * C * H * W];
   float weight[C], bias[C], mean[C], var[C];
@@ -243,6 +285,7 @@ static void test_machine(void) {
 int main(void) {
   test_machine();
   test_conv2d();
+  test_prepared_weights();
   test_batch_norm();
   test_plan();
   printf("%s\n", lucid_version());
