@@ -157,6 +157,18 @@ def test_fold_batch_norm_leaves_one_before_a_padded_convolution() -> None:
     assert kinds(passes.fold_batch_norm(graph)) == ["batch_norm", "conv2d"]
 
 
+def test_fold_batch_norm_leaves_what_is_clipped_or_added_before_it() -> None:
+    norms = {name: nn.BatchNorm2d(4) for name in ("a", "b")}
+    clipped = traced(lambda m, x: m.b(m.a(x, relu=True)), **norms)
+    added = passes.fuse_residual(
+        traced(lambda m, x: m.bn(m.conv(x) + x), conv=nn.Conv2d(4, 4, 1), bn=nn.BatchNorm2d(4))
+    )
+    for graph, wanted in ((clipped, ["batch_norm"] * 2), (added, ["conv2d", "batch_norm"])):
+        folded = passes.fold_batch_norm(graph)
+        assert kinds(folded) == wanted
+        assert_same(graph, folded)
+
+
 # ---- fuse_relu
 
 
@@ -235,6 +247,14 @@ def test_fuse_residual_leaves_what_others_read(forward: Callable[..., Any]) -> N
     assert kinds(fused) == kinds(graph)
 
 
+def test_fuse_residual_keeps_the_relu_of_the_sum() -> None:
+    graph = traced(lambda m, x: F.relu(m.conv(x) + x), conv=nn.Conv2d(4, 4, 1))
+    fused = passes.fuse_residual(passes.fuse_relu(graph))
+    assert kinds(fused) == ["conv2d"]
+    assert fused.nodes[0].attributes["relu"] is True
+    assert_same(graph, fused)
+
+
 # ---- pointwise_to_linear
 
 
@@ -269,6 +289,13 @@ def test_pointwise_to_linear_reads_rows_beside_its_image() -> None:
     graph = traced(forward, point=nn.Conv2d(4, 6, 1), fc=nn.Linear(6, 4))
     after = passes.pointwise_to_linear(graph)
     assert kinds(after) == ["radix_sum_pool", "linear", "relu", "linear", "add"]
+    assert_same(graph, after)
+
+
+def test_pointwise_to_linear_leaves_a_padded_convolution() -> None:
+    graph = traced(lambda m, x: m.point(F.adaptive_avg_pool2d(x, 1)), point=nn.Conv2d(4, 6, 1, padding=1))
+    after = passes.pointwise_to_linear(graph)
+    assert kinds(after) == ["radix_sum_pool", "unflatten", "conv2d"]
     assert_same(graph, after)
 
 

@@ -53,6 +53,7 @@ DIRECT = [
     Case(1, 32, 32, 8, 9, (5, 3), (1, 1), (2, 1), groups=16),
     Case(1, 32, 16, 10, 12, stride=(3, 1), dilation=(2, 1)),
     Case(2, 16, 16, 5, 5, (1, 1), padding=(1, 2)),
+    Case(2, 16, 16, 3, 3, (1, 1), stride=(2, 2), padding=(1, 1)),  # as large as x, yet no run of pixels
 ]
 WINOGRAD = [
     Case(1, 32, 64, 28, 28),  # 4x4
