@@ -49,6 +49,7 @@ class Tree:
         self.build()
 
     def _copy(self) -> None:
+        shutil.rmtree(self.source, ignore_errors=True)  # of a run before; the build of that one is still good
         listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")
         for name in filter(None, names):
@@ -134,7 +135,9 @@ class Tree:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", default="", help="bugs whose file or description has this word")
-    parser.add_argument("--keep", type=Path, help="an empty folder for the copy, which stays there")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for copy and build, which stay for the next run"
+    )
     options = parser.parse_args()
     chosen = [mutant for mutant in mutants() if options.only in f"{mutant.file}: {mutant.breaks}"]
     folder = options.keep or Path(tempfile.mkdtemp())
