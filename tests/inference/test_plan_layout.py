@@ -200,6 +200,17 @@ def test_one_channel_of_any_stride(
         np.testing.assert_array_equal(pg.run_plan(plan, view)[0], want, name)
 
 
+def test_an_input_that_is_added_comes_inside(isa: str, rng: np.random.Generator) -> None:
+    weight = window(rng, 16, 16)
+    x, other = normal(rng, 2, 16, 7, 9), normal(rng, 2, 16, 7, 9)
+    for residual, inputs in (("x", [x]), ("other", [x, other])):
+        node = pg.conv2d("y", "x", weight, residual=residual, padding=(1, 1))
+        names = ("x", "other")[: len(inputs)]
+        graph = pg.graph(dict.fromkeys(names, x.shape), [node], ["y"])
+        [got], [want] = pg.run(graph, *inputs, winograd=False), evaluate(graph, *inputs)
+        assert_close(got, want, terms=16 * 9, products=float(np.abs(x).max()))
+
+
 # ---- Strides
 
 

@@ -135,9 +135,7 @@ class Tree:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", default="", help="bugs whose file or description has this word")
-    parser.add_argument(
-        "--keep", type=Path, help="a folder for copy and build, which stay for the next run"
-    )
+    parser.add_argument("--keep", type=Path, help="a folder for copy and build, which stay for the next run")
     options = parser.parse_args()
     chosen = [mutant for mutant in mutants() if options.only in f"{mutant.file}: {mutant.breaks}"]
     folder = options.keep or Path(tempfile.mkdtemp())
