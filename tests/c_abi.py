@@ -49,7 +49,8 @@ class Conv2dArgs(ctypes.Structure):
         ("bias", ctypes.POINTER(Tensor)),
         ("y", ctypes.POINTER(Tensor)),
         ("stride", ctypes.c_int64 * 2),
-        ("padding", ctypes.c_int64 * 4),
+        ("padding", ctypes.c_int64 * 2),
+        ("extra_padding", ctypes.c_int64 * 2),
         ("dilation", ctypes.c_int64 * 2),
         ("groups", ctypes.c_int64),
         ("algorithm", ctypes.c_char_p),
@@ -94,6 +95,7 @@ def conv2d_args(
     algorithm: str | None,
 ) -> Any:
     """A pointer to the arguments of lucid_conv2d, which keeps the tensors alive."""
+    top, left, bottom, right = padding
     args = Conv2dArgs(
         size=ctypes.sizeof(Conv2dArgs),
         x=ctypes.pointer(x),
@@ -101,7 +103,8 @@ def conv2d_args(
         bias=None if bias is None else ctypes.pointer(bias),
         y=ctypes.pointer(y),
         stride=(ctypes.c_int64 * 2)(*stride),
-        padding=(ctypes.c_int64 * 4)(*padding),
+        padding=(ctypes.c_int64 * 2)(top, left),
+        extra_padding=(ctypes.c_int64 * 2)(bottom - top, right - left),
         dilation=(ctypes.c_int64 * 2)(*dilation),
         groups=groups,
         algorithm=None if algorithm is None else algorithm.encode(),

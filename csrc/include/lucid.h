@@ -145,7 +145,8 @@ typedef struct lucid_conv2d_args {
   const lucid_tensor* bias;   /* [k], or NULL */
   lucid_tensor* y;            /* [n, k, oh, ow] */
   int64_t stride[2];
-  int64_t padding[4]; /* top, left, bottom, right */
+  int64_t padding[2];       /* rows above and below, columns on the left and on the right */
+  int64_t extra_padding[2]; /* more rows below, more columns on the right; negative for fewer */
   int64_t dilation[2];
   int64_t groups;
   const char* algorithm;                /* a name from lucid_conv2d_algorithms, or NULL for the best */
@@ -174,7 +175,8 @@ typedef struct lucid_max_pool2d_args {
   lucid_tensor* y;       /* [n, c, oh, ow] */
   lucid_tensor* indices; /* int64, as y: where in its channel, at row * w + column, the value was first; or NULL */
   int64_t kernel_size[2], stride[2];
-  int64_t padding[4]; /* top, left, bottom, right: at most half of kernel_size */
+  int64_t padding[2];       /* as for conv2d; at most half of kernel_size on each side */
+  int64_t extra_padding[2]; /* as for conv2d */
   int64_t dilation[2];
   int32_t ceil_mode;
   const lucid_context* context;
@@ -190,7 +192,8 @@ typedef struct lucid_avg_pool2d_args {
   const lucid_tensor* x; /* [n, c, h, w] */
   lucid_tensor* y;       /* [n, c, oh, ow] */
   int64_t kernel_size[2], stride[2];
-  int64_t padding[4]; /* top, left, bottom, right: at most half of kernel_size */
+  int64_t padding[2];       /* as for conv2d; at most half of kernel_size on each side */
+  int64_t extra_padding[2]; /* as for conv2d */
   int32_t ceil_mode, count_include_pad;
   int64_t divisor_override;
   const lucid_context* context;

@@ -15,7 +15,7 @@ lucid_status check_avg_pool2d(const lucid_avg_pool2d_args& a, AvgPool2d* pool, l
   PoolAxis h, w;
   const PoolWindow window{.kernel_size = a.kernel_size,
                           .stride = a.stride,
-                          .padding = a.padding,
+                          .padding = padding_sides(a.padding, a.extra_padding),
                           .dilation = dilation,
                           .ceil_mode = a.ceil_mode != 0};
   LUCID_CHECK(check_windows("avg_pool2d", a.x, window, &h, &w, y));

@@ -84,7 +84,8 @@ lucid_status check_conv2d(const lucid_conv2d_args& a, Conv2dShape* shape) {
   const ImageView x = view_image(*a.x), weight = view_image(*a.weight);
   LUCID_CHECK(check_channels(x, weight, a.groups));
   if (a.bias != nullptr) LUCID_CHECK(check_vector("conv2d", "bias", a.bias, weight.n));
-  const Padding rows{a.padding[0], a.padding[2]}, columns{a.padding[1], a.padding[3]};
+  const auto [top, left, bottom, right] = padding_sides(a.padding, a.extra_padding);
+  const Padding rows{top, bottom}, columns{left, right};
   int64_t out_h, out_w;
   LUCID_CHECK(output_size("height", x.h, weight.h, a.stride[0], rows, a.dilation[0], &out_h));
   LUCID_CHECK(output_size("width", x.w, weight.w, a.stride[1], columns, a.dilation[1], &out_w));

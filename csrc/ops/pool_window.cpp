@@ -20,7 +20,7 @@ lucid_status check_window(const char* op, const PoolWindow& a) {
   for (int i = 0; i < 4; ++i)
     if (a.padding[i] < 0 || a.padding[i] > a.kernel_size[i % 2] / 2)
       return fail(LUCID_INVALID_ARGUMENT, "%s: padding must be between 0 and half of kernel_size %s, got %s", op,
-                  ShapeText(a.kernel_size, 2).c_str(), ShapeText(a.padding, 4).c_str());
+                  ShapeText(a.kernel_size, 2).c_str(), ShapeText(a.padding.data(), 4).c_str());
   return ok();
 }
 
@@ -73,7 +73,7 @@ lucid_status check_windows(const char* op, const lucid_tensor* x, const PoolWind
     return fail(LUCID_INVALID_ARGUMENT,
                 "%s: the window must fit into the padded image, got image %s, kernel_size %s, padding %s, dilation %s",
                 op, ShapeText(x->shape + 2, 2).c_str(), ShapeText(window.kernel_size, 2).c_str(),
-                ShapeText(window.padding, 4).c_str(), ShapeText(window.dilation, 2).c_str());
+                ShapeText(window.padding.data(), 4).c_str(), ShapeText(window.dilation, 2).c_str());
   *y = make_shape({x->shape[0], x->shape[1], h->out, w->out});
   return ok();
 }

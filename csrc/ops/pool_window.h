@@ -1,13 +1,17 @@
 // The windows of max_pool2d and avg_pool2d: their checks, and how many there are.
 #pragma once
 
+#include <array>
+
 #include "cpu/kernels.h"
 #include "lucid.h"
 
 namespace lucid {
 
 struct PoolWindow {
-  const int64_t *kernel_size, *stride, *padding, *dilation;  // pairs, but padding: top, left, bottom, right
+  const int64_t *kernel_size, *stride;  // pairs
+  std::array<int64_t, 4> padding;       // top, left, bottom, right
+  const int64_t* dilation;              // a pair
   bool ceil_mode;
 };
 

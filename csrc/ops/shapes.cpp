@@ -18,6 +18,14 @@ lucid_shape make_shape(std::initializer_list<int64_t> sizes, lucid_dtype dtype) 
 
 lucid_shape shape_of(const lucid_tensor& tensor) { return make_shape(tensor.shape, tensor.ndim, tensor.dtype); }
 
+std::array<int64_t, 4> padding_sides(const int64_t* padding, const int64_t* extra) {
+  std::array<int64_t, 4> sides{padding[0], padding[1]};
+  for (int i = 0; i < 2; ++i)
+    if (__builtin_add_overflow(padding[i], extra[i], &sides[2 + i]))
+      sides[2 + i] = extra[i] > 0 ? INT64_MAX : INT64_MIN;
+  return sides;
+}
+
 bool is_empty(const lucid_shape& shape) { return std::count(shape.sizes, shape.sizes + shape.ndim, 0) > 0; }
 
 lucid_status check_sizes(const char* op, const char* name, const lucid_tensor& tensor) {

@@ -1,6 +1,7 @@
 // Requirements of operators on shapes, and the shapes of their outputs.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 
@@ -15,6 +16,9 @@ namespace lucid {
 lucid_shape make_shape(const int64_t* sizes, int dims, lucid_dtype dtype = kFloat32);
 lucid_shape make_shape(std::initializer_list<int64_t> sizes, lucid_dtype dtype = kFloat32);
 lucid_shape shape_of(const lucid_tensor& tensor);
+
+// Top, left, bottom and right, of the `padding` and `extra_padding` of an operator's arguments. Saturates.
+std::array<int64_t, 4> padding_sides(const int64_t* padding, const int64_t* extra);
 
 // Whether nothing has to be computed.
 bool is_empty(const lucid_shape& shape);

@@ -19,7 +19,7 @@ lucid_status describe(const Description& step, AvgPool2d* pool, lucid_shape* y) 
   args.x = x.get();
   std::copy_n(step.values("kernel_size"), 2, args.kernel_size);
   std::copy_n(step.values("stride"), 2, args.stride);
-  std::copy_n(step.values("padding"), 4, args.padding);
+  step.padding("padding", args.padding, args.extra_padding);
   args.ceil_mode = step.flag("ceil_mode");
   args.count_include_pad = step.flag("count_include_pad");
   args.divisor_override = step.integer("divisor_override");

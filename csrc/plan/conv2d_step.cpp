@@ -138,7 +138,7 @@ lucid_conv2d_args arguments(const Description& step, const ShapeOnly& x) {
   args.weight = step.step.weight;
   args.bias = step.step.bias;
   std::copy_n(step.values("stride"), 2, args.stride);
-  std::copy_n(step.values("padding"), 4, args.padding);
+  step.padding("padding", args.padding, args.extra_padding);
   std::copy_n(step.values("dilation"), 2, args.dilation);
   args.groups = step.integer("groups");
   return args;

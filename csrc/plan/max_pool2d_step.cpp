@@ -20,7 +20,7 @@ lucid_status describe(const Description& step, MaxPool2d* pool, lucid_shape* y) 
   args.x = x.get();
   std::copy_n(step.values("kernel_size"), 2, args.kernel_size);
   std::copy_n(step.values("stride"), 2, args.stride);
-  std::copy_n(step.values("padding"), 4, args.padding);
+  step.padding("padding", args.padding, args.extra_padding);
   std::copy_n(step.values("dilation"), 2, args.dilation);
   args.ceil_mode = step.flag("ceil_mode");
   return check_max_pool2d(args, pool, y);

@@ -110,6 +110,14 @@ lucid_status check_value(const char* name, const lucid_shape& shape) {
   return ok();
 }
 
+void Description::padding(const char* attribute, int64_t (&padding)[2], int64_t (&extra)[2]) const {
+  const int64_t* sides = values(attribute);
+  for (int i = 0; i < 2; ++i) {
+    padding[i] = sides[i];
+    extra[i] = sides[2 + i] - sides[i];
+  }
+}
+
 lucid_status check_step(const lucid_plan_step& step, const lucid_shape* inputs, const StepKind** kind, lucid_shape* y) {
   LUCID_CHECK(check_kind(step, kind));
   const lucid_step_kind& described = (*kind)->described;

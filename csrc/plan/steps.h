@@ -51,6 +51,8 @@ struct Description {
   const int64_t* values(const char* attribute) const;
   int64_t integer(const char* attribute) const { return *values(attribute); }
   bool flag(const char* attribute) const { return *values(attribute) != 0; }
+  // As the operators' arguments have it: of the top and left, and what the bottom and right have more.
+  void padding(const char* attribute, int64_t (&padding)[2], int64_t (&extra)[2]) const;
 };
 
 // The values of a step that is made.

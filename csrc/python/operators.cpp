@@ -15,6 +15,16 @@ void copy(const std::array<int64_t, kSize>& from, int64_t (&to)[kSize]) {
   std::copy(from.begin(), from.end(), to);
 }
 
+// Of four sides, as far as an int64 holds what the bottom and right have more.
+template <class Args>
+void copy_padding(const Padding& sides, Args* args) {
+  for (int i = 0; i < 2; ++i) {
+    args->padding[i] = sides[i];
+    if (__builtin_sub_overflow(sides[2 + i], sides[i], &args->extra_padding[i]))
+      args->extra_padding[i] = sides[i] < 0 ? INT64_MAX : INT64_MIN;
+  }
+}
+
 py::array conv2d(const py::object& x, const py::object& weight, const py::object& bias, Pair stride, Padding padding,
                  Pair dilation, int64_t groups, const std::optional<std::string>& algorithm) {
   TensorArgument x_arg("conv2d", "x", x), weight_arg("conv2d", "weight", weight);
@@ -25,7 +35,7 @@ py::array conv2d(const py::object& x, const py::object& weight, const py::object
   args.weight = weight_arg.get();
   args.bias = bias_arg.get();
   copy(stride, args.stride);
-  copy(padding, args.padding);
+  copy_padding(padding, &args);
   copy(dilation, args.dilation);
   args.groups = groups;
   args.algorithm = algorithm ? algorithm->c_str() : nullptr;
@@ -40,7 +50,7 @@ std::vector<std::string> conv2d_algorithms(const py::object& x, const py::object
   args.x = x_arg.get();
   args.weight = weight_arg.get();
   copy(stride, args.stride);
-  copy(padding, args.padding);
+  copy_padding(padding, &args);
   copy(dilation, args.dilation);
   args.groups = groups;
   const char* names = nullptr;
@@ -55,7 +65,7 @@ lucid_max_pool2d_args max_pool2d_args(TensorArgument& x, Pair kernel_size, Pair 
   args.x = x.get();
   copy(kernel_size, args.kernel_size);
   copy(stride, args.stride);
-  copy(padding, args.padding);
+  copy_padding(padding, &args);
   copy(dilation, args.dilation);
   args.ceil_mode = ceil_mode;
   return args;
@@ -89,7 +99,7 @@ py::array avg_pool2d(const py::object& x, Pair kernel_size, Pair stride, Padding
   args.x = x_arg.get();
   copy(kernel_size, args.kernel_size);
   copy(stride, args.stride);
-  copy(padding, args.padding);
+  copy_padding(padding, &args);
   args.ceil_mode = ceil_mode;
   args.count_include_pad = count_include_pad;
   args.divisor_override = divisor_override;

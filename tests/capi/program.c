@@ -69,7 +69,7 @@ static void test_conv2d(void) {
   args.y = &y_tensor;
   args.size = sizeof args;
   args.stride[0] = args.stride[1] = args.dilation[0] = args.dilation[1] = 1;
-  for (n = 0; n < 4; ++n) args.padding[n] = 1;
+  args.padding[0] = args.padding[1] = 1;
   args.groups = GROUPS;
 
   CHECK(lucid_conv2d_output_shape(&args, &shape) == LUCID_OK);
@@ -93,9 +93,9 @@ static void test_conv2d(void) {
   CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT);
   CHECK(strncmp(lucid_last_error(), "conv2d: ", 8) == 0);
   args.groups = GROUPS;
-  args.padding[0] = args.padding[2] = 0; /* y would be smaller */
+  args.padding[0] = 0; /* y would be smaller */
   CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT);
-  args.padding[0] = args.padding[2] = 1;
+  args.padding[0] = 1;
   args.algorithm = "fastest";
   CHECK(lucid_conv2d(&args) != LUCID_OK);
   CHECK(strstr(lucid_last_error(), "fastest") != NULL);
@@ -124,7 +124,6 @@ static void test_prepared_weights(void) {
   lucid_tensor bias_tensor = float_tensor(bias, 1, bias_shape), y_tensor = float_tensor(want, 4, y_shape);
   lucid_conv2d_weights* prepared = NULL;
   lucid_conv2d_args args;
-  int i;
   fill(x, N * C * H * W, 1);
   fill(weight, K * IN_GROUP * KERNEL * KERNEL, 2);
   fill(bias, K, 3);
@@ -134,7 +133,7 @@ static void test_prepared_weights(void) {
   args.bias = &bias_tensor;
   args.y = &y_tensor;
   args.stride[0] = args.stride[1] = args.dilation[0] = args.dilation[1] = 1;
-  for (i = 0; i < 4; ++i) args.padding[i] = 1;
+  args.padding[0] = args.padding[1] = 1;
   args.groups = GROUPS;
   CHECK(lucid_conv2d(&args) == LUCID_OK);
 
@@ -151,7 +150,7 @@ static void test_prepared_weights(void) {
   CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT && strstr(lucid_last_error(), "conv2d: bias") != NULL);
   args.bias = &bias_tensor;
   args.dilation[0] = 2;
-  args.padding[0] = args.padding[2] = 2;
+  args.padding[0] = 2;
   CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT && strstr(lucid_last_error(), "geometry") != NULL);
   lucid_conv2d_weights_destroy(prepared);
   lucid_conv2d_weights_destroy(NULL);
