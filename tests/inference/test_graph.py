@@ -59,6 +59,7 @@ def test_shapes_of_all_values_are_known() -> None:
         (lambda: graph(convolution("x", "y"), outputs=("z",)), "an output must be computed, got 'z'"),
         (lambda: graph(convolution("x", "y"), outputs=()), "must have inputs and outputs"),
         (lambda: Graph({}, (), ("y",)), "must have inputs and outputs"),
+        (lambda: graph(convolution("x", "y"), Node("relu", ("x",), "y")), "computed once, got 'y' again"),
         (lambda: Graph({"x": (1, 2, 3)}, (), ("x",)), r"graph: x: .*\(n, c, h, w\) or \(n, c\)"),
         (lambda: Graph({"x": (1, 0)}, (), ("x",)), "positive"),
         (lambda: Graph({"x": (1, 2**30, 2**30, 2**30)}, (), ("x",)), r"at most 2\^58 elements"),

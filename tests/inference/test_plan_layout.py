@@ -131,6 +131,16 @@ def test_a_residual_that_is_read_later_stays(isa: str, rng: np.random.Generator)
             assert_close(got, want, terms=3)
 
 
+def test_a_convolution_does_not_overwrite_the_image_that_it_reads(isa: str, rng: np.random.Generator) -> None:
+    """With more outputs than are computed together, the later ones read what the first have written."""
+    weight = window(rng, 128, 128, 1)
+    nodes = pg.plain("relu", "a", "x"), pg.conv2d("y", "a", weight, residual="a")
+    graph = pg.graph({"x": (2, 128, 6, 5)}, nodes, ("y",))
+    x = normal(rng, 2, 128, 6, 5)
+    [got], [want] = pg.run(graph, x), evaluate(graph, x)
+    assert_close(got, want, terms=128, products=float(np.abs(x).max()))
+
+
 def test_a_residual_with_other_margins_is_not_overwritten(isa: str, rng: np.random.Generator) -> None:
     eye = np.eye(16, dtype=np.float32)[:, :, None, None]
     weight = window(rng, 16)

@@ -49,13 +49,18 @@ class Tree:
         self.build()
 
     def _copy(self) -> None:
-        shutil.rmtree(self.source, ignore_errors=True)  # of a run before; the build of that one is still good
+        """Writes what differs only, so that a build that is there knows what is new: bugs of a run before."""
         listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")
-        for name in filter(None, names):
-            if (ROOT / name).is_file():
-                (self.source / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.source / name)
+        wanted = {name for name in names if name and (ROOT / name).is_file()}
+        for path in [path for path in self.source.rglob("*") if path.is_file()]:
+            if path.relative_to(self.source).as_posix() not in wanted:
+                path.unlink()
+        for name in wanted:
+            path, content = self.source / name, (ROOT / name).read_bytes()
+            if not path.exists() or path.read_bytes() != content:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
 
     def _make_environment(self, folder: Path) -> None:
         """This interpreter's packages, with the copy of lucid before any that is installed."""
