@@ -52,8 +52,10 @@ def test_one_thread_does_everything(plan: InferencePlan) -> None:
     assert {share for share, step in zip(shares, plan.steps, strict=True) if not step.macs} <= {0.0}
 
 
+# A shell starts what it runs in the background with SIGINT ignored, and children inherit that.
 INTERRUPTED = """
-import numpy, lucid
+import signal, numpy, lucid
+signal.signal(signal.SIGINT, signal.default_int_handler)
 plan = lucid.compile(lucid.models.create_model("resnest14d").eval(), (1, 3, 97, 97))
 x = numpy.zeros(plan.input_shapes[0], numpy.float32)
 runs = 0
