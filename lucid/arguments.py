@@ -50,6 +50,12 @@ def positive(op: str, name: str, value: SupportsIndex) -> int:
 
 def pair(op: str, name: str, value: Pair) -> tuple[int, int]:
     """``value`` as (height, width): one int stands for both, a tuple or list must hold two."""
+    if type(value) is int and -_LARGEST <= value <= _LARGEST:  # the two usual cases first: an eager call
+        return value, value  # on a small image spends half its time in Python
+    if type(value) is tuple and len(value) == 2:
+        height, width = value
+        if type(height) is int and type(width) is int and abs(height) <= _LARGEST and abs(width) <= _LARGEST:
+            return height, width
     expected = "an int or a pair of ints"
     if not isinstance(value, (tuple, list)):
         both = integer(op, name, value, expected)
@@ -63,6 +69,9 @@ def sides(op: str, name: str, value: Padding) -> Sides:
     """(top, left, bottom, right), from an int, (height, width) or ((top, bottom), (left, right))."""
     if type(value) is int and 0 <= value <= _LARGEST:
         return value, value, value, value
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
+        height, width = pair(op, name, value)
+        return height, width, height, width
     if isinstance(value, (tuple, list)) and any(isinstance(part, (tuple, list)) for part in value):
         expected = "an int, a pair of ints or ((top, bottom), (left, right))"
         if len(value) != 2 or any(not isinstance(part, (tuple, list)) or len(part) != 2 for part in value):
@@ -82,19 +91,17 @@ def padding(op: str, value: Padding) -> Padding:
     return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
 
 
-def sides_or_name(
-    op: str, value: Padding | str, window: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]
+def named_sides(
+    op: str, name: str, window: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> Sides:
-    """Padding as (top, left, bottom, right), also from its name.
+    """(top, left, bottom, right) of padding that is given by name.
 
     "valid" is none, and "same" keeps the size; the odd row then goes below, the odd column to the right.
     A window of other than two sides is left to the operator to refuse.
     """
-    if not isinstance(value, str):
-        return sides(op, "padding", value)
-    if value not in ("same", "valid"):
-        raise ValueError(f"{op}: padding must be an int, a pair of ints, 'same' or 'valid', got {value!r}")
-    if value == "valid" or len(window) != 2:
+    if name not in ("same", "valid"):
+        raise ValueError(f"{op}: padding must be an int, a pair of ints, 'same' or 'valid', got {name!r}")
+    if name == "valid" or len(window) != 2:
         return 0, 0, 0, 0
     if stride != (1, 1):
         raise ValueError(f"{op}: stride must be 1 for padding='same', got {stride}")

@@ -252,6 +252,19 @@ def topk(x: Array, *, k: int, dim: int, largest: bool) -> tuple[Array, Array]:
 # ---- Matrices
 
 
+def conv2d(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Array:
+    """The kernel's; by position, since the compiled function takes 0.9 us to sort keywords."""
+    return _core.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """The kernel's, of rows; other ranks than 2 are brought to that."""
     if x.ndim == 2:

@@ -50,12 +50,16 @@ def conv2d(
     """
     x, filters = as_tensor("conv2d", "input", input), as_tensor("conv2d", "weight", weight)
     steps, spread = arguments.pair("conv2d", "stride", stride), arguments.pair("conv2d", "dilation", dilation)
+    if isinstance(padding, str):
+        margins = arguments.named_sides("conv2d", padding, filters.shape[2:], steps, spread)
+    else:
+        margins = arguments.sides("conv2d", "padding", padding)
     return primitives.conv2d(
         x,
         filters,
         None if bias is None else as_tensor("conv2d", "bias", bias),
         stride=steps,
-        padding=arguments.sides_or_name("conv2d", padding, filters.shape[2:], steps, spread),
+        padding=margins,
         dilation=spread,
         groups=arguments.integer("conv2d", "groups", groups),
     )
