@@ -10,18 +10,19 @@ namespace lucid {
 
 constexpr int64_t kAlignment = 64;  // a cache line, and the widest vector
 
-// A temporary array of floats; data() is null when there was no memory.
+// A temporary array; data() is null when there was no memory.
+template <class Element>
 class Scratch {
  public:
-  explicit Scratch(int64_t floats)
-      : data_(static_cast<float*>(lucid_alloc(static_cast<size_t>(floats) * sizeof(float)))) {}
+  explicit Scratch(int64_t count)
+      : data_(static_cast<Element*>(lucid_alloc(static_cast<size_t>(count) * sizeof(Element)))) {}
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() { lucid_free(data_); }
-  float* data() const { return data_; }
+  Element* data() const { return data_; }
 
  private:
-  float* data_;
+  Element* data_;
 };
 
 }  // namespace lucid

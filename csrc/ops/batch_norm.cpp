@@ -52,7 +52,7 @@ lucid_status run_batch_norm(const lucid_batch_norm_args& a) {
   const ImageView x = view_image(*a.x);
   const StagedInput input(x);
   const StagedOutput output(view_image(*a.y));
-  const Scratch folded(3 * x.c);
+  const Scratch<float> folded(3 * x.c);
   if (input.data() == nullptr || output.data() == nullptr || folded.data() == nullptr)
     return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x %s and y", op,
                 ShapeText(a.x->shape, a.x->ndim).c_str());
@@ -89,7 +89,7 @@ lucid_status run_batch_norm_statistics(const lucid_batch_norm_statistics_args& a
   const VectorView mean = view_vector(a.mean), var = view_vector(a.var);
   const int64_t pixels = x.n * x.h * x.w, pixel_blocks = (pixels + kPixels - 1) / kPixels;
   const StagedInput input(x);
-  const Scratch moments(3 * pixel_blocks * x.c);
+  const Scratch<float> moments(3 * pixel_blocks * x.c);
   if (input.data() == nullptr || moments.data() == nullptr)
     return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for a copy of x %s", op, ShapeText(a.x->shape, a.x->ndim).c_str());
   const BatchNormStatistics p{.x = input.data(),

@@ -35,7 +35,8 @@ lucid_status output_size(const char* axis, int64_t in, int64_t kernel, int64_t s
   int64_t padded, window;
   if (__builtin_add_overflow(padding.before, padding.after, &padded) || __builtin_add_overflow(in, padded, &padded) ||
       __builtin_mul_overflow(kernel - 1, dilation, &window))
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: the size of y overflows with padding %lld + %lld and dilation %lld",
+    return fail(LUCID_INVALID_ARGUMENT,
+                "conv2d: y must have at most 2^58 elements, got padding %lld + %lld and dilation %lld",
                 Long{padding.before}, Long{padding.after}, Long{dilation});
   if (window >= padded)
     return fail(LUCID_INVALID_ARGUMENT,
@@ -44,14 +45,6 @@ lucid_status output_size(const char* axis, int64_t in, int64_t kernel, int64_t s
                 axis, Long{in}, Long{padding.before}, Long{padding.after}, Long{kernel}, Long{dilation});
   *out = (padded - window - 1) / stride + 1;
   return ok();
-}
-
-// Whether an array of these sizes, and the float offsets into it, fit.
-bool fits(int64_t a, int64_t b, int64_t c, int64_t d) {
-  int64_t bytes = sizeof(float);
-  for (const int64_t size : {a, b, c, d})
-    if (__builtin_mul_overflow(bytes, size, &bytes)) return false;
-  return bytes <= (int64_t{1} << 62);
 }
 
 lucid_status check_channels(const ImageView& x, const ImageView& weight, int64_t groups) {
@@ -90,10 +83,10 @@ lucid_status check_conv2d(const lucid_conv2d_args& a, Conv2dShape* shape) {
   LUCID_CHECK(output_size("height", x.h, weight.h, a.stride[0], rows, a.dilation[0], &out_h));
   LUCID_CHECK(output_size("width", x.w, weight.w, a.stride[1], columns, a.dilation[1], &out_w));
   // An input with its padding spelled out is the largest scratch memory.
-  if (!fits(x.n, weight.n, out_h, out_w) ||
-      !fits(2 * x.c, x.h + rows.before + rows.after, x.w + columns.before + columns.after, InputView::kBlock))
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: the size of y overflows, got (%lld, %lld, %lld, %lld)", Long{x.n},
-                Long{weight.n}, Long{out_h}, Long{out_w});
+  if (!elements_fit({x.n, weight.n, out_h, out_w}) ||
+      !elements_fit({2 * x.c, x.h + top + bottom, x.w + left + right, InputView::kBlock}))
+    return fail(LUCID_INVALID_ARGUMENT, "conv2d: y must have at most 2^58 elements, got (%lld, %lld, %lld, %lld)",
+                Long{x.n}, Long{weight.n}, Long{out_h}, Long{out_w});
   // A stride or dilation that is never stepped may be any number; as 1 it overflows nothing.
   *shape = {.n = x.n,
             .h = x.h,
@@ -198,10 +191,10 @@ lucid_status run(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
   int64_t each = 0;
   for (int64_t i = 0; i < shares.count(); ++i) each = std::max(each, algorithm.scratch_bytes(p, shares[i]));
   each = (each + kAlignment - 1) / kAlignment * kAlignment;
-  const Scratch scratch(each * shares.count() / static_cast<int64_t>(sizeof(float)));
+  const Scratch<char> scratch(each * shares.count());
   if (scratch.data() == nullptr)
     return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for %lld bytes of scratch", Long{each * shares.count()});
-  char* const bytes = reinterpret_cast<char*>(scratch.data());
+  char* const bytes = scratch.data();
   parallel_for(shares.count(), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) algorithm.run(p, shares[i], bytes + i * each);
   });
@@ -234,7 +227,7 @@ lucid_status run_conv2d(const lucid_conv2d_args& args) {
   if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for a copy of y");
   Conv2d p = view_conv2d(args, s);
   p.operands.y = {staged.data(), OutputView::kBlock, s.out_h * s.out_w * channels, s.out_w * channels, channels};
-  if (args.prepared != nullptr) p.operands.prepared = reinterpret_cast<const char*>(args.prepared->packed.data());
+  if (args.prepared != nullptr) p.operands.prepared = args.prepared->packed.data();
   LUCID_CHECK(run(p, *algorithm));
   staged.finish();
   return ok();

@@ -27,19 +27,18 @@ lucid_status prepare(const lucid_conv2d_args& args, lucid_conv2d_weights** prepa
   LUCID_CHECK(check_data("conv2d", "bias", args.bias));
   LUCID_CHECK(choose_conv2d(shape, {.planned = false, .winograd = false}, args.algorithm, &algorithm));
   const int64_t panels = algorithm->panels(shape), bytes = algorithm->panel_bytes(shape);
-  auto* made =
-      new (std::nothrow) lucid_conv2d_weights{.isa = kernels().isa,
-                                              .algorithm = algorithm,
-                                              .shape = shape,
-                                              .has_bias = args.bias != nullptr,
-                                              .packed = Scratch(panels * bytes / static_cast<int64_t>(sizeof(float)))};
+  auto* made = new (std::nothrow) lucid_conv2d_weights{.isa = kernels().isa,
+                                                       .algorithm = algorithm,
+                                                       .shape = shape,
+                                                       .has_bias = args.bias != nullptr,
+                                                       .packed = Scratch<char>(panels * bytes)};
   if (made == nullptr || made->packed.data() == nullptr) {
     delete made;
     return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for %lld bytes of weights",
                 static_cast<long long>(panels * bytes));
   }
   const Conv2d problem = view_conv2d(args, shape);
-  char* const packed = reinterpret_cast<char*>(made->packed.data());
+  char* const packed = made->packed.data();
   parallel_for(panels, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) algorithm->prepare(problem, i, packed + i * bytes);
   });

@@ -10,7 +10,7 @@ struct lucid_conv2d_weights {
   const lucid::Conv2dAlgorithm* algorithm;
   lucid::Conv2dShape shape;
   bool has_bias;
-  lucid::Scratch packed;
+  lucid::Scratch<char> packed;
 };
 
 namespace lucid {

@@ -64,7 +64,7 @@ extern "C" lucid_status lucid_memory_bandwidth(double* gbytes_per_second) {
   const int threads = num_threads();
   const int64_t bytes = std::max(kTotal / threads, kLeast), floats = bytes / static_cast<int64_t>(sizeof(float));
   {
-    const Scratch buffer(floats * threads);
+    const Scratch<float> buffer(floats * threads);
     if (buffer.data() == nullptr)
       return fail(LUCID_OUT_OF_MEMORY, "memory_bandwidth: no memory for %lld bytes",
                   static_cast<long long>(bytes * threads));

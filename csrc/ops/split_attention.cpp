@@ -37,7 +37,7 @@ lucid_status run_split_attention(const lucid_split_attention_args& a) {
   const ImageView x = view_image(*a.x), y = view_image(*a.y);
   const StagedInput input(x), logits(view_image(*a.logits));
   const StagedOutput output(y);
-  const Scratch weights(x.n * x.c);
+  const Scratch<float> weights(x.n * x.c);
   if (input.data() == nullptr || logits.data() == nullptr || output.data() == nullptr || weights.data() == nullptr)
     return fail(LUCID_OUT_OF_MEMORY, "split_attention: no memory for copies of x %s and y",
                 ShapeText(a.x->shape, 4).c_str());

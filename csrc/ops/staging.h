@@ -20,7 +20,7 @@ class StagedInput {
   const float* data() const { return data_; }
 
  private:
-  Scratch copy_;
+  Scratch<float> copy_;
   const float* data_;
 };
 
@@ -33,7 +33,7 @@ class StagedOutput {
 
  private:
   ImageView view_;
-  Scratch copy_;
+  Scratch<float> copy_;
   float* data_;
 };
 

@@ -146,8 +146,8 @@ class Loader {
     const auto whole_lines = [](int64_t bytes) { return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes; };
     int64_t bytes = 0;
     for (const Entry& entry : plan_.entries) bytes += whole_lines(entry.step->weight_bytes());
-    plan_.weights = std::make_unique<Scratch>(bytes / static_cast<int64_t>(sizeof(float)));
-    auto* packed = reinterpret_cast<std::byte*>(plan_.weights->data());
+    plan_.weights = std::make_unique<Scratch<std::byte>>(bytes);
+    std::byte* packed = plan_.weights->data();
     if (packed == nullptr)
       return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld bytes of weights", static_cast<long long>(bytes));
     Step* before = nullptr;  // the last with weights, whose next this one's are

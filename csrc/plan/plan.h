@@ -111,7 +111,7 @@ struct lucid_plan {
   std::deque<lucid::plan::Value> values;  // steps keep references to them
   std::vector<lucid::plan::Entry> entries;
   // Weights of all steps: together they lie on huge pages, where a layer's own half megabyte would not.
-  std::unique_ptr<lucid::Scratch> weights;
+  std::unique_ptr<lucid::Scratch<std::byte>> weights;
   std::vector<int> inputs, outputs;
   int described_steps = 0;
   int64_t arena_bytes = 0;

@@ -56,23 +56,23 @@ extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tenso
     std::vector<ImageView> x(plan->inputs.size()), y(plan->outputs.size());
     LUCID_CHECK(plan::view_arguments(*plan, plan->inputs, "input", inputs, &x));
     LUCID_CHECK(plan::view_arguments(*plan, plan->outputs, "output", outputs, &y));
-    const Scratch arena(plan->arena_bytes / static_cast<int64_t>(sizeof(float)));
+    const Scratch<std::byte> arena(plan->arena_bytes);
     if (arena.data() == nullptr)
       return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld bytes of activations",
                   static_cast<long long>(plan->arena_bytes));
     if (milliseconds != nullptr) std::fill(milliseconds, milliseconds + plan->described_steps, 0.0);
-    const plan::Run run{reinterpret_cast<std::byte*>(arena.data()), x.data(), y.data()};
-    std::unique_ptr<Scratch> scratch;
+    const plan::Run run{arena.data(), x.data(), y.data()};
+    std::unique_ptr<Scratch<std::byte>> scratch;
     int64_t each = 0;
     parallel_team(num_threads(), [&](const Team& team) {
       // Its size is known only now: fewer threads than asked for may have come.
       if (team.id() == 0) {
         each = plan::scratch_of(*plan, team.size());
-        scratch.reset(new (std::nothrow) Scratch(each / static_cast<int64_t>(sizeof(float)) * team.size()));
+        scratch.reset(new (std::nothrow) Scratch<std::byte>(each * team.size()));
       }
       team.barrier();
       if (scratch == nullptr || scratch->data() == nullptr) return;
-      auto* own = reinterpret_cast<std::byte*>(scratch->data()) + team.id() * each;
+      std::byte* own = scratch->data() + team.id() * each;
       plan::run_steps(*plan, run, team, own, milliseconds);
     });
     if (scratch == nullptr || scratch->data() == nullptr)
