@@ -73,6 +73,16 @@ def test_margins_of_an_imported_image_are_zeros(isa: str, rng: np.random.Generat
     assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
 
+def test_channels_that_fill_up_a_block_are_zeros(isa: str, rng: np.random.Generator) -> None:
+    """Winograd's blocks have four channels at least, and ten channels leave two of them empty."""
+    nodes = pg.plain("relu", "inside", "x"), pg.conv2d("y", "inside", window(rng, 10, 24), padding=(1, 1))
+    graph = pg.graph({"x": (1, 10, 26, 27)}, nodes, ("y",))
+    assert InferencePlan(graph).steps[1].algorithm == "winograd_4x4"
+    x = normal(rng, 1, 10, 26, 27)
+    [got], [want] = pg.run(graph, x), evaluate(graph, x)
+    assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
 def test_margins_of_an_unflattened_vector_are_zeros(isa: str, rng: np.random.Generator) -> None:
     nodes = pg.plain("unflatten", "image", "x"), pg.conv2d("y", "image", window(rng, 20), padding=(1, 1))
     graph = pg.graph({"x": (3, 20)}, nodes, ("y",))
