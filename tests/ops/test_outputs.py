@@ -20,21 +20,16 @@ SENTINEL = np.float32(-12345.5)
 TENSOR = ctypes.POINTER(c_abi.Tensor)
 PAIR = ctypes.c_int64 * 2
 
-PADDING = ctypes.c_int64 * 4
-
 # The fields of each struct between its size and its context: which type, and the names that have it.
 FIELDS: dict[str, list[tuple[Any, str]]] = {
     "lucid_max_pool2d": [
         (TENSOR, "x y indices"),
-        (PAIR, "kernel_size stride"),
-        (PADDING, "padding"),
-        (PAIR, "dilation"),
+        (PAIR, "kernel_size stride padding extra_padding dilation"),
         (ctypes.c_int32, "ceil_mode"),
     ],
     "lucid_avg_pool2d": [
         (TENSOR, "x y"),
-        (PAIR, "kernel_size stride"),
-        (PADDING, "padding"),
+        (PAIR, "kernel_size stride padding extra_padding"),
         (ctypes.c_int32, "ceil_mode count_include_pad"),
         (ctypes.c_int64, "divisor_override"),
     ],
@@ -79,7 +74,7 @@ def sample(*shape: int) -> Array:
 X, Z, LOGITS = sample(2, 38, 6, 5), sample(2, 38, 6, 5) + 1, sample(2, 38)
 C = np.abs(sample(38)) + 1
 WEIGHT, BIAS = sample(21, 38), sample(21)
-WINDOW = {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1, 1, 1)}
+WINDOW = {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1)}
 NORM = {"weight": C, "bias": C, "mean": C, "var": C, "eps": 1e-5, "relu": 1}
 
 
