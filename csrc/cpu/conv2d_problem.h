@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "core/geometry.h"
 #include "cpu/layout.h"
 
 namespace lucid {
@@ -11,24 +12,6 @@ namespace lucid {
 // A float32 sum of more terms is cut into runs of at most so many, evenly: each is added up by itself, in order, and
 // then added to the total. An error that grows with the number of terms stays that of a run.
 constexpr int64_t kRunTerms = 256;
-
-// The geometry alone.
-struct Conv2dShape {
-  int64_t n, h, w;                      // images, input size
-  int64_t groups, in_group, out_group;  // channels of a group
-  int64_t kernel_h, kernel_w, out_h, out_w, stride_h, stride_w;
-  int64_t padding_top, padding_left, padding_bottom, padding_right;
-  int64_t dilation_h, dilation_w;
-
-  LUCID_INLINE int64_t in_channels() const { return groups * in_group; }
-  LUCID_INLINE int64_t out_channels() const { return groups * out_group; }
-  LUCID_INLINE int64_t out_rows() const { return n * out_h; }
-  LUCID_INLINE int64_t taps() const { return kernel_h * kernel_w; }
-  LUCID_INLINE int64_t terms() const { return in_group * taps(); }  // of the sum behind one output
-  LUCID_INLINE bool padded() const {
-    return padding_top != 0 || padding_left != 0 || padding_bottom != 0 || padding_right != 0;
-  }
-};
 
 // What is read and written.
 struct Conv2dOperands {

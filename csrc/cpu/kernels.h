@@ -27,12 +27,6 @@ struct BatchNormStatistics {
   int64_t mean_stride, var_stride;
 };
 
-// Windows along one axis: that of output i begins `padding` before i * stride, and `padding_end` is behind the image.
-// Those of adaptive pooling have no kernel, and reach from floor(i * size / out) to ceil((i + 1) * size / out).
-struct PoolAxis {
-  int64_t size, out, kernel, stride, padding, padding_end, dilation;
-};
-
 struct MaxPool2d {
   BlockedView<const float> x;  // [n, h.size, w.size, c]
   BlockedView<float> y;        // [n, h.out, w.out, c]

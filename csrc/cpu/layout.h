@@ -3,13 +3,10 @@
 
 #include <cstdint>
 
+#include "core/geometry.h"
 #include "lucid.h"
 
 namespace lucid {
-
-// Members are inlined even in a debug build: an instance of their own would be built once for each instruction set, and
-// the linker keeps one of them for all.
-#define LUCID_INLINE [[gnu::always_inline]]
 
 // A block of channels is a cache line: 16 of float32, 32 of a type of two bytes.
 constexpr int64_t kBlockBytes = 64;
