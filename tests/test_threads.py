@@ -298,6 +298,34 @@ report(used=time.process_time() - before)
     assert run(code)["used"] < 0.15
 
 
+@needs_two
+def test_a_long_plan_waits_for_a_late_worker() -> None:
+    """A team stays as it began: a worker that a busy machine lets come 1 ms late must still have its half."""
+    facts = run("""
+import subprocess
+from lucid import nn
+convolution = lucid.compile(nn.Conv2d(256, 256, 3, padding=1).eval(), (8, 256, 56, 56))
+images = np.zeros((8, 256, 56, 56), np.float32)
+lucid.set_num_threads(2)
+convolution(images)
+(worker,) = workers()
+def seconds():
+    return int(open(f"/proc/self/task/{worker}/schedstat").read().split()[0]) / 1e9
+endless = [sys.executable, "-c", "import time\\nwhile time.process_time() < 20: pass"]
+busy = [subprocess.Popen(endless) for _ in os.sched_getaffinity(0)]
+shares = []
+for _ in range(16):
+    time.sleep(0.05)  # the worker falls asleep
+    all_before, worker_before = time.process_time(), seconds()
+    convolution(images)
+    shares.append((seconds() - worker_before) / (time.process_time() - all_before))
+for process in busy:
+    process.kill()
+report(shares=shares)
+""")
+    assert min(facts["shares"]) > 0.25, facts["shares"]
+
+
 @pytest.mark.parametrize("first", ["torch", "lucid", "sklearn"])
 def test_two_openmp_runtimes_in_one_process(first: str, tmp_path: Path) -> None:
     for name in {"torch", first} - {"lucid"}:

@@ -22,6 +22,9 @@ struct Conv2dShape {
   LUCID_INLINE int64_t out_rows() const { return n * out_h; }
   LUCID_INLINE int64_t taps() const { return kernel_h * kernel_w; }
   LUCID_INLINE int64_t terms() const { return in_group * taps(); }  // of the sum behind one output
+  LUCID_INLINE double multiplications() const {
+    return static_cast<double>(out_rows() * out_w) * static_cast<double>(out_channels()) * static_cast<double>(terms());
+  }
   LUCID_INLINE bool padded() const {
     return padding_top != 0 || padding_left != 0 || padding_bottom != 0 || padding_right != 0;
   }

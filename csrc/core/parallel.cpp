@@ -87,14 +87,14 @@ CpuSet beside(const Processors& now, int threads) {
   return cpus;
 }
 
-void run_region(int threads, TeamBody body, const void* context, bool simultaneously) {
+void run_region(int threads, TeamBody body, const void* context, bool simultaneously, Patience work) {
   if (threads <= 1) return body(context, Team(0, 1, nullptr, Patience::zero()));
   const Processors& now = processors(false);
   // With more threads than processors, one that waits awake keeps another from running.
   const Patience patience = threads <= now.available ? kPatience : Patience::zero();
   const CpuSet cpus = beside(now, threads);
   Region region{body, context, float_mode(), patience};
-  run_team(threads, {run_member, &region, patience, &cpus, simultaneously});
+  run_team(threads, {run_member, &region, patience, &cpus, simultaneously, work});
 }
 
 struct Split {
@@ -112,7 +112,9 @@ void note_shortage(int threads) {
   shortage.store(threads, std::memory_order_relaxed);
 }
 
-void parallel_team(int threads, TeamBody body, const void* context) { run_region(threads, body, context, true); }
+void parallel_team(int threads, Patience work, TeamBody body, const void* context) {
+  run_region(threads, body, context, true, work);
+}
 
 void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context) {
   if (tasks <= 0) return;
@@ -127,7 +129,7 @@ void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context
         const int64_t begin = team.begin(split.tasks), end = team.end(split.tasks);
         if (begin < end) split.share(split.context, begin, end, team.id());
       },
-      &split, false);
+      &split, false, Patience::zero());
 }
 
 }  // namespace lucid

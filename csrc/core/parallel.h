@@ -60,12 +60,13 @@ class Team {
 using TeamBody = void (*)(const void* context, const Team& team);
 
 // Runs `body` once on each of at most `threads` threads, all at the same time. They compute in the caller's float mode.
-void parallel_team(int threads, TeamBody body, const void* context);
+// `work` is about how long one thread alone would take: the longer, the longer a late one is waited for.
+void parallel_team(int threads, Patience work, TeamBody body, const void* context);
 
 template <class Body>
-void parallel_team(int threads, const Body& body) {
+void parallel_team(int threads, Patience work, const Body& body) {
   parallel_team(
-      threads, [](const void* context, const Team& team) { (*static_cast<const Body*>(context))(team); }, &body);
+      threads, work, [](const void* context, const Team& team) { (*static_cast<const Body*>(context))(team); }, &body);
 }
 
 }  // namespace lucid

@@ -14,6 +14,7 @@ struct TeamCall {
   Patience patience;    // for which a thread waits awake; zero with more threads than processors
   const CpuSet* cpus;   // where the workers may run
   bool simultaneously;  // the members meet at barriers; else the caller computes the part of a worker that is late
+  Patience work;        // about how long one thread would take, where that is known
 };
 
 // Runs member(region, id, size) for each id of a team of at most `threads`, of which the caller is the first, and waits

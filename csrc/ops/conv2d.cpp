@@ -155,7 +155,7 @@ Conv2dShares::Conv2dShares(const Conv2dShape& s, const Conv2dAlgorithm& algorith
   const double terms = static_cast<double>(s.terms());
   const double weights = weight * static_cast<double>(s.out_channels()) * terms;
   const double inputs = input * static_cast<double>(s.n * s.h * s.w) * static_cast<double>(s.in_channels());
-  const double product = static_cast<double>(s.out_rows() * s.out_w) * static_cast<double>(s.out_channels()) * terms;
+  const double product = s.multiplications();
   double lowest = INFINITY;
   for (int64_t a = 1; a <= std::min(threads, panels_); ++a) {
     const int64_t b = std::min(threads / a, rows_);
@@ -184,10 +184,8 @@ lucid_status run(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
   // A parallel region costs a microsecond, about 50 000 multiplications.
   constexpr double kParallelFrom = 1e5;
   const Conv2dShape& s = p.shape;
-  const double multiplications = static_cast<double>(s.out_rows() * s.out_w) * static_cast<double>(s.out_channels()) *
-                                 static_cast<double>(s.terms());
   const bool prepared = p.operands.prepared != nullptr;
-  const Conv2dShares shares(s, algorithm, prepared, multiplications < kParallelFrom ? 1 : num_threads());
+  const Conv2dShares shares(s, algorithm, prepared, s.multiplications() < kParallelFrom ? 1 : num_threads());
   int64_t each = 0;
   for (int64_t i = 0; i < shares.count(); ++i) each = std::max(each, algorithm.scratch_bytes(p, shares[i]));
   each = (each + kAlignment - 1) / kAlignment * kAlignment;

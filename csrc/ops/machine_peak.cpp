@@ -12,6 +12,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Of both measurements, about: what counts is that all threads come.
+constexpr Patience kMeasured = std::chrono::seconds(1);
+
 // Seconds until the last thread of the team has run `work`. The clock starts before the barrier that lets them go: a
 // thread that the system stops right after it makes the time too long, never too short.
 template <class Work>
@@ -45,7 +48,7 @@ extern "C" lucid_status lucid_fma_peak(double* gflops) {
   // 1 to 2 ms a trial, whatever the instruction set: short enough that some trials are not interrupted.
   constexpr int64_t kIterations = 400000;
   constexpr int kTrials = 20;
-  parallel_team(num_threads(), [&](const Team& team) {
+  parallel_team(num_threads(), kMeasured, [&](const Team& team) {
     float result;
     // So small that no sum changes: neither infinity nor denormal numbers come up.
     const double best = best_rate(
@@ -68,7 +71,7 @@ extern "C" lucid_status lucid_memory_bandwidth(double* gbytes_per_second) {
     if (buffer.data() == nullptr)
       return fail(LUCID_OUT_OF_MEMORY, "memory_bandwidth: no memory for %lld bytes",
                   static_cast<long long>(bytes * threads));
-    parallel_team(threads, [&](const Team& team) {
+    parallel_team(threads, kMeasured, [&](const Team& team) {
       // Written by the thread that reads it, which puts it into that thread's memory.
       float* x = buffer.data() + team.id() * floats;
       std::fill(x, x + floats, 1.0f);

@@ -82,6 +82,8 @@ class Conv2dStep final : public Step {
     return static_cast<double>(largest) / static_cast<double>(panels() * algorithm_.rows(shape_));
   }
 
+  double multiplications() const override { return shape_.multiplications(); }
+
   void run(const Run& run, const Team& team, std::byte* scratch) const override {
     const Conv2d p = problem(run.arena, run.inputs);
     const Conv2dShares shares(shape_, algorithm_, true, team.size());

@@ -33,6 +33,8 @@ class LinearStep final : public Step {
     return static_cast<double>((tasks + team - 1) / team) / static_cast<double>(tasks);
   }
 
+  double multiplications() const override { return static_cast<double>(x_.n) * static_cast<double>(weights_); }
+
   void run(const Run& run, const Team& team, std::byte*) const override {
     const Linear p = described(run.arena);
     kernels().linear(p, team.begin(p.tasks()), team.end(p.tasks()));

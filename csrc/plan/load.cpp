@@ -156,6 +156,7 @@ class Loader {
       packed += whole_lines(entry.step->weight_bytes());
     }
     for (const Entry& entry : plan_.entries) {
+      plan_.multiplications += entry.step->multiplications();
       if (entry.step->weight_bytes() == 0) continue;
       if (before != nullptr) before->prefetch(entry.step.get());
       before = entry.step.get();

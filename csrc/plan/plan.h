@@ -63,6 +63,7 @@ class Step {
   virtual int64_t scratch_bytes([[maybe_unused]] int team) const { return 0; }  // of one thread
   // The part of its multiplications that the busiest of a team computes; 0 if it has none.
   virtual double largest_share([[maybe_unused]] int team) const { return 0.0; }
+  virtual double multiplications() const { return 0.0; }
 
   virtual int64_t weight_bytes() const { return 0; }
   // Once, while the caller's are there, and when all values have their layouts.
@@ -114,5 +115,6 @@ struct lucid_plan {
   std::unique_ptr<lucid::Scratch<std::byte>> weights;
   std::vector<int> inputs, outputs;
   int described_steps = 0;
+  double multiplications = 0;  // of all steps
   int64_t arena_bytes = 0;
 };

@@ -32,6 +32,13 @@ int64_t scratch_of(const lucid_plan& plan, int team) {
   return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
 }
 
+// About how long one thread takes.
+Patience work_of(const lucid_plan& plan) {
+  constexpr double kMultiplicationsPerMicrosecond = 1e5;  // AVX-512 has 1.2e5, AVX2 0.5e5, the matrix unit 1.6e5
+  constexpr double kLongest = 1e6;
+  return Patience(static_cast<int64_t>(std::min(plan.multiplications / kMultiplicationsPerMicrosecond, kLongest)));
+}
+
 using Clock = std::chrono::steady_clock;
 
 void run_steps(const lucid_plan& plan, const Run& run, const Team& team, std::byte* scratch, double* milliseconds) {
@@ -64,7 +71,7 @@ extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tenso
     const plan::Run run{arena.data(), x.data(), y.data()};
     std::unique_ptr<Scratch<std::byte>> scratch;
     int64_t each = 0;
-    parallel_team(num_threads(), [&](const Team& team) {
+    parallel_team(num_threads(), plan::work_of(*plan), [&](const Team& team) {
       // Its size is known only now: fewer threads than asked for may have come.
       if (team.id() == 0) {
         each = plan::scratch_of(*plan, team.size());

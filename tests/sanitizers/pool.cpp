@@ -22,7 +22,7 @@ void call() {
     for (int64_t i = begin; i < end; ++i) values[i] += 1;
   });
   int rounds[4] = {};
-  lucid::parallel_team(3, [&](const lucid::Team& team) {
+  lucid::parallel_team(3, lucid::Patience::zero(), [&](const lucid::Team& team) {
     for (int& round : rounds) {
       if (team.id() == 0) round = 1;
       team.barrier();
