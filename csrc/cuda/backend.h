@@ -265,6 +265,7 @@ struct Backend {
 
   Error (*device_count)(int32_t* count);
   Error (*device_properties)(int32_t device, DeviceProperties* properties);
+  Error (*get_device)(int32_t* device);  // of the calling thread, to be restored behind a call
   Error (*set_device)(int32_t device);
   Error (*synchronize)();  // the current device
   Error (*allocate)(size_t bytes, void** memory);
