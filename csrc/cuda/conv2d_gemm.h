@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cuda/conv2d_epilogue.h"
+#include "cuda/conv2d_launch.h"
 #include "cuda/conv2d_terms.h"
 
 namespace lucid::cuda {
@@ -69,8 +70,6 @@ struct GemmTile {
   int64_t rows, columns;
   double efficiency;
 };
-
-constexpr int64_t kMostBlocks = 0x7fffffff;
 
 int64_t gemm_blocks(const Conv2dShape& shape, int64_t tile_rows, int64_t tile_columns);
 

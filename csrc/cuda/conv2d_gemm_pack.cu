@@ -26,10 +26,6 @@ __global__ void pack_terms(Conv2dShape shape, int64_t count, Conv2dTerm* terms) 
   if (i < count) terms[i] = conv2d_term(shape, i);
 }
 
-LaunchConfig threads_for(int64_t count, Stream stream) {
-  return {dim3(unsigned((count + kThreads - 1) / kThreads)), dim3(kThreads), 0, static_cast<cudaStream_t>(stream)};
-}
-
 template <class T, class Weight>
 Error pack(const Conv2dPack& arguments, int64_t vector, Stream stream) {
   const Conv2dShape& shape = arguments.shape;
@@ -37,18 +33,10 @@ Error pack(const Conv2dPack& arguments, int64_t vector, Stream stream) {
   auto* terms = static_cast<Conv2dTerm*>(arguments.packed);
   const int64_t count = shape.groups * packing.weights;
   if (count / kThreads >= kMostBlocks) return cudaErrorInvalidConfiguration;
-  if (const Error error = launch(pack_terms, threads_for(packing.terms, stream), shape, packing.terms, terms))
+  if (const Error error = launch(pack_terms, threads_for(packing.terms, kThreads, stream), shape, packing.terms, terms))
     return error;
-  return launch(pack_weights<T, Weight>, threads_for(count, stream), shape, packing,
+  return launch(pack_weights<T, Weight>, threads_for(count, kThreads, stream), shape, packing,
                 static_cast<const T*>(arguments.weight), reinterpret_cast<Weight*>(terms + packing.terms));
-}
-
-int64_t multiprocessors() {
-  int device = 0, count = 1;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
-    return 1;
-  return count;
 }
 
 }  // namespace

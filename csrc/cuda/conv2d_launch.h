@@ -1,0 +1,26 @@
+// Grids of the convolution's kernels.
+#pragma once
+
+#include "cuda/backend.h"
+#include "cuda/cuda_compat.h"
+
+namespace lucid::cuda {
+
+constexpr int64_t kMostBlocks = 0x7fffffff;
+
+// Of the current device; how work is cut by it changes no result.
+inline int64_t multiprocessors() {
+  int device = 0, count = 1;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
+    return 1;
+  return count;
+}
+
+// One thread for each of `count` elements.
+inline LaunchConfig threads_for(int64_t count, int threads, Stream stream) {
+  return {dim3(unsigned((count + threads - 1) / threads)), dim3(unsigned(threads)), 0,
+          static_cast<cudaStream_t>(stream)};
+}
+
+}  // namespace lucid::cuda
