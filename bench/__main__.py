@@ -1,6 +1,7 @@
 """Regenerates ``bench/results``: ``python -m bench``, with lucid installed with the extra ``[bench]``.
 
-Some five minutes on two cores, on which nothing else should run.
+Some five minutes on two cores, on which nothing else should run. ``python -m bench cuda-model`` prints what
+the data sheets of GPUs allow, and measures nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from bench import cuda_model
 
 RESULTS = Path(__file__).parent / "results"
 APART = {"winograd": ", Winograd", "bf16x3": ", matrix unit"}
@@ -57,4 +60,7 @@ def run() -> None:
 if __name__ == "__main__":
     # Python looks in the working directory first, where lucid is its source without the compiled module.
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != RESULTS.parents[1]]
-    run()
+    if sys.argv[1:2] == ["cuda-model"]:
+        cuda_model.run(sys.argv[2:])
+    else:
+        run()
