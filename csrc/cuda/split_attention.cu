@@ -1,0 +1,70 @@
+// Split attention: y[c] = sum over r of a[r][c] * x[r][c], where a is the softmax of the logits over r, or their
+// sigmoid when there is one split.
+//
+// Bound by memory, reading radix values for each that it writes. A block computes the weights of its channels once,
+// into shared memory, and applies them to many pixels of an image.
+#include "cuda/channel_tile.h"
+#include "cuda/kernels.h"
+#include "cuda/split_weights.h"
+
+namespace lucid::cuda {
+namespace {
+
+constexpr int kMostLanes = 64;  // 1 KB of a pixel side by side
+constexpr int kMostKept = 8;    // splits whose weights are kept; those of more are computed anew for each pixel
+
+template <class Access>
+__global__ void __launch_bounds__(ChannelTile::kThreads)
+    sum_splits(SplitAttention p, ChannelTile tile, uint32_t image_blocks, int32_t width, int32_t kept, Access access) {
+  constexpr int kWidth = Access::kWidth;
+  LUCID_DYN_SHARED(float, weights);  // [kept][channels of the block]
+  const uint32_t image = blockIdx.x / image_blocks;
+  const TilePlace place(tile, blockIdx.x % image_blocks);
+  const int channels = tile.lanes * kWidth;
+  const int32_t block_channel = (place.vector - place.lane) * kWidth;
+  for (int i = static_cast<int>(threadIdx.x); i < channels && block_channel + i < p.c;
+       i += static_cast<int>(blockDim.x)) {
+    const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, block_channel + i);
+    const SplitSoftmax softmax(logits);
+    for (int r = 0; r < kept; ++r) weights[r * channels + i] = softmax.weight(logits, r);
+  }
+  __syncthreads();
+  if (!place.active) return;
+  const int32_t channel = place.vector * kWidth;
+  const int64_t image_pixel = image * p.pixels;
+  for (int64_t pixel = image_pixel + place.pixel; pixel < image_pixel + place.end; pixel += tile.rows) {
+    float sum[kWidth] = {};
+    for (int r = 0; r < kept; ++r) {
+      float values[kWidth], weight[kWidth];
+      access.load(p.x, (pixel * p.radix + r) * p.c + channel, values);
+      load_floats(weights + r * channels, place.lane * kWidth, weight);
+#pragma unroll
+      for (int v = 0; v < kWidth; ++v) sum[v] = fmaf(values[v], weight[v], sum[v]);
+    }
+    for (int64_t r = kept; r < p.radix; ++r) {
+      float values[kWidth];
+      access.load(p.x, (pixel * p.radix + r) * p.c + channel, values);
+#pragma unroll
+      for (int v = 0; v < kWidth; ++v) {
+        const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, channel + v);
+        sum[v] = fmaf(values[v], SplitSoftmax(logits).weight(logits, r), sum[v]);
+      }
+    }
+    access.store(p.y, pixel * p.c + channel, sum);
+  }
+}
+
+}  // namespace
+
+Error split_attention(const SplitAttention& p, Stream stream) {
+  return with_access(p.dtype, p.c, {p.x, p.y}, [&](auto access) {
+    constexpr int kWidth = decltype(access)::kWidth;
+    const ChannelTile tile = channel_tile(p.pixels, p.c, kWidth, kMostLanes, 1, 16);
+    const int32_t kept = static_cast<int32_t>(p.radix < kMostKept ? p.radix : kMostKept);
+    const size_t shared = sizeof(float) * static_cast<size_t>(kept * tile.lanes * kWidth);
+    return launch_blocks(sum_splits<decltype(access)>, p.n * tile.blocks(), tile.threads(), shared, stream, p, tile,
+                         static_cast<uint32_t>(tile.blocks()), static_cast<int32_t>(p.c / p.cardinality), kept, access);
+  });
+}
+
+}  // namespace lucid::cuda

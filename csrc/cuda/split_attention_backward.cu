@@ -1,0 +1,117 @@
+// Gradients of split attention: dx[r] = a[r] * dy, and with d[r] = sum over the pixels of dy * x[r],
+// dlogits[r] = a[r] * (d[r] - sum of a * d), or d * a * (1 - a) when there is one split.
+//
+// Bound by memory: x and dy are read and dx is written in one pass, which leaves the sums of blocks of pixels; a second
+// kernel adds these, in double and in order.
+#include "cuda/channel_sums.h"
+#include "cuda/kernels.h"
+#include "cuda/split_weights.h"
+
+namespace lucid::cuda {
+namespace {
+
+constexpr int kTogether = 2;  // splits of a pass over dy; networks have two
+
+template <class Access>
+__global__ void __launch_bounds__(ChannelTile::kThreads)
+    gradients_of_splits(SplitAttentionBackward p, ChannelTile tile, uint32_t image_blocks, int32_t width,
+                        float* partial, Access access) {
+  constexpr int kWidth = Access::kWidth;
+  LUCID_DYN_SHARED(float, parts);
+  const uint32_t image = blockIdx.x / image_blocks;
+  const TilePlace place(tile, blockIdx.x % image_blocks);
+  const int32_t channel = place.vector * kWidth;
+  const int64_t image_pixel = image * p.pixels, end = place.active ? image_pixel + place.end : 0;
+  float* const block_sums = partial + (image * tile.pixel_blocks() + place.pixel_block) * p.radix * p.c + channel;
+  for (int64_t r = 0; r < p.radix; r += kTogether) {
+    float weights[kTogether][kWidth], sums[kTogether][kWidth] = {};
+    if (place.active) {
+#pragma unroll
+      for (int v = 0; v < kWidth; ++v) {
+        const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, channel + v);
+        const SplitSoftmax softmax(logits);
+#pragma unroll
+        for (int s = 0; s < kTogether; ++s) weights[s][v] = r + s < p.radix ? softmax.weight(logits, r + s) : 0.0f;
+      }
+    }
+    for (int64_t pixel = image_pixel + place.pixel; pixel < end; pixel += tile.rows) {
+      float dy[kWidth];
+      access.load(p.dy, pixel * p.c + channel, dy);
+#pragma unroll
+      for (int s = 0; s < kTogether; ++s) {
+        if (r + s >= p.radix) break;
+        const int64_t index = (pixel * p.radix + r + s) * p.c + channel;
+        float x[kWidth], dx[kWidth];
+        access.load(p.x, index, x);
+#pragma unroll
+        for (int v = 0; v < kWidth; ++v) {
+          sums[s][v] = fmaf(dy[v], x[v], sums[s][v]);
+          dx[v] = weights[s][v] * dy[v];
+        }
+        access.store(p.dx, index, dx);
+      }
+    }
+#pragma unroll
+    for (int s = 0; s < kTogether; ++s) {
+      if (r + s >= p.radix) break;
+      add_rows(parts, tile, place, sums[s]);
+      if (place.active && place.row == 0) {
+#pragma unroll
+        for (int v = 0; v < kWidth; ++v) block_sums[(r + s) * p.c + v] = sums[s][v];
+      }
+    }
+  }
+}
+
+// The total of each split takes the place of its first partial sum.
+__global__ void __launch_bounds__(Combiner::kThreads)
+    gradients_of_logits(SplitAttentionBackward p, int64_t blocks, int32_t width, float* partial) {
+  LUCID_SHARED(double, parts, [Combiner::kRows][Combiner::kChannels]);
+  const Combiner combiner(p.n * p.c);
+  const int64_t image = combiner.channel / p.c;
+  const int32_t channel = static_cast<int32_t>(combiner.channel - image * p.c);
+  float* const image_sums = partial + image * blocks * p.radix * p.c + channel;
+  for (int64_t r = 0; r < p.radix; ++r) {
+    const double total = combiner.sum(
+        parts, blocks, [&](int64_t block) { return static_cast<double>(image_sums[(block * p.radix + r) * p.c]); });
+    if (combiner.active && combiner.row == 0) image_sums[r * p.c] = static_cast<float>(total);
+  }
+  if (!combiner.active || combiner.row != 0) return;
+  const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, channel);
+  const SplitSoftmax softmax(logits);
+  if (p.radix == 1) {
+    const float weight = softmax.weight(logits, 0);
+    store_element(p.dtype, p.dlogits, logits.first, image_sums[0] * weight * (1.0f - weight));
+    return;
+  }
+  float mean = 0.0f;
+  for (int64_t r = 0; r < p.radix; ++r) mean = fmaf(softmax.weight(logits, r), image_sums[r * p.c], mean);
+  for (int64_t r = 0; r < p.radix; ++r)
+    store_element(p.dtype, p.dlogits, logits.first + r * logits.step,
+                  softmax.weight(logits, r) * (image_sums[r * p.c] - mean));
+}
+
+}  // namespace
+
+size_t split_attention_backward_bytes(const SplitAttentionBackward& p) {
+  return partial_bytes(p.dtype, p.pixels, p.c, p.n * p.radix);
+}
+
+Error split_attention_backward(const SplitAttentionBackward& p, Stream stream) {
+  if (p.n * p.c == 0) return cudaSuccess;
+  float* const partial = static_cast<float*>(p.workspace);
+  const int32_t width = static_cast<int32_t>(p.c / p.cardinality);
+  return with_access(p.dtype, p.c, {p.x, p.dy, p.dx}, [&](auto access) {
+    constexpr int kWidth = decltype(access)::kWidth;
+    const ChannelTile tile = sum_tile(p.pixels, p.c, kWidth);
+    const size_t shared = sizeof(float) * static_cast<size_t>(tile.lanes * tile.rows * kWidth);
+    const Error error =
+        launch_blocks(gradients_of_splits<decltype(access)>, p.n * tile.blocks(), tile.threads(), shared, stream, p,
+                      tile, static_cast<uint32_t>(tile.blocks()), width, partial, access);
+    if (error != cudaSuccess) return error;
+    return launch_blocks(gradients_of_logits, blocks_of(p.n * p.c, Combiner::kChannels), Combiner::kThreads, 0, stream,
+                         p, tile.pixel_blocks(), width, partial);
+  });
+}
+
+}  // namespace lucid::cuda
