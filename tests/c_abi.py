@@ -18,7 +18,7 @@ PACKAGE = Path(
 LIBRARY = PACKAGE / "lib" / "liblucid.so"
 HEADER = PACKAGE / "include" / "lucid.h"
 
-OK, INVALID_ARGUMENT, UNSUPPORTED, OUT_OF_MEMORY = range(4)
+OK, INVALID_ARGUMENT, UNSUPPORTED, OUT_OF_MEMORY, DEVICE_ERROR = range(5)
 
 
 class Device(ctypes.Structure):

@@ -35,10 +35,20 @@ lucid_status check_context(const char* op, const lucid_context* given) {
                      : context.allocate != nullptr   ? "allocate"
                      : context.deallocate != nullptr ? "deallocate"
                      : context.host != nullptr       ? "host"
-                     : context.stream != nullptr     ? "stream"
                                                      : nullptr;
   if (used == nullptr) return ok();
   return fail(LUCID_UNSUPPORTED, "%s: context: %s is not used yet and must be NULL, got a pointer", op, used);
+}
+
+void* stream_of(const lucid_context* given) {
+  if (given == nullptr) return nullptr;
+  constexpr size_t kEnd = offsetof(lucid_context, stream) + sizeof given->stream;
+  return given->size == 0 || given->size >= kEnd ? given->stream : nullptr;
+}
+
+lucid_status check_no_stream(const char* op, const lucid_context* context) {
+  if (stream_of(context) == nullptr) return ok();
+  return fail(LUCID_UNSUPPORTED, "%s: context: stream must be NULL on the CPU, got a pointer", op);
 }
 
 }  // namespace lucid

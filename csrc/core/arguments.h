@@ -13,9 +13,13 @@ template <class Args>
 constexpr size_t kSizeInVersion2 = sizeof(Args);
 
 // Copies `given` to the `known` bytes at `args`: fields that a shorter struct lacks become zeros, and those that a
-// longer one has must be zeros. A context that asks for anything is refused.
+// longer one has must be zeros. A context that asks for anything but a stream is refused.
 lucid_status complete(const char* op, const void* given, size_t version2, size_t known, void* args);
 lucid_status check_context(const char* op, const lucid_context* context);
+
+// The stream of a context that has passed, which only a call on CUDA may have; null is the default.
+void* stream_of(const lucid_context* context);
+lucid_status check_no_stream(const char* op, const lucid_context* context);
 
 template <class Args>
 lucid_status complete(const char* op, const Args* given, Args* args) {

@@ -1,5 +1,7 @@
 #include "core/tensor_view.h"
 
+#include <cstdio>
+
 #include "core/shape_text.h"
 #include "core/status.h"
 
@@ -11,6 +13,7 @@ const char* dtype_kind(uint8_t code) {
     case LUCID_INT: return "int";
     case LUCID_UINT: return "uint";
     case LUCID_FLOAT: return "float";
+    case LUCID_BFLOAT: return "bfloat";
     case LUCID_COMPLEX: return "complex";
     case LUCID_BOOL: return "bool";
     default: return "dtype code";
@@ -32,6 +35,13 @@ bool strides_fit(const lucid_tensor& t) {
   return reach <= INT64_MAX / static_cast<int64_t>(sizeof(double));
 }
 
+// Whether operators on the tensor's device compute in its dtype.
+bool computable(const lucid_tensor& t) {
+  if (same(t.dtype, kFloat32)) return true;
+  const bool narrow = (t.dtype.code == LUCID_FLOAT || t.dtype.code == LUCID_BFLOAT) && t.dtype.bits == 16;
+  return t.device.type == LUCID_CUDA && narrow && t.dtype.lanes == 1;
+}
+
 lucid_status check_rank(const char* op, const char* name, int rank, int least, int most) {
   if (rank >= least && rank <= most) return ok();
   if (least == most)
@@ -40,6 +50,11 @@ lucid_status check_rank(const char* op, const char* name, int rank, int least, i
 }
 
 }  // namespace
+
+DeviceText::DeviceText(lucid_device device) {
+  const char* format = device.type == LUCID_CPU ? "the CPU" : device.type == LUCID_CUDA ? "cuda:%d" : "device type %d";
+  std::snprintf(text_, sizeof text_, format, device.type == LUCID_CUDA ? device.id : device.type);
+}
 
 int64_t stride_of(const lucid_tensor& t, int dim) {
   if (t.strides != nullptr) return t.strides[dim];
@@ -87,19 +102,22 @@ lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* 
   return ok();
 }
 
-lucid_status check_vector(const char* op, const char* name, const lucid_tensor* t, int64_t size) {
-  LUCID_CHECK(check_tensor(op, name, t, 1, 1));
+lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* t, int min_rank, int max_rank) {
+  return check_tensor(op, name, t, min_rank, max_rank, t != nullptr && computable(*t) ? t->dtype : kFloat32);
+}
+
+lucid_status check_vector(const char* op, const char* name, const lucid_tensor* t, int64_t size, lucid_dtype dtype) {
+  LUCID_CHECK(check_tensor(op, name, t, 1, 1, t != nullptr && same(t->dtype, dtype) ? dtype : kFloat32));
   if (t->shape[0] == size) return ok();
   return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %lld elements, got %lld", op, name,
               static_cast<long long>(size), static_cast<long long>(t->shape[0]));
 }
 
-lucid_status check_data(const char* op, const char* name, const lucid_tensor* t) {
+lucid_status check_data(const char* op, const char* name, const lucid_tensor* t, lucid_device device) {
   if (t == nullptr) return ok();
-  if (t->device.type == LUCID_CUDA)
-    return fail(LUCID_UNSUPPORTED, "%s: %s must be on the CPU, got cuda:%d", op, name, t->device.id);
-  if (t->device.type != LUCID_CPU)
-    return fail(LUCID_UNSUPPORTED, "%s: %s must be on the CPU, got device type %d", op, name, t->device.type);
+  if (t->device.type != device.type || (device.type != LUCID_CPU && t->device.id != device.id))
+    return fail(LUCID_UNSUPPORTED, "%s: %s must be on %s, got %s", op, name, DeviceText(device).c_str(),
+                DeviceText(t->device).c_str());
   for (int d = 0; d < t->ndim; ++d)
     if (t->shape[d] == 0) return ok();
   if (t->data == nullptr) return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have data, got NULL", op, name);

@@ -13,8 +13,10 @@
  * no data, and gives the output's shape; `y` and all data pointers may be NULL. Sizes must be positive, but for the
  * batch: an `n` of 0 gives an output with n = 0.
  *
- * Tensors are float32. `x` may have any strides (NCHW, channels-last, slices, negative steps) and is never written;
- * `y` may have any strides that do not make two elements share memory. Channels-last (channel stride 1) is fastest. */
+ * Tensors are float32; on a CUDA device also float16 or bfloat16, all of a call alike, but that vectors (bias,
+ * statistics, weights of batch_norm) may be float32 beside them. All tensors of a call are on one device.
+ * `x` may have any strides (NCHW, channels-last, slices, negative steps) and is never written; `y` may have any strides
+ * that do not make two elements share memory. Channels-last (channel stride 1) is fastest. */
 #ifndef LUCID_H
 #define LUCID_H
 
@@ -38,7 +40,8 @@ typedef enum lucid_status {
   LUCID_OK = 0,
   LUCID_INVALID_ARGUMENT = 1, /* a shape, stride, dtype or pointer that the operator cannot accept */
   LUCID_UNSUPPORTED = 2,      /* valid, but not available on this device or in this build */
-  LUCID_OUT_OF_MEMORY = 3
+  LUCID_OUT_OF_MEMORY = 3,
+  LUCID_DEVICE_ERROR = 4 /* CUDA failed */
 } lucid_status;
 
 /* Why the last call on this thread failed; "" after a success. */
@@ -56,6 +59,7 @@ typedef enum lucid_dtype_code {
   LUCID_INT = 0,
   LUCID_UINT = 1,
   LUCID_FLOAT = 2,
+  LUCID_BFLOAT = 4,
   LUCID_COMPLEX = 5,
   LUCID_BOOL = 6
 } lucid_dtype_code;
@@ -89,8 +93,9 @@ typedef struct lucid_shape {
   int64_t sizes[8]; /* the first ndim count */
 } lucid_shape;
 
-/* The host's threads, memory and stream. No function uses them yet: all fields but `size` must be NULL, and anything
- * else is LUCID_UNSUPPORTED. A NULL context is the default. */
+/* The host's threads, memory and stream. A call on CUDA is enqueued on `stream`, a cudaStream_t; NULL is the default
+ * stream. No function uses the other fields yet, nor the stream on the CPU: they must be NULL, and anything else is
+ * LUCID_UNSUPPORTED. A NULL context is the default. */
 typedef struct lucid_context {
   size_t size;
   void (*parallel_for)(void* host, int64_t tasks, void (*task)(void* data, int64_t index), void* data);
@@ -130,6 +135,69 @@ LUCID_API void lucid_release_memory(void);
  * L2 cache holds (what a large L3 cache keeps of it counts as memory); 10 trials, and gives cached memory back. */
 LUCID_API lucid_status lucid_fma_peak(double* gflops);
 LUCID_API lucid_status lucid_memory_bandwidth(double* gbytes_per_second);
+
+/* ---- CUDA ------------------------------------------------------------------------------------------------------- */
+
+/* The kernels for CUDA are in a library of their own, which a process opens once: until then, and where that fails, a
+ * tensor on CUDA is LUCID_UNSUPPORTED. Calls on CUDA are enqueued on a stream and return before they are done, but for
+ * copies to the host; an error is reported by the call that is there when it is found. After one that the device cannot
+ * recover from, every call is LUCID_DEVICE_ERROR. The device that the calling thread works on stays as it was. */
+LUCID_API lucid_status lucid_cuda_load(const char* path);
+/* Why there is no CUDA device, or "" where there is one. Belongs to the calling thread until its next call. */
+LUCID_API const char* lucid_cuda_why_not(void);
+LUCID_API lucid_status lucid_cuda_device_count(int32_t* count); /* 0 before a library is open */
+
+typedef struct lucid_cuda_properties {
+  char name[256];
+  int64_t memory, shared_memory_per_block, l2_bytes;
+  int32_t major, minor, multiprocessors, clock_khz, memory_clock_khz, memory_bus_bits;
+  int32_t simulation; /* whether the library is that for tests, which computes on the CPU */
+} lucid_cuda_properties;
+
+LUCID_API lucid_status lucid_cuda_device_properties(int32_t device, lucid_cuda_properties* properties);
+
+/* Memory of a device, aligned to 256 bytes, from a cache of freed blocks. The stream may use it at once, and is the one
+ * in whose order it is taken again after lucid_cuda_free, for which lucid_cuda_use names all other streams that used
+ * it. A stream of the host's own must not be destroyed while it may be used, nor before lucid_cuda_release_memory(). */
+LUCID_API lucid_status lucid_cuda_alloc(int32_t device, size_t bytes, void* stream, void** memory);
+LUCID_API void lucid_cuda_use(void* memory, void* stream);
+LUCID_API void lucid_cuda_free(void* memory);
+/* Bytes in blocks that are in use, and in those and the cached ones; and a way to give the cached ones back. */
+LUCID_API lucid_status lucid_cuda_memory(int32_t device, int64_t* allocated, int64_t* reserved);
+LUCID_API void lucid_cuda_release_memory(void);
+
+/* Both pointers may be of any device or of the host. A copy from the host may return before it is done but has read
+ * its memory; one to the host is done. */
+LUCID_API lucid_status lucid_cuda_copy(void* to, const void* from, size_t bytes, void* stream);
+/* y = x, in the dtype and the strides of y, on one device; x is broadcast to the shape of y. */
+LUCID_API lucid_status lucid_cuda_convert(const lucid_tensor* x, const lucid_tensor* y, void* stream);
+
+typedef enum lucid_cuda_function {
+  LUCID_CUDA_ADD = 0,
+  LUCID_CUDA_SUBTRACT = 1,
+  LUCID_CUDA_MULTIPLY = 2,
+  LUCID_CUDA_DIVIDE = 3,
+  LUCID_CUDA_MAXIMUM = 4,
+  LUCID_CUDA_MINIMUM = 5
+} lucid_cuda_function;
+
+/* y = function(a, b), then a ReLU where `relu`; a and b are broadcast to the shape of y, whose memory may be theirs
+ * where it has the same strides. All of one floating dtype. */
+LUCID_API lucid_status lucid_cuda_elementwise(int32_t function, const lucid_tensor* a, const lucid_tensor* b,
+                                              const lucid_tensor* y, int32_t relu, void* stream);
+
+LUCID_API lucid_status lucid_cuda_synchronize(int32_t device);
+/* Streams that do not wait for the default stream. One is done before it is destroyed. */
+LUCID_API lucid_status lucid_cuda_stream_create(int32_t device, void** stream);
+LUCID_API lucid_status lucid_cuda_stream_destroy(int32_t device, void* stream);
+LUCID_API lucid_status lucid_cuda_stream_synchronize(int32_t device, void* stream);
+/* What is given to `stream` from now on comes behind what `other` has been given so far. */
+LUCID_API lucid_status lucid_cuda_stream_wait(int32_t device, void* stream, void* other);
+LUCID_API lucid_status lucid_cuda_event_create(int32_t device, void** event);
+LUCID_API lucid_status lucid_cuda_event_destroy(int32_t device, void* event);
+LUCID_API lucid_status lucid_cuda_event_record(int32_t device, void* event, void* stream);
+/* The time between two events that were recorded, after a wait for the second. */
+LUCID_API lucid_status lucid_cuda_event_milliseconds(int32_t device, void* begin, void* end, float* milliseconds);
 
 /* ---- operators -------------------------------------------------------------------------------------------------- */
 

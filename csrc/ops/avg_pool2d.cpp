@@ -3,7 +3,9 @@
 
 #include "core/parallel.h"
 #include "core/status.h"
+#include "cuda/staging.h"
 #include "ops/checks.h"
+#include "ops/device.h"
 #include "ops/pool_window.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
@@ -54,17 +56,41 @@ lucid_status check_adaptive_avg_pool2d(const lucid_adaptive_avg_pool2d_args& a, 
            .w = axis(x[3], out[1]),
            .count_include_pad = false,
            .divisor = 0};
-  *y = make_shape({x[0], x[1], out[0], out[1]});
+  *y = make_shape({x[0], x[1], out[0], out[1]}, a.x->dtype);
   return ok();
 }
 
 namespace {
 
+lucid_status run_on_cuda(const char* op, const AvgPool2d& pool, const lucid_tensor& x_given,
+                         const lucid_tensor& y_given, const lucid_context* context) {
+  const cuda::Call call(op, x_given.device.id, stream_of(context));
+  cuda::Input x;
+  cuda::Output y;
+  LUCID_CHECK(call.begin());
+  LUCID_CHECK(x.stage(call, x_given, cuda::Order::kChannelsLast));
+  LUCID_CHECK(y.stage(call, y_given, cuda::Order::kChannelsLast));
+  const cuda::AvgPool2d p{.dtype = cuda::dtype_of(x_given.dtype),
+                          .n = x_given.shape[0],
+                          .c = x_given.shape[1],
+                          .h = pool.h,
+                          .w = pool.w,
+                          .count_include_pad = pool.count_include_pad,
+                          .divisor = pool.divisor,
+                          .x = x.data(),
+                          .y = y.data()};
+  LUCID_CHECK(call.check(call->avg_pool2d(p, call.stream())));
+  return y.finish(call);
+}
+
 lucid_status run(const char* op, AvgPool2d p, const lucid_tensor* x_given, const lucid_tensor* y_given,
-                 const lucid_shape& shape) {
-  LUCID_CHECK(check_data(op, "x", x_given));
-  LUCID_CHECK(check_output(op, "y", y_given, shape));
+                 const lucid_shape& shape, const lucid_context* context) {
+  lucid_device device;
+  LUCID_CHECK(find_device(op, context, {{"x", x_given}, {"y", y_given}}, &device));
+  LUCID_CHECK(check_data(op, "x", x_given, device));
+  LUCID_CHECK(check_output(op, "y", y_given, shape, device));
   if (is_empty(shape)) return ok();
+  if (device.type == LUCID_CUDA) return run_on_cuda(op, p, *x_given, *y_given, context);
   const ImageView x = view_image(*x_given), y = view_image(*y_given);
   const StagedInput input(x);
   const StagedOutput output(y);
@@ -84,14 +110,14 @@ lucid_status run_avg_pool2d(const lucid_avg_pool2d_args& args) {
   AvgPool2d pool;
   lucid_shape y;
   LUCID_CHECK(check_avg_pool2d(args, &pool, &y));
-  return run("avg_pool2d", pool, args.x, args.y, y);
+  return run("avg_pool2d", pool, args.x, args.y, y, args.context);
 }
 
 lucid_status run_adaptive_avg_pool2d(const lucid_adaptive_avg_pool2d_args& args) {
   AvgPool2d pool;
   lucid_shape y;
   LUCID_CHECK(check_adaptive_avg_pool2d(args, &pool, &y));
-  return run("adaptive_avg_pool2d", pool, args.x, args.y, y);
+  return run("adaptive_avg_pool2d", pool, args.x, args.y, y, args.context);
 }
 
 template <class Args, lucid_status (*kCheck)(const Args&, AvgPool2d*, lucid_shape*)>

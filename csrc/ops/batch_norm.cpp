@@ -4,7 +4,9 @@
 
 #include "core/parallel.h"
 #include "core/status.h"
+#include "cuda/staging.h"
 #include "ops/checks.h"
+#include "ops/device.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
 
@@ -15,10 +17,10 @@ lucid_status check_batch_norm(const lucid_batch_norm_args& a, lucid_shape* y) {
   LUCID_CHECK(check_tensor(op, "x", a.x, 2, 4));
   LUCID_CHECK(check_sizes(op, "x", *a.x));
   const int64_t c = a.x->shape[1];
-  if (a.weight != nullptr) LUCID_CHECK(check_vector(op, "weight", a.weight, c));
-  if (a.bias != nullptr) LUCID_CHECK(check_vector(op, "bias", a.bias, c));
-  LUCID_CHECK(check_vector(op, "mean", a.mean, c));
-  LUCID_CHECK(check_vector(op, "var", a.var, c));
+  if (a.weight != nullptr) LUCID_CHECK(check_vector(op, "weight", a.weight, c, a.x->dtype));
+  if (a.bias != nullptr) LUCID_CHECK(check_vector(op, "bias", a.bias, c, a.x->dtype));
+  LUCID_CHECK(check_vector(op, "mean", a.mean, c, a.x->dtype));
+  LUCID_CHECK(check_vector(op, "var", a.var, c, a.x->dtype));
   if (!std::isfinite(a.eps) || a.eps < 0)
     return fail(LUCID_INVALID_ARGUMENT, "%s: eps must be finite and not negative, got %g", op, a.eps);
   *y = shape_of(*a.x);
@@ -40,15 +42,52 @@ void fold_parameters(const lucid_batch_norm_args& a, float* folded) {
   }
 }
 
+int64_t pixels_of(const lucid_tensor& x) {
+  int64_t pixels = x.shape[0];
+  for (int d = 2; d < x.ndim; ++d) pixels *= x.shape[d];
+  return pixels;
+}
+
+lucid_status run_on_cuda(const lucid_batch_norm_args& a) {
+  const cuda::Call call("batch_norm", a.x->device.id, stream_of(a.context));
+  cuda::Input x, mean, var, weight, bias;
+  cuda::Output y;
+  LUCID_CHECK(call.begin());
+  LUCID_CHECK(x.stage(call, *a.x, cuda::Order::kChannelsLast));
+  LUCID_CHECK(mean.stage_vector(call, a.mean));
+  LUCID_CHECK(var.stage_vector(call, a.var));
+  LUCID_CHECK(weight.stage_vector(call, a.weight));
+  LUCID_CHECK(bias.stage_vector(call, a.bias));
+  LUCID_CHECK(y.stage(call, *a.y, cuda::Order::kChannelsLast));
+  const cuda::BatchNorm p{.dtype = cuda::dtype_of(a.x->dtype),
+                          .pixels = pixels_of(*a.x),
+                          .c = a.x->shape[1],
+                          .x = x.data(),
+                          .mean = mean.floats(),
+                          .var = var.floats(),
+                          .weight = weight.floats(),
+                          .bias = bias.floats(),
+                          .eps = a.eps,
+                          .relu = a.relu != 0,
+                          .y = y.data()};
+  LUCID_CHECK(call.check(call->batch_norm(p, call.stream())));
+  return y.finish(call);
+}
+
 lucid_status run_batch_norm(const lucid_batch_norm_args& a) {
   constexpr const char* op = "batch_norm";
   lucid_shape shape;
+  lucid_device device;
   LUCID_CHECK(check_batch_norm(a, &shape));
+  LUCID_CHECK(find_device(
+      op, a.context, {{"x", a.x}, {"weight", a.weight}, {"bias", a.bias}, {"mean", a.mean}, {"var", a.var}, {"y", a.y}},
+      &device));
   for (const auto& [name, tensor] : {std::pair{"x", a.x}, std::pair{"weight", a.weight}, std::pair{"bias", a.bias},
                                      std::pair{"mean", a.mean}, std::pair{"var", a.var}})
-    LUCID_CHECK(check_data(op, name, tensor));
-  LUCID_CHECK(check_output(op, "y", a.y, shape));
+    LUCID_CHECK(check_data(op, name, tensor, device));
+  LUCID_CHECK(check_output(op, "y", a.y, shape, device));
   if (is_empty(shape)) return ok();
+  if (device.type == LUCID_CUDA) return run_on_cuda(a);
   const ImageView x = view_image(*a.x);
   const StagedInput input(x);
   const StagedOutput output(view_image(*a.y));
@@ -77,14 +116,40 @@ lucid_status check_batch_norm_statistics(const lucid_batch_norm_statistics_args&
   return ok();
 }
 
+lucid_status run_on_cuda(const lucid_batch_norm_statistics_args& a) {
+  const cuda::Call call("batch_norm_statistics", a.x->device.id, stream_of(a.context));
+  cuda::Input x;
+  cuda::Output mean, var;
+  cuda::Workspace workspace;
+  LUCID_CHECK(call.begin());
+  LUCID_CHECK(x.stage(call, *a.x, cuda::Order::kChannelsLast));
+  LUCID_CHECK(mean.stage(call, *a.mean, cuda::Order::kRowMajor));
+  LUCID_CHECK(var.stage(call, *a.var, cuda::Order::kRowMajor));
+  cuda::BatchNormStatistics p{.dtype = cuda::dtype_of(a.x->dtype),
+                              .pixels = pixels_of(*a.x),
+                              .c = a.x->shape[1],
+                              .x = x.data(),
+                              .mean = mean.floats(),
+                              .var = var.floats(),
+                              .workspace = nullptr};
+  LUCID_CHECK(workspace.allocate(call, call->batch_norm_statistics_bytes(p)));
+  p.workspace = workspace.data();
+  LUCID_CHECK(call.check(call->batch_norm_statistics(p, call.stream())));
+  LUCID_CHECK(mean.finish(call));
+  return var.finish(call);
+}
+
 lucid_status run_batch_norm_statistics(const lucid_batch_norm_statistics_args& a) {
   constexpr const char* op = "batch_norm_statistics";
   constexpr int64_t kPixels = BatchNormStatistics::kPixels, kChannels = BatchNormStatistics::kChannels;
   lucid_shape shape;
+  lucid_device device;
   LUCID_CHECK(check_batch_norm_statistics(a, &shape));
-  LUCID_CHECK(check_data(op, "x", a.x));
-  LUCID_CHECK(check_output(op, "mean", a.mean, shape));
-  LUCID_CHECK(check_output(op, "var", a.var, shape));
+  LUCID_CHECK(find_device(op, a.context, {{"x", a.x}, {"mean", a.mean}, {"var", a.var}}, &device));
+  LUCID_CHECK(check_data(op, "x", a.x, device));
+  LUCID_CHECK(check_output(op, "mean", a.mean, shape, device));
+  LUCID_CHECK(check_output(op, "var", a.var, shape, device));
+  if (device.type == LUCID_CUDA) return run_on_cuda(a);
   const ImageView x = view_image(*a.x);
   const VectorView mean = view_vector(a.mean), var = view_vector(a.var);
   const int64_t pixels = x.n * x.h * x.w, pixel_blocks = (pixels + kPixels - 1) / kPixels;

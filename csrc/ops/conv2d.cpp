@@ -9,7 +9,9 @@
 #include "core/parallel.h"
 #include "core/status.h"
 #include "cpu/kernels.h"
+#include "ops/conv2d_cuda.h"
 #include "ops/conv2d_weights.h"
+#include "ops/device.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
 
@@ -73,10 +75,10 @@ lucid_status check_channels(const ImageView& x, const ImageView& weight, int64_t
 
 lucid_status check_conv2d(const lucid_conv2d_args& a, Conv2dShape* shape) {
   LUCID_CHECK(check_tensor("conv2d", "x", a.x, 4, 4));
-  LUCID_CHECK(check_tensor("conv2d", "weight", a.weight, 4, 4));
+  LUCID_CHECK(check_tensor("conv2d", "weight", a.weight, 4, 4, a.x->dtype));
   const ImageView x = view_image(*a.x), weight = view_image(*a.weight);
   LUCID_CHECK(check_channels(x, weight, a.groups));
-  if (a.bias != nullptr) LUCID_CHECK(check_vector("conv2d", "bias", a.bias, weight.n));
+  if (a.bias != nullptr) LUCID_CHECK(check_vector("conv2d", "bias", a.bias, weight.n, a.x->dtype));
   const auto [top, left, bottom, right] = padding_sides(a.padding, a.extra_padding);
   const Padding rows{top, bottom}, columns{left, right};
   int64_t out_h, out_w;
@@ -202,22 +204,34 @@ lucid_status run(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
 lucid_status check_shape_only(const lucid_conv2d_args& args, lucid_shape* y) {
   Conv2dShape s;
   LUCID_CHECK(check_conv2d(args, &s));
-  *y = make_shape({s.n, s.out_channels(), s.out_h, s.out_w});
+  *y = make_shape({s.n, s.out_channels(), s.out_h, s.out_w}, args.x->dtype);
   return ok();
+}
+
+// The data that a call reads is there. Of prepared weights only the shapes of the plain ones are asked.
+lucid_status find_operands(const lucid_conv2d_args& a, lucid_device* device) {
+  if (a.prepared != nullptr) {
+    LUCID_CHECK(find_device("conv2d", a.context, {{"x", a.x}, {"y", a.y}}, device));
+    return check_data("conv2d", "x", a.x, *device);
+  }
+  LUCID_CHECK(
+      find_device("conv2d", a.context, {{"x", a.x}, {"weight", a.weight}, {"bias", a.bias}, {"y", a.y}}, device));
+  LUCID_CHECK(check_data("conv2d", "x", a.x, *device));
+  LUCID_CHECK(check_data("conv2d", "weight", a.weight, *device));
+  return check_data("conv2d", "bias", a.bias, *device);
 }
 
 lucid_status run_conv2d(const lucid_conv2d_args& args) {
   Conv2dShape s;
+  lucid_device device;
   const Conv2dAlgorithm* algorithm = nullptr;
   LUCID_CHECK(check_conv2d(args, &s));
-  LUCID_CHECK(check_data("conv2d", "x", args.x));
-  if (args.prepared == nullptr) {
-    LUCID_CHECK(check_data("conv2d", "weight", args.weight));
-    LUCID_CHECK(check_data("conv2d", "bias", args.bias));
-  }
+  LUCID_CHECK(find_operands(args, &device));
   const int64_t channels = s.out_channels();
-  LUCID_CHECK(check_output("conv2d", "y", args.y, make_shape({s.n, channels, s.out_h, s.out_w})));
+  LUCID_CHECK(
+      check_output("conv2d", "y", args.y, make_shape({s.n, channels, s.out_h, s.out_w}, args.x->dtype), device));
   if (args.prepared != nullptr) LUCID_CHECK(check_prepared(*args.prepared, args, s));
+  if (device.type == LUCID_CUDA) return s.n == 0 ? ok() : run_conv2d_on_cuda(args, s);
   const char* name = args.prepared != nullptr ? args.prepared->algorithm->name : args.algorithm;
   LUCID_CHECK(choose_conv2d(s, kEager, name, &algorithm));
   if (s.n == 0) return ok();
@@ -235,6 +249,7 @@ lucid_status list_algorithms(const lucid_conv2d_args& args, const char** names) 
   thread_local std::string list;
   Conv2dShape s;
   LUCID_CHECK(check_conv2d(args, &s));
+  if (args.x->device.type == LUCID_CUDA) return conv2d_algorithms_on_cuda(args, s, names);
   list.clear();
   for (const Conv2dAlgorithm* const* a = kernels().conv2d; *a != nullptr; ++a)
     if ((*a)->accepts(s, kEager)) list.append(list.empty() ? "" : ",").append((*a)->name);

@@ -4,6 +4,7 @@
 
 #include "core/parallel.h"
 #include "core/status.h"
+#include "cuda/staging.h"
 #include "ops/shapes.h"
 
 namespace lucid {
@@ -70,6 +71,14 @@ void run_elementwise(const lucid_tensor& a, const lucid_tensor& b, const lucid_t
   for (int d = 0; d < y.ndim; ++d) elements *= y.shape[d];
   if (elements == 0) return;
   parallel_for(elements, grain_of(cost), [&](int64_t begin, int64_t end, int) { kernel(p, begin, end); });
+}
+
+lucid_status run_elementwise_on_cuda(const char* op, cuda::ElementwiseFunction function, const lucid_tensor& a,
+                                     const lucid_tensor& b, const lucid_tensor& y, const lucid_context* context) {
+  if (is_empty(shape_of(y))) return ok();
+  const cuda::Call call(op, y.device.id, stream_of(context));
+  LUCID_CHECK(call.begin());
+  return cuda::elementwise(call, function, a, b, y);
 }
 
 }  // namespace lucid

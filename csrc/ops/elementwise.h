@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels.h"
+#include "cuda/backend.h"
 #include "lucid.h"
 
 namespace lucid {
@@ -15,5 +16,7 @@ lucid_status check_in_place(const char* op, const char* name, const lucid_tensor
 // Runs a kernel on checked operands of one shape; `cost` is how many floats could be moved while it computes one.
 void run_elementwise(const lucid_tensor& a, const lucid_tensor& b, const lucid_tensor& y,
                      void (*kernel)(const Elementwise&, int64_t, int64_t), int64_t cost = 1);
+lucid_status run_elementwise_on_cuda(const char* op, cuda::ElementwiseFunction function, const lucid_tensor& a,
+                                     const lucid_tensor& b, const lucid_tensor& y, const lucid_context* context);
 
 }  // namespace lucid

@@ -3,7 +3,9 @@
 
 #include "core/parallel.h"
 #include "core/status.h"
+#include "cuda/staging.h"
 #include "ops/checks.h"
+#include "ops/device.h"
 #include "ops/pool_window.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
@@ -39,18 +41,41 @@ void set_indices(const lucid_tensor& indices, MaxPool2d* p) {
   p->indices_row = stride_of(indices, 2), p->indices_pixel = stride_of(indices, 3);
 }
 
+lucid_status run_on_cuda(const lucid_max_pool2d_args& a, const PoolAxis& h, const PoolAxis& w) {
+  const cuda::Call call("max_pool2d", a.x->device.id, stream_of(a.context));
+  cuda::Input x;
+  cuda::Output y, indices;
+  LUCID_CHECK(call.begin());
+  LUCID_CHECK(x.stage(call, *a.x, cuda::Order::kChannelsLast));
+  LUCID_CHECK(y.stage(call, *a.y, cuda::Order::kChannelsLast));
+  if (a.indices != nullptr) LUCID_CHECK(indices.stage(call, *a.indices, cuda::Order::kChannelsLast));
+  const cuda::MaxPool2d p{.dtype = cuda::dtype_of(a.x->dtype),
+                          .n = a.x->shape[0],
+                          .c = a.x->shape[1],
+                          .h = h,
+                          .w = w,
+                          .x = x.data(),
+                          .y = y.data(),
+                          .indices = static_cast<int64_t*>(indices.data())};
+  LUCID_CHECK(call.check(call->max_pool2d(p, call.stream())));
+  LUCID_CHECK(y.finish(call));
+  return a.indices != nullptr ? indices.finish(call) : ok();
+}
+
 lucid_status run_max_pool2d(const lucid_max_pool2d_args& a) {
   constexpr const char* op = "max_pool2d";
   MaxPool2d p;
   lucid_shape shape;
+  lucid_device device;
   LUCID_CHECK(check_max_pool2d(a, &p, &shape));
-  LUCID_CHECK(check_data(op, "x", a.x));
-  LUCID_CHECK(check_output(op, "y", a.y, shape));
-  if (a.indices != nullptr) {
-    LUCID_CHECK(check_output(op, "indices", a.indices, make_shape(shape.sizes, 4, kInt64)));
-    set_indices(*a.indices, &p);
-  }
+  LUCID_CHECK(find_device(op, a.context, {{"x", a.x}, {"y", a.y}, {"indices", a.indices}}, &device));
+  LUCID_CHECK(check_data(op, "x", a.x, device));
+  LUCID_CHECK(check_output(op, "y", a.y, shape, device));
+  if (a.indices != nullptr)
+    LUCID_CHECK(check_output(op, "indices", a.indices, make_shape(shape.sizes, 4, kInt64), device));
   if (is_empty(shape)) return ok();
+  if (device.type == LUCID_CUDA) return run_on_cuda(a, p.h, p.w);
+  if (a.indices != nullptr) set_indices(*a.indices, &p);
   const ImageView x = view_image(*a.x), y = view_image(*a.y);
   const StagedInput input(x);
   const StagedOutput output(y);

@@ -74,7 +74,7 @@ lucid_status check_windows(const char* op, const lucid_tensor* x, const PoolWind
                 "%s: the window must fit into the padded image, got image %s, kernel_size %s, padding %s, dilation %s",
                 op, ShapeText(x->shape + 2, 2).c_str(), ShapeText(window.kernel_size, 2).c_str(),
                 ShapeText(window.padding.data(), 4).c_str(), ShapeText(window.dilation, 2).c_str());
-  *y = make_shape({x->shape[0], x->shape[1], h->out, w->out});
+  *y = make_shape({x->shape[0], x->shape[1], h->out, w->out}, x->dtype);
   return ok();
 }
 

@@ -52,10 +52,11 @@ lucid_status check_shape(const char* op, const char* name, const lucid_tensor& t
   return check_shape(op, name, tensor, make_shape(sizes));
 }
 
-lucid_status check_output(const char* op, const char* name, const lucid_tensor* tensor, const lucid_shape& shape) {
+lucid_status check_output(const char* op, const char* name, const lucid_tensor* tensor, const lucid_shape& shape,
+                          lucid_device device) {
   LUCID_CHECK(check_tensor(op, name, tensor, 0, kMaxDims, shape.dtype));
   LUCID_CHECK(check_shape(op, name, *tensor, shape));
-  return check_data(op, name, tensor);
+  return check_data(op, name, tensor, device);
 }
 
 }  // namespace lucid

@@ -34,7 +34,8 @@ lucid_status check_shape(const char* op, const char* name, const lucid_tensor& t
                          std::initializer_list<int64_t> sizes);
 
 // An output that the caller gives can receive a result of this shape: all that is asked of it but its strides.
-lucid_status check_output(const char* op, const char* name, const lucid_tensor* tensor, const lucid_shape& shape);
+lucid_status check_output(const char* op, const char* name, const lucid_tensor* tensor, const lucid_shape& shape,
+                          lucid_device device = kCpu);
 
 // lucid_<op>_output_shape() by the operator's shape rule.
 template <class Args>

@@ -1,7 +1,9 @@
 // softmax: y = exp(x) / sum of exp(x) along one dimension, or the logarithm of that.
 #include "core/parallel.h"
 #include "core/status.h"
+#include "cuda/staging.h"
 #include "ops/checks.h"
+#include "ops/device.h"
 #include "ops/elementwise.h"
 #include "ops/shapes.h"
 
@@ -29,15 +31,39 @@ int64_t row_offset(const lucid_tensor& t, int dim, int64_t row) {
   return offset;
 }
 
+// In row-major order whatever the strides, so that the result does not depend on them.
+lucid_status run_on_cuda(const lucid_softmax_args& a, int dim) {
+  const cuda::Call call("softmax", a.x->device.id, stream_of(a.context));
+  cuda::Input x;
+  cuda::Output y;
+  LUCID_CHECK(call.begin());
+  LUCID_CHECK(x.stage(call, *a.x, cuda::Order::kRowMajor));
+  LUCID_CHECK(y.stage(call, *a.y, cuda::Order::kRowMajor));
+  int64_t outer = 1, inner = 1;
+  for (int d = 0; d < a.x->ndim; ++d) (d < dim ? outer : inner) *= d == dim ? 1 : a.x->shape[d];
+  const cuda::Softmax p{.dtype = cuda::dtype_of(a.x->dtype),
+                        .outer = outer,
+                        .size = a.x->shape[dim],
+                        .inner = inner,
+                        .log = a.log != 0,
+                        .x = x.data(),
+                        .y = y.data()};
+  LUCID_CHECK(call.check(call->softmax(p, call.stream())));
+  return y.finish(call);
+}
+
 lucid_status run_softmax(const lucid_softmax_args& a) {
   lucid_shape shape;
+  lucid_device device;
   LUCID_CHECK(check_softmax(a, &shape));
-  LUCID_CHECK(check_data("softmax", "x", a.x));
-  LUCID_CHECK(check_output("softmax", "y", a.y, shape));
+  LUCID_CHECK(find_device("softmax", a.context, {{"x", a.x}, {"y", a.y}}, &device));
+  LUCID_CHECK(check_data("softmax", "x", a.x, device));
+  LUCID_CHECK(check_output("softmax", "y", a.y, shape, device));
   LUCID_CHECK(check_in_place("softmax", "x", *a.x, *a.y));
   if (is_empty(shape)) return ok();
   const lucid_tensor &x = *a.x, &y = *a.y;
   const int dim = a.dim < 0 ? a.dim + x.ndim : a.dim;
+  if (device.type == LUCID_CUDA) return run_on_cuda(a, dim);
   int64_t rows = 1;
   for (int d = 0; d < x.ndim; ++d) rows *= d == dim ? 1 : x.shape[d];
   // An element takes as long as moving some 20 floats.

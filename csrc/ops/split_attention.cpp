@@ -1,7 +1,9 @@
 // split_attention: the weights of every image first, then the weighted sums.
 #include "core/parallel.h"
 #include "core/status.h"
+#include "cuda/staging.h"
 #include "ops/checks.h"
+#include "ops/device.h"
 #include "ops/shapes.h"
 #include "ops/staging.h"
 
@@ -19,21 +21,45 @@ lucid_status check_split_attention(const lucid_split_attention_args& a, lucid_sh
   if (channels % radix != 0 || channels / radix % cardinality != 0)
     return fail(LUCID_INVALID_ARGUMENT, "%s: radix (%lld) * cardinality (%lld) must divide the channels of x, got %lld",
                 op, radix, cardinality, channels);
-  LUCID_CHECK(check_tensor(op, "logits", a.logits, 2, 2));
+  LUCID_CHECK(check_tensor(op, "logits", a.logits, 2, 2, a.x->dtype));
   LUCID_CHECK(check_shape(op, "logits", *a.logits, {x[0], x[1]}));
-  *y = make_shape({x[0], channels / radix, x[2], x[3]});
+  *y = make_shape({x[0], channels / radix, x[2], x[3]}, a.x->dtype);
   return ok();
 }
 
 namespace {
 
+lucid_status run_on_cuda(const lucid_split_attention_args& a) {
+  const cuda::Call call("split_attention", a.x->device.id, stream_of(a.context));
+  cuda::Input x, logits;
+  cuda::Output y;
+  LUCID_CHECK(call.begin());
+  LUCID_CHECK(x.stage(call, *a.x, cuda::Order::kChannelsLast));
+  LUCID_CHECK(logits.stage(call, *a.logits, cuda::Order::kRowMajor));
+  LUCID_CHECK(y.stage(call, *a.y, cuda::Order::kChannelsLast));
+  const cuda::SplitAttention p{.dtype = cuda::dtype_of(a.x->dtype),
+                               .n = a.x->shape[0],
+                               .pixels = a.x->shape[2] * a.x->shape[3],
+                               .radix = a.radix,
+                               .c = a.y->shape[1],
+                               .cardinality = a.cardinality,
+                               .x = x.data(),
+                               .logits = logits.data(),
+                               .y = y.data()};
+  LUCID_CHECK(call.check(call->split_attention(p, call.stream())));
+  return y.finish(call);
+}
+
 lucid_status run_split_attention(const lucid_split_attention_args& a) {
   lucid_shape shape;
+  lucid_device device;
   LUCID_CHECK(check_split_attention(a, &shape));
-  LUCID_CHECK(check_data("split_attention", "x", a.x));
-  LUCID_CHECK(check_data("split_attention", "logits", a.logits));
-  LUCID_CHECK(check_output("split_attention", "y", a.y, shape));
+  LUCID_CHECK(find_device("split_attention", a.context, {{"x", a.x}, {"logits", a.logits}, {"y", a.y}}, &device));
+  LUCID_CHECK(check_data("split_attention", "x", a.x, device));
+  LUCID_CHECK(check_data("split_attention", "logits", a.logits, device));
+  LUCID_CHECK(check_output("split_attention", "y", a.y, shape, device));
   if (is_empty(shape)) return ok();
+  if (device.type == LUCID_CUDA) return run_on_cuda(a);
   const ImageView x = view_image(*a.x), y = view_image(*a.y);
   const StagedInput input(x), logits(view_image(*a.logits));
   const StagedOutput output(y);

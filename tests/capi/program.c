@@ -107,7 +107,7 @@ static void test_conv2d(void) {
   CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT);
   args.y = &y_tensor;
   x_tensor.device.type = LUCID_CUDA;
-  CHECK(lucid_conv2d(&args) == LUCID_UNSUPPORTED);
+  CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT);
   x_tensor.device.type = LUCID_CPU;
   x_tensor.data = NULL;
   CHECK(lucid_conv2d(&args) == LUCID_INVALID_ARGUMENT);

@@ -77,7 +77,8 @@ def test_a_context_may_ask_for_nothing_yet() -> None:
         context = Context(size=ctypes.sizeof(Context), **{name: 1})
         status, message, _ = relu(size=KNOWN, context=ctypes.addressof(context))
         assert status == c_abi.UNSUPPORTED
-        assert message == f"relu: context: {name} is not used yet and must be NULL, got a pointer"
+        reason = "must be NULL on the CPU" if name == "stream" else "is not used yet and must be NULL"
+        assert message == f"relu: context: {name} {reason}, got a pointer"
 
 
 def test_every_operator_is_here() -> None:
@@ -104,8 +105,14 @@ class Shape(ctypes.Structure):
     _fields_ = [("dtype", c_abi.DType), ("ndim", ctypes.c_int32), ("sizes", ctypes.c_int64 * 8)]
 
 
-@pytest.mark.parametrize(("device", "name"), [((2, 3), "cuda:3"), ((12, 0), "device type 12")])
-def test_a_tensor_elsewhere_has_a_shape_but_does_not_run(device: tuple[int, int], name: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        ((2, 3), "x is on cuda:3: no CUDA library was opened"),
+        ((12, 0), "x must be on the CPU or on CUDA, got device type 12"),
+    ],
+)
+def test_a_tensor_elsewhere_has_a_shape_but_does_not_run(device: tuple[int, int], reason: str) -> None:
     library = c_abi.load()
     x = c_abi.tensor(X)
     x.device, x.data = c_abi.Device(*device), None
@@ -113,4 +120,4 @@ def test_a_tensor_elsewhere_has_a_shape_but_does_not_run(device: tuple[int, int]
     assert library.lucid_relu_output_shape(ctypes.byref(args), ctypes.byref(shape)) == c_abi.OK
     assert shape.sizes[: shape.ndim] == [3, 4]
     assert library.lucid_relu(ctypes.byref(args)) == c_abi.UNSUPPORTED
-    assert library.lucid_last_error().decode() == f"relu: x must be on the CPU, got {name}"
+    assert library.lucid_last_error().decode() == f"relu: {reason}"
