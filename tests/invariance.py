@@ -76,6 +76,7 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "channels-last": channels_last,
     "columns before rows": lambda a: a.swapaxes(-1, -2).copy().swapaxes(-1, -2) if a.ndim > 1 else a,
     "every second row": lambda a: channels_last(a.repeat(2, 2))[:, :, ::2] if a.ndim == 4 else a,
+    "rows backwards": lambda a: channels_last(a[:, :, ::-1])[:, :, ::-1] if a.ndim == 4 else a,
     "batch innermost": lambda a: np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 0, -1)), -1, 0),
     "columns backwards": lambda a: channels_last(a[..., ::-1])[..., ::-1],
     "reversed dimensions": np.asfortranarray,

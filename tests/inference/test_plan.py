@@ -210,6 +210,12 @@ def test_compiling_again_gives_the_plan_that_is_there() -> None:
     assert lucid.compile(model, (2, 3, 6, 5), winograd=False) is not plan
 
 
+def test_a_plan_of_another_instruction_set_is_another(isa: str) -> None:
+    model, plan = small_plan()
+    lucid.runtime.set_isa("generic")
+    assert (lucid.compile(model, (2, 3, 6, 5)) is plan) == (isa == "generic")
+
+
 def test_compiling_again_sees_every_change(images: Any) -> None:
     model, plan = small_plan()
     model.state_dict()["2.bias"].data[0] += 0.5  # one number of one tensor, in place

@@ -113,6 +113,10 @@ BAD: dict[str, tuple[Any, str]] = {
         r"linear: sizes of weight must be positive, got \(0, 5\)",
     ),
     "columns": (lambda: call(X[:, :4]), r"linear: weight must have as many columns as x, 4, got 5"),
+    "fewer columns": (
+        lambda: call(weight=WEIGHT[:, :4]),
+        r"linear: weight must have as many columns as x, 5, got 4",
+    ),
     "bias length": (lambda: call(bias=BIAS[:2]), r"linear: bias must have 3 elements, got 2"),
 }
 
