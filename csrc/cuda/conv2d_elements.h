@@ -24,6 +24,11 @@ __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float value) 
   return __float2bfloat16(value);
 }
 
+template <class To, class From>
+__device__ __forceinline__ To convert_to(From value) {
+  return from_float<To>(to_float(value));
+}
+
 // Neighbours that are loaded and stored together; their address must be a multiple of their size.
 template <class T, int kCount>
 struct alignas(kCount * sizeof(T)) Elements {

@@ -5,74 +5,29 @@
 // pixels of a tile lie as they do in x, one after another with their terms together, so that 16 bytes are copied
 // straight to shared memory; four floats of padding spread them over the banks.
 #include "cuda/conv2d_algorithm.h"
-#include "cuda/conv2d_gemm.h"
+#include "cuda/conv2d_gemm_copy.h"
 
 namespace lucid::cuda {
 namespace {
 
-constexpr int kDepth = 16, kStages = 2, kPadding = 4, kVector = 4;
-static_assert(kGemmDepth % kDepth == 0);
+constexpr int kStages = 2, kVector = 4;
 
 // kRows pixels by kColumns channels; a thread has 8 pixels, and channels in vectors of four.
 template <int kRows_, int kColumns_, int kVectors_, int kBlocks_>
 struct Tile {
   static constexpr int kRows = kRows_, kColumns = kColumns_, kVectors = kVectors_, kBlocks = kBlocks_;
-  static constexpr int kThreadRows = 8;
+  static constexpr int kDepth = 16, kPixelStride = kDepth + 4, kWeightStride = kColumns, kThreadRows = 8;
   // Threads along both sides, and the channels between two vectors of a thread.
   static constexpr int kDown = kRows / kThreadRows, kAcross = kColumns / (kVectors * kVector);
   static constexpr int kThreads = kDown * kAcross, kVectorStep = kAcross * kVector;
   static constexpr size_t kShared =
-      kRows * sizeof(Conv2dWindow) + kStages * sizeof(float) * (kRows * (kDepth + kPadding) + kDepth * kColumns);
+      kRows * sizeof(Conv2dWindow) + kStages * sizeof(float) * (kRows * kPixelStride + kDepth * kWeightStride);
   static_assert(kShared <= 48 * 1024, "a tile must fit into static shared memory");
-  static_assert(kThreads % 32 == 0 && kThreads <= 1024 && kThreads >= kRows / 2 && kAcross % 8 == 0);
-  static_assert(kDepth * kColumns / kVector % kThreads == 0 && kThreads % (kColumns / kVector) == 0);
+  static_assert(kThreads % 32 == 0 && kThreads <= 1024 && kAcross % 8 == 0 && kGemmDepth % kDepth == 0);
 };
 
 template <class T>
 using Problem = GemmProblem<T, float>;
-
-// Elements of x that are copied together: 16 bytes, or one where channels or the address do not allow that.
-template <class T, int kUnit>
-__device__ __forceinline__ void copy_unit(float* to, const T* from, bool inside) {
-  if constexpr (sizeof(T) == 4) {
-    if (inside)
-      __pipeline_memcpy_async(to, from, kUnit * sizeof(T));
-    else
-      *reinterpret_cast<Elements<float, kUnit>*>(to) = Elements<float, kUnit>{};
-  } else {
-    float values[kUnit] = {};
-    if (inside) load_floats(from, values);
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) to[i] = values[i];
-  }
-}
-
-// The terms [.., kDepth) that this thread copies, of all rows of its share.
-template <class T, int kUnit, class Tile>
-__device__ __forceinline__ void copy_pixels(const Problem<T>& p, const T* x, const Conv2dWindow* windows,
-                                            const Conv2dTerm& term, float* a) {
-  constexpr int kUnits = kDepth / kUnit, kStep = Tile::kThreads / kUnits;
-  static_assert(Tile::kThreads % kUnits == 0);
-  const int column = threadIdx.x % kUnits * kUnit, first = threadIdx.x / kUnits;
-#pragma unroll
-  for (int i = 0; i < (Tile::kRows + kStep - 1) / kStep; ++i) {
-    const int row = first + i * kStep;
-    if (Tile::kRows % kStep != 0 && row >= Tile::kRows) break;
-    const Conv2dWindow window = windows[row];
-    const bool inside =
-        unsigned(window.h + term.h) < unsigned(p.shape.h) && unsigned(window.w + term.w) < unsigned(p.shape.w);
-    copy_unit<T, kUnit>(a + row * (kDepth + kPadding) + column, x + window.offset + term.offset, inside);
-  }
-}
-
-template <class Tile>
-__device__ __forceinline__ void copy_weights(const float* weights, int64_t columns, bool inside, float* b) {
-  constexpr int kAcross = Tile::kColumns / kVector, kStep = Tile::kThreads / kAcross;
-  const int column = threadIdx.x % kAcross * kVector, first = threadIdx.x / kAcross;
-#pragma unroll
-  for (int i = 0; i < kDepth / kStep; ++i)
-    copy_unit<float, kVector>(b + (first + i * kStep) * Tile::kColumns + column, weights + i * kStep * columns, inside);
-}
 
 template <class Tile>
 using Sums = float[Tile::kThreadRows][Tile::kVectors * kVector];
@@ -81,16 +36,16 @@ using Sums = float[Tile::kThreadRows][Tile::kVectors * kVector];
 template <class Tile>
 __device__ __forceinline__ void multiply(const float* a, const float* b, Sums<Tile>& sums) {
 #pragma unroll
-  for (int k = 0; k < kDepth; k += kVector) {
+  for (int k = 0; k < Tile::kDepth; k += kVector) {
     float pixels[Tile::kThreadRows][kVector];
 #pragma unroll
-    for (int m = 0; m < Tile::kThreadRows; ++m) load_floats(a + m * Tile::kDown * (kDepth + kPadding) + k, pixels[m]);
+    for (int m = 0; m < Tile::kThreadRows; ++m) load_floats(a + m * Tile::kDown * Tile::kPixelStride + k, pixels[m]);
 #pragma unroll
     for (int i = 0; i < kVector; ++i)
 #pragma unroll
       for (int v = 0; v < Tile::kVectors; ++v) {
         float channels[kVector];
-        load_floats(b + (k + i) * Tile::kColumns + v * Tile::kVectorStep, channels);
+        load_floats(b + (k + i) * Tile::kWeightStride + v * Tile::kVectorStep, channels);
 #pragma unroll
         for (int m = 0; m < Tile::kThreadRows; ++m)
 #pragma unroll
@@ -122,42 +77,41 @@ __device__ __forceinline__ void store(const Problem<T>& p, const Sums<Tile>& sum
 // A warp has 4 pixels by 8 vectors of the tile, so that what its lanes load together are 64 and 128 bytes.
 template <class T, int kUnit, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm(Problem<T> p) {
-  constexpr int kRowFloats = kDepth + kPadding;
   LUCID_SHARED(Conv2dWindow, windows, [Tile::kRows]);
-  LUCID_SHARED(float, a, [kStages][Tile::kRows * kRowFloats]);
-  LUCID_SHARED(float, b, [kStages][kDepth * Tile::kColumns]);
+  LUCID_SHARED(float, a, [kStages][Tile::kRows * Tile::kPixelStride]);
+  LUCID_SHARED(float, b, [kStages][Tile::kDepth * Tile::kWeightStride]);
   const GemmPlace place = gemm_place(p, Tile::kRows, Tile::kColumns);
   for (int i = threadIdx.x; i < Tile::kRows; i += Tile::kThreads) windows[i] = conv2d_window(p.shape, place.pixel + i);
 
   const T* x = p.x + place.group * p.shape.in_group;
-  const Conv2dTerm* terms = p.terms + threadIdx.x % (kDepth / kUnit) * kUnit;
-  const int weight_column = place.column + threadIdx.x % (Tile::kColumns / kVector) * kVector;
-  const bool has_weights = weight_column < p.packing.columns;
-  const float* weights = p.weights + place.group * p.packing.weights + weight_column +
-                         threadIdx.x / (Tile::kColumns / kVector) * p.packing.columns;
+  const Conv2dTerm* terms = p.terms + term_of_thread<Tile, kUnit>();
+  const int64_t column = place.column + column_of_thread<Tile, kVector>();
+  const bool has_weights = column < p.packing.columns;
+  const float* weights =
+      p.weights + place.group * p.packing.weights + column + first_weight_row<Tile, kVector>() * p.packing.columns;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int down = warp / (Tile::kAcross / 8) * 4 + lane / 8, vector = warp % (Tile::kAcross / 8) * 8 + lane % 8;
-  const int steps = (p.terms_of_sum + kDepth - 1) / kDepth;
+  const int steps = (p.terms_of_sum + Tile::kDepth - 1) / Tile::kDepth;
 
   Conv2dTerm term = terms[0];
   __syncthreads();
-  copy_pixels<T, kUnit, Tile>(p, x, windows, term, a[0]);
-  copy_weights<Tile>(weights, p.packing.columns, has_weights, b[0]);
+  copy_pixels<Tile, kUnit>(p.shape, x, windows, term, a[0]);
+  copy_weights<Tile, kVector>(weights, p.packing.columns, has_weights, b[0]);
   __pipeline_commit();
-  if (steps > 1) term = terms[kDepth];
+  if (steps > 1) term = terms[Tile::kDepth];
   Sums<Tile> sums = {};
   for (int step = 0; step < steps; ++step) {
     const int now = step % kStages;
     __pipeline_wait_prior(0);
     __syncthreads();
     if (step + 1 < steps) {
-      weights += kDepth * p.packing.columns;
-      copy_pixels<T, kUnit, Tile>(p, x, windows, term, a[1 - now]);
-      copy_weights<Tile>(weights, p.packing.columns, has_weights, b[1 - now]);
-      if (step + 2 < steps) term = terms[(step + 2) * kDepth];
+      weights += Tile::kDepth * p.packing.columns;
+      copy_pixels<Tile, kUnit>(p.shape, x, windows, term, a[1 - now]);
+      copy_weights<Tile, kVector>(weights, p.packing.columns, has_weights, b[1 - now]);
+      if (step + 2 < steps) term = terms[(step + 2) * Tile::kDepth];
     }
     __pipeline_commit();
-    multiply<Tile>(a[now] + down * kRowFloats, b[now] + vector * kVector, sums);
+    multiply<Tile>(a[now] + down * Tile::kPixelStride, b[now] + vector * kVector, sums);
   }
   __pipeline_wait_prior(0);
   store<T, Tile>(p, sums, place.pixel + down, place.group, place.column + vector * kVector);

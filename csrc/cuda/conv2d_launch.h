@@ -17,6 +17,15 @@ inline int64_t multiprocessors() {
   return count;
 }
 
+// Whether the current device has tensor cores for a dtype; those of float32 are TF32's.
+inline bool has_tensor_cores(Dtype dtype) {
+  int device = 0, major = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess)
+    return false;
+  return major >= 8 || (dtype == Dtype::kFloat16 && major == 7);
+}
+
 // One thread for each of `count` elements.
 inline LaunchConfig threads_for(int64_t count, int threads, Stream stream) {
   return {dim3(unsigned((count + threads - 1) / threads)), dim3(unsigned(threads)), 0,

@@ -1,0 +1,80 @@
+// How operands of a convolution that is a product of matrices come into shared memory.
+//
+// A tile has kThreads, kRows (pixels), kColumns (channels), kDepth (terms), and in shared memory kPixelStride elements
+// from one pixel to the next and kWeightStride from one term's weights to the next.
+#pragma once
+
+#include <type_traits>
+
+#include "cuda/conv2d_gemm.h"
+
+namespace lucid::cuda {
+
+// Neighbours that are copied together, zeros where they are outside. Copies of the same type are asynchronous: they are
+// there after __pipeline_wait_prior().
+template <int kUnit, class T, class Shared>
+__device__ __forceinline__ void copy_unit(Shared* to, const T* from, bool inside) {
+  if constexpr (std::is_same_v<T, Shared> && kUnit * sizeof(T) >= 4) {
+    if (inside)
+      __pipeline_memcpy_async(to, from, kUnit * sizeof(T));
+    else
+      *reinterpret_cast<Elements<T, kUnit>*>(to) = Elements<T, kUnit>{};
+  } else {
+    Elements<Shared, kUnit> values{};
+    if (inside) {
+      const auto loaded = *reinterpret_cast<const Elements<T, kUnit>*>(from);
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) values.at[i] = convert_to<Shared>(loaded.at[i]);
+    }
+    *reinterpret_cast<Elements<Shared, kUnit>*>(to) = values;
+  }
+}
+
+// The terms of a thread, the same for all rows that it copies.
+template <class Tile, int kUnit>
+__device__ __forceinline__ int term_of_thread() {
+  return threadIdx.x % (Tile::kDepth / kUnit) * kUnit;
+}
+
+template <class Tile, int kUnit, class T, class Shared>
+__device__ __forceinline__ void copy_pixels(const Conv2dShape& shape, const T* x, const Conv2dWindow* windows,
+                                            const Conv2dTerm& term, Shared* pixels) {
+  constexpr int kUnits = Tile::kDepth / kUnit, kStep = Tile::kThreads / kUnits;
+  static_assert(Tile::kThreads % kUnits == 0);
+  const int column = term_of_thread<Tile, kUnit>(), first = threadIdx.x / kUnits;
+#pragma unroll
+  for (int i = 0; i < (Tile::kRows + kStep - 1) / kStep; ++i) {
+    const int row = first + i * kStep;
+    if (Tile::kRows % kStep != 0 && row >= Tile::kRows) break;
+    const Conv2dWindow window = windows[row];
+    const bool inside =
+        unsigned(window.h + term.h) < unsigned(shape.h) && unsigned(window.w + term.w) < unsigned(shape.w);
+    copy_unit<kUnit>(pixels + row * Tile::kPixelStride + column, x + window.offset + term.offset, inside);
+  }
+}
+
+// The channels of a thread, the same for all terms that it copies.
+template <class Tile, int kVector>
+__device__ __forceinline__ int column_of_thread() {
+  return threadIdx.x % (Tile::kColumns / kVector) * kVector;
+}
+template <class Tile, int kVector>
+__device__ __forceinline__ int first_weight_row() {
+  return threadIdx.x / (Tile::kColumns / kVector);
+}
+
+// `from` is this thread's first vector, in the row first_weight_row().
+template <class Tile, int kVector, class Weight>
+__device__ __forceinline__ void copy_weights(const Weight* from, int64_t columns, bool inside, Weight* weights) {
+  constexpr int kStep = Tile::kThreads / (Tile::kColumns / kVector);
+  static_assert(Tile::kThreads % (Tile::kColumns / kVector) == 0);
+  const int column = column_of_thread<Tile, kVector>(), first = first_weight_row<Tile, kVector>();
+#pragma unroll
+  for (int i = 0; i < (Tile::kDepth + kStep - 1) / kStep; ++i) {
+    const int row = first + i * kStep;
+    if (Tile::kDepth % kStep != 0 && row >= Tile::kDepth) break;
+    copy_unit<kVector>(weights + row * Tile::kWeightStride + column, from + i * kStep * columns, inside);
+  }
+}
+
+}  // namespace lucid::cuda

@@ -1,0 +1,211 @@
+// Convolution of any shape in float16 or bfloat16 on tensor cores, with sums in float32.
+//
+// Bound by memory in most layers of the networks, by the tensor cores in the last ones. A warp multiplies 32 pixels by
+// 64 or 32 channels: 3 KiB from shared memory for 2 x 4 products of 16 x 16 x 16. Eight elements of padding a row let 8
+// rows be read at once from different banks. Three stages: the operands of two steps are under way while one is
+// multiplied. What a warp has computed goes through shared memory on its way out: how a fragment lies in registers is
+// not specified.
+#include "cuda/conv2d_algorithm.h"
+#include "cuda/conv2d_gemm_copy.h"
+
+namespace lucid::cuda {
+namespace {
+
+namespace wmma = nvcuda::wmma;
+
+constexpr int kStages = 3, kVector = 8, kFragment = 16, kQuad = 4, kWarp = 32;
+
+// Whether the device that is compiled for has tensor cores for the type.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+template <class T>
+constexpr bool kHasTensorCores = std::is_same_v<T, __half>;
+#else
+template <class T>
+constexpr bool kHasTensorCores = true;
+#endif
+
+// kDown by kAcross warps, each with kWarpRows pixels by kWarpColumns channels.
+template <int kDown_, int kAcross, int kWarpRows_, int kWarpColumns_, int kBlocks_>
+struct Tile {
+  static constexpr int kWarpRows = kWarpRows_, kWarpColumns = kWarpColumns_, kBlocks = kBlocks_, kDown = kDown_;
+  static constexpr int kRows = kDown * kWarpRows, kColumns = kAcross * kWarpColumns, kDepth = 32;
+  static constexpr int kPixelStride = kDepth + 8, kWeightStride = kColumns + 8;
+  static constexpr int kWarps = kDown * kAcross, kThreads = kWarps * kWarp;
+  static constexpr int kFragmentsDown = kWarpRows / kFragment, kFragmentsAcross = kWarpColumns / kFragment;
+  static constexpr int kResultStride = kWarpColumns + 4;
+  static constexpr size_t kPixelBytes = kRows * kPixelStride * 2, kWeightBytes = kDepth * kWeightStride * 2;
+  static constexpr size_t kWindowBytes = kRows * sizeof(Conv2dWindow);
+  static constexpr size_t kShared = kWindowBytes + kStages * (kPixelBytes + kWeightBytes);
+  // Fragments are loaded and stored at multiples of 32 bytes.
+  static_assert(kPixelBytes % 32 == 0 && kWeightBytes % 32 == 0 && kWeightStride * 2 * kFragment % 32 == 0);
+  static_assert(kShared <= 64 * 1024, "the oldest of the devices has 64 KiB");
+  static_assert(kWarps * kFragment * kResultStride * sizeof(float) <= kStages * (kPixelBytes + kWeightBytes));
+  static_assert(kGemmDepth % kDepth == 0 && kThreads <= 1024);
+};
+
+template <class Tile>
+using Sums = wmma::fragment<wmma::accumulator, kFragment, kFragment, kFragment, float>[Tile::kFragmentsDown]
+                                                                                      [Tile::kFragmentsAcross];
+
+// a: the warp's first pixel; b: its first channel.
+template <class T, class Tile>
+__device__ __forceinline__ void multiply(const T* a, const T* b, Sums<Tile>& sums) {
+#pragma unroll
+  for (int k = 0; k < Tile::kDepth; k += kFragment) {
+    wmma::fragment<wmma::matrix_a, kFragment, kFragment, kFragment, T, wmma::row_major> pixels[Tile::kFragmentsDown];
+#pragma unroll
+    for (int m = 0; m < Tile::kFragmentsDown; ++m)
+      wmma::load_matrix_sync(pixels[m], a + m * kFragment * Tile::kPixelStride + k, Tile::kPixelStride);
+#pragma unroll
+    for (int j = 0; j < Tile::kFragmentsAcross; ++j) {
+      wmma::fragment<wmma::matrix_b, kFragment, kFragment, kFragment, T, wmma::row_major> channels;
+      wmma::load_matrix_sync(channels, b + k * Tile::kWeightStride + j * kFragment, Tile::kWeightStride);
+#pragma unroll
+      for (int m = 0; m < Tile::kFragmentsDown; ++m) wmma::mma_sync(sums[m][j], pixels[m], channels, sums[m][j]);
+    }
+  }
+}
+
+// The rows of fragments one after another, each through the 16 rows in `result` that the warp has for itself.
+template <class T, class Tile>
+__device__ __forceinline__ void store(const GemmProblem<T, T>& p, const Sums<Tile>& sums, int64_t first_pixel,
+                                      int64_t group, int64_t first_column, float* result) {
+  constexpr int kQuads = Tile::kWarpColumns / kQuad, kStep = kWarp / kQuads;
+  const int lane = threadIdx.x % kWarp, quad = lane % kQuads * kQuad;
+  const int64_t left = p.shape.out_group - first_column - quad;
+  const int count = left < 0 ? 0 : left < kQuad ? int(left) : kQuad;
+  const int64_t channel = group * p.shape.out_group + first_column + quad;
+  float bias[kQuad];
+  load_bias(p.epilogue, channel, count, bias);
+#pragma unroll
+  for (int m = 0; m < Tile::kFragmentsDown; ++m) {
+#pragma unroll
+    for (int j = 0; j < Tile::kFragmentsAcross; ++j)
+      wmma::store_matrix_sync(result + j * kFragment, sums[m][j], Tile::kResultStride, wmma::mem_row_major);
+    __syncwarp();
+#pragma unroll
+    for (int row = lane / kQuads; row < kFragment; row += kStep) {
+      const int64_t pixel = first_pixel + m * kFragment + row;
+      if (count > 0 && pixel < p.pixels)
+        finish(p.epilogue, bias, pixel, channel, count, result + row * Tile::kResultStride + quad);
+    }
+    __syncwarp();
+  }
+}
+
+template <class T, int kUnit, class Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_tensor(GemmProblem<T, T> p) {
+  if constexpr (kHasTensorCores<T>) {
+    LUCID_DYN_SHARED(unsigned char, shared);
+    auto* windows = reinterpret_cast<Conv2dWindow*>(shared);
+    const auto stage_pixels = [&](int stage) {
+      return reinterpret_cast<T*>(shared + Tile::kWindowBytes + stage * (Tile::kPixelBytes + Tile::kWeightBytes));
+    };
+    const GemmPlace place = gemm_place(p, Tile::kRows, Tile::kColumns);
+    for (int i = threadIdx.x; i < Tile::kRows; i += Tile::kThreads)
+      windows[i] = conv2d_window(p.shape, place.pixel + i);
+
+    const T* x = p.x + place.group * p.shape.in_group;
+    const Conv2dTerm* terms = p.terms + term_of_thread<Tile, kUnit>();
+    const int64_t column = place.column + column_of_thread<Tile, kVector>();
+    const bool has_weights = column < p.packing.columns;
+    const T* weights =
+        p.weights + place.group * p.packing.weights + column + first_weight_row<Tile, kVector>() * p.packing.columns;
+    const int warp = threadIdx.x / kWarp, down = warp % Tile::kDown * Tile::kWarpRows;
+    const int across = warp / Tile::kDown * Tile::kWarpColumns;
+    const int steps = (p.terms_of_sum + Tile::kDepth - 1) / Tile::kDepth;
+
+    Conv2dTerm term = terms[0];
+    int copied = 0;
+    // A group of copies for each step, an empty one behind the last: the number that may be under way stays the same.
+    const auto copy_step = [&] {
+      if (copied < steps) {
+        T* pixels = stage_pixels(copied % kStages);
+        copy_pixels<Tile, kUnit>(p.shape, x, windows, term, pixels);
+        copy_weights<Tile, kVector>(weights, p.packing.columns, has_weights, pixels + Tile::kRows * Tile::kPixelStride);
+        weights += Tile::kDepth * p.packing.columns;
+        if (++copied < steps) term = terms[copied * Tile::kDepth];
+      }
+      __pipeline_commit();
+    };
+    __syncthreads();
+    for (int i = 0; i < kStages - 1; ++i) copy_step();
+    Sums<Tile> sums;
+#pragma unroll
+    for (auto& row : sums)
+#pragma unroll
+      for (auto& sum : row) wmma::fill_fragment(sum, 0.0f);
+    for (int step = 0; step < steps; ++step) {
+      __pipeline_wait_prior(kStages - 2);
+      __syncthreads();
+      copy_step();
+      const T* pixels = stage_pixels(step % kStages);
+      multiply<T, Tile>(pixels + down * Tile::kPixelStride, pixels + Tile::kRows * Tile::kPixelStride + across, sums);
+    }
+    __pipeline_wait_prior(0);
+    __syncthreads();
+    auto* result = reinterpret_cast<float*>(shared + Tile::kWindowBytes) + warp * kFragment * Tile::kResultStride;
+    store<T, Tile>(p, sums, place.pixel + down, place.group, place.column + across, result);
+  }
+}
+
+template <class T, int kUnit, class Tile>
+Error launch_tensor(const Conv2d& arguments, Stream stream) {
+  const auto p = gemm_problem<T, T>(arguments, kVector, Tile::kColumns);
+  const int64_t blocks = gemm_blocks(arguments.shape, Tile::kRows, Tile::kColumns);
+  if (blocks > kMostBlocks) return cudaErrorInvalidConfiguration;
+  const auto kernel = implicit_gemm_tensor<T, kUnit, Tile>;
+  const Error error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(Tile::kShared));
+  if (error != 0) return error;
+  return launch(kernel,
+                {dim3(unsigned(blocks)), dim3(Tile::kThreads), Tile::kShared, static_cast<cudaStream_t>(stream)}, p);
+}
+
+template <class T, class Tile>
+Error run_tile(const Conv2d& arguments, Stream stream) {
+  if (arguments.shape.in_group % kVector == 0 && is_aligned(arguments.x, kVector * sizeof(T)))
+    return launch_tensor<T, kVector, Tile>(arguments, stream);
+  return launch_tensor<T, 1, Tile>(arguments, stream);
+}
+
+template <class Tile>
+Error run(const Conv2d& arguments, Stream stream) {
+  if (arguments.dtype == Dtype::kFloat16) return run_tile<__half, Tile>(arguments, stream);
+  return run_tile<__nv_bfloat16, Tile>(arguments, stream);
+}
+
+using Tile128x128 = Tile<4, 2, 32, 64, 2>;
+using Tile128x64 = Tile<4, 1, 32, 64, 4>;
+using Tile64x64 = Tile<2, 2, 32, 32, 4>;
+using Tile128x32 = Tile<4, 1, 32, 32, 4>;
+
+constexpr GemmTile kTiles[] = {{128, 128, 1.0}, {128, 64, 0.9}, {64, 64, 0.75}, {128, 32, 0.7}};
+
+Error run_best(const Conv2d& arguments, Stream stream) {
+  switch (best_tile(arguments.shape, kTiles)) {
+    case 0: return run<Tile128x128>(arguments, stream);
+    case 1: return run<Tile128x64>(arguments, stream);
+    case 2: return run<Tile64x64>(arguments, stream);
+    default: return run<Tile128x32>(arguments, stream);
+  }
+}
+
+bool accepts(const Conv2dShape& shape, Dtype dtype, bool) {
+  return dtype != Dtype::kFloat32 && shape.out_group >= kFragment && has_tensor_cores(dtype);
+}
+
+size_t packed_bytes(const Conv2dShape& shape, Dtype) { return gemm_packed_bytes(shape, kVector, 2); }
+
+Error pack(const Conv2dPack& arguments, Stream stream) {
+  return pack_gemm(arguments, kVector, arguments.dtype, stream);
+}
+
+}  // namespace
+
+const Conv2dAlgorithm conv2d_tensor = {"tensor_gemm", accepts, packed_bytes, pack, run_best};
+const Conv2dAlgorithm conv2d_tensor_128x128 = {"tensor_gemm_128x128", accepts, packed_bytes, pack, run<Tile128x128>};
+const Conv2dAlgorithm conv2d_tensor_128x64 = {"tensor_gemm_128x64", accepts, packed_bytes, pack, run<Tile128x64>};
+const Conv2dAlgorithm conv2d_tensor_64x64 = {"tensor_gemm_64x64", accepts, packed_bytes, pack, run<Tile64x64>};
+const Conv2dAlgorithm conv2d_tensor_128x32 = {"tensor_gemm_128x32", accepts, packed_bytes, pack, run<Tile128x32>};
+
+}  // namespace lucid::cuda
