@@ -8,6 +8,7 @@
 //
 // B is the weights as [group][tap][o][c], which a kernel before this one writes; those of 1 x 1 are so already.
 #include "cuda/conv2d_backward.h"
+#include "cuda/kernels.h"
 #include "cuda/product_tile.h"
 
 namespace lucid::cuda {

@@ -3,6 +3,7 @@
 //
 // dbias is bound by memory: it reads dy once more.
 #include "cuda/conv2d_backward.h"
+#include "cuda/kernels.h"
 #include "cuda/quad.h"
 
 namespace lucid::cuda {
