@@ -1,6 +1,8 @@
 // Elements as they are stored (float, __half, __nv_bfloat16), and in float32, in which every sum is formed.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/cuda_compat.h"
 
 namespace lucid::cuda {
@@ -41,6 +43,15 @@ __device__ __forceinline__ void load_floats(const T* from, float (&values)[kCoun
 #pragma unroll
   for (int i = 0; i < kCount; ++i) values[i] = to_float(loaded.at[i]);
 }
+
+// Whether the device that is compiled for has tensor cores for the type.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+template <class T>
+constexpr bool kHasTensorCores = std::is_same_v<T, __half>;
+#else
+template <class T>
+constexpr bool kHasTensorCores = true;
+#endif
 
 inline bool is_aligned(const void* pointer, size_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
 

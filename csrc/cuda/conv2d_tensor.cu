@@ -15,15 +15,6 @@ namespace wmma = nvcuda::wmma;
 
 constexpr int kStages = 3, kVector = 8, kFragment = 16, kQuad = 4, kWarp = 32;
 
-// Whether the device that is compiled for has tensor cores for the type.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-template <class T>
-constexpr bool kHasTensorCores = std::is_same_v<T, __half>;
-#else
-template <class T>
-constexpr bool kHasTensorCores = true;
-#endif
-
 // kDown by kAcross warps, each with kWarpRows pixels by kWarpColumns channels.
 template <int kDown_, int kAcross, int kWarpRows_, int kWarpColumns_, int kBlocks_>
 struct Tile {
