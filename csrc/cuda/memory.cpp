@@ -58,6 +58,7 @@ void* take(int32_t device, Stream stream, size_t bytes) {
 
 // Gives cached blocks of the current device back, which needs no wait of ours: deallocate() waits for the device.
 void give_back(int32_t device, std::multimap<size_t, void*>* list) {
+  const std::lock_guard<std::mutex> lock(device_wide());
   for (const auto& [bytes, memory] : *list) {
     backend()->deallocate(memory);
     cache.bytes[device].second -= static_cast<int64_t>(bytes);
@@ -74,7 +75,7 @@ void give_back_all(int32_t device) {
 lucid_status allocate_new(const char* op, int32_t device, size_t bytes, Stream stream, void** memory) {
   Error error = backend()->allocate(bytes, memory);
   if (error != 0 && backend()->is_out_of_memory(error)) {
-    LUCID_CHECK(report(op, backend()->synchronize()));
+    LUCID_CHECK(report(op, synchronize()));
     give_back_all(device);
     error = backend()->allocate(bytes, memory);
   }

@@ -108,6 +108,11 @@ void keep_failure(const char* op, const char* text) {
 
 const Backend* backend() { return opened; }
 
+std::mutex& device_wide() {
+  static std::mutex& one = *new std::mutex;
+  return one;
+}
+
 lucid_status check_device(const char* op, const char* name, int32_t id) {
   if (failed) return fail_earlier();
   if (opened != nullptr && id >= 0 && id < devices) return ok();
@@ -134,6 +139,11 @@ lucid_status report(const char* op, Error error) {
   return fail(LUCID_DEVICE_ERROR, "%s: the device failed: %s", op, text);
 }
 
+Error synchronize() {
+  const std::lock_guard<std::mutex> lock(device_wide());
+  return opened.load()->synchronize();
+}
+
 Dtype dtype_of(lucid_dtype dtype) {
   if (dtype.code == LUCID_BFLOAT) return Dtype::kBfloat16;
   return dtype.bits == 16 ? Dtype::kFloat16 : Dtype::kFloat32;
@@ -158,6 +168,11 @@ extern "C" const char* lucid_cuda_why_not(void) {
   const std::lock_guard<std::mutex> lock(lucid::cuda::mutex);
   std::memcpy(text, lucid::cuda::missing, sizeof text);
   return text;
+}
+
+extern "C" const char* lucid_cuda_version(void) {
+  const lucid::cuda::Backend* table = lucid::cuda::backend();
+  return table != nullptr ? table->version : "";
 }
 
 extern "C" lucid_status lucid_cuda_device_count(int32_t* count) {

@@ -1,6 +1,8 @@
 // The opened plugin, what its errors mean, and the device that a call works on.
 #pragma once
 
+#include <mutex>
+
 #include "cuda/backend.h"
 #include "lucid.h"
 
@@ -9,6 +11,10 @@ namespace lucid::cuda {
 // The plugin's table, or null before one is opened. Never another one.
 const Backend* backend();
 
+// Held while a graph is captured, and by what waits for a whole device, which CUDA forbids meanwhile. Whoever holds it
+// neither allocates nor frees.
+std::mutex& device_wide();
+
 // A plugin is open, has the device `id` and has not failed: else LUCID_UNSUPPORTED or LUCID_DEVICE_ERROR with the
 // reason. `name` is the tensor that is there, or null.
 lucid_status check_device(const char* op, const char* name, int32_t id);
@@ -16,6 +22,9 @@ lucid_status check_device(const char* op, const char* name, int32_t id);
 // What an error of the table means to the caller of `op`. One after which the device can do nothing more is kept: it is
 // named once with the operator that found it, and check_device() refuses every later call.
 lucid_status report(const char* op, Error error);
+
+// Waits for all that the current device has been given.
+Error synchronize();
 
 // The elements' dtype of a tensor that an operator has checked.
 Dtype dtype_of(lucid_dtype dtype);

@@ -163,7 +163,7 @@ extern "C" lucid_status lucid_cuda_elementwise(int32_t function, const lucid_ten
 }
 
 extern "C" lucid_status lucid_cuda_synchronize(int32_t device) {
-  return on_device(device, [](const Backend& table) { return table.synchronize(); });
+  return on_device(device, [](const Backend&) { return lucid::cuda::synchronize(); });
 }
 
 extern "C" lucid_status lucid_cuda_stream_create(int32_t device, void** stream) {

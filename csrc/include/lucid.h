@@ -145,6 +145,7 @@ LUCID_API lucid_status lucid_memory_bandwidth(double* gbytes_per_second);
 LUCID_API lucid_status lucid_cuda_load(const char* path);
 /* Why there is no CUDA device, or "" where there is one. Belongs to the calling thread until its next call. */
 LUCID_API const char* lucid_cuda_why_not(void);
+LUCID_API const char* lucid_cuda_version(void); /* that of the library: "0.1.0, CUDA 13.0"; "" before one is open */
 LUCID_API lucid_status lucid_cuda_device_count(int32_t* count); /* 0 before a library is open */
 
 typedef struct lucid_cuda_properties {

@@ -4,10 +4,16 @@
 
 #include <sstream>
 
+#include "python/device_array.h"
+
 namespace lucid::python {
 namespace {
 
 std::string described(const char* op, const char* name) { return std::string(op) + ": " + name; }
+
+bool is_bfloat16(const py::dtype& dtype) { return dtype.itemsize() == 2 && std::string(py::str(dtype)) == "bfloat16"; }
+
+}  // namespace
 
 lucid_dtype dtype_of(const char* op, const char* name, const py::dtype& dtype) {
   const auto make = [&](lucid_dtype_code code) {
@@ -21,35 +27,59 @@ lucid_dtype dtype_of(const char* op, const char* name, const py::dtype& dtype) {
       case 'b': return make(LUCID_BOOL);
       default: break;
     }
+  if (is_bfloat16(dtype)) return make(LUCID_BFLOAT);
   throw py::type_error(described(op, name) + " must be float32 in native byte order, got dtype " +
                        std::string(py::str(dtype)));
 }
 
-py::array array_of(const char* op, const char* name, const py::object& value) {
-  if (!py::isinstance<py::array>(value))
-    throw py::type_error(described(op, name) + " must be a numpy.ndarray, got " +
-                         std::string(py::str(py::type::of(value).attr("__name__"))));
-  return py::reinterpret_borrow<py::array>(value);
+py::dtype numpy_dtype(lucid_dtype dtype) {
+  if (dtype.code == LUCID_FLOAT && dtype.bits == 32) return py::dtype::of<float>();
+  if (dtype.code == LUCID_BFLOAT) {
+    try {
+      return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16"));
+    } catch (py::error_already_set& error) {
+      if (!error.matches(PyExc_ImportError)) throw;
+      throw py::type_error("bfloat16 needs the package ml_dtypes, whose dtype it is in NumPy");
+    }
+  }
+  const char* kinds = "iuf??cb";
+  const char kind = dtype.code <= LUCID_BOOL ? kinds[dtype.code] : '?';
+  if (kind == '?')
+    throw py::type_error("NumPy has no dtype for code " + std::to_string(dtype.code) + " of " +
+                         std::to_string(dtype.bits) + " bits");
+  return py::dtype(kind + std::to_string(dtype.bits / 8));
 }
 
-}  // namespace
+TensorArgument::TensorArgument(const char* op, const char* name, const py::object& value) : array_(value) {
+  if (py::isinstance<py::array>(value))
+    view(op, name, py::reinterpret_borrow<py::array>(value));
+  else if (py::isinstance<DeviceArray>(value))
+    tensor_ = value.cast<const DeviceArray&>().tensor();
+  else
+    throw py::type_error(described(op, name) + " must be a numpy.ndarray, got " +
+                         std::string(py::str(py::type::of(value).attr("__name__"))));
+}
 
-TensorArgument::TensorArgument(const char* op, const char* name, const py::object& value)
-    : array_(array_of(op, name, value)) {
-  const lucid_dtype dtype = dtype_of(op, name, array_.dtype());
-  const py::ssize_t itemsize = array_.itemsize();
-  for (py::ssize_t d = 0; d < array_.ndim(); ++d) {
-    shape_.push_back(array_.shape(d));
+bool TensorArgument::writable() const {
+  if (tensor_.device.type == LUCID_CPU) return py::reinterpret_borrow<py::array>(array_).writeable();
+  return !array_.cast<const DeviceArray&>().memory().read_only();
+}
+
+void TensorArgument::view(const char* op, const char* name, const py::array& array) {
+  const lucid_dtype dtype = dtype_of(op, name, array.dtype());
+  const py::ssize_t itemsize = array.itemsize();
+  for (py::ssize_t d = 0; d < array.ndim(); ++d) {
+    shape_.push_back(array.shape(d));
     // NumPy leaves any value in the stride of a dimension that is never stepped over.
-    const bool stepped = array_.shape(d) > 1;
-    if (stepped && array_.strides(d) % itemsize != 0)
-      throw py::value_error(described(op, name) + " has a stride of " + std::to_string(array_.strides(d)) +
+    const bool stepped = array.shape(d) > 1;
+    if (stepped && array.strides(d) % itemsize != 0)
+      throw py::value_error(described(op, name) + " has a stride of " + std::to_string(array.strides(d)) +
                             " bytes, which must be a multiple of the item size " + std::to_string(itemsize));
-    strides_.push_back(stepped ? array_.strides(d) / itemsize : 0);
+    strides_.push_back(stepped ? array.strides(d) / itemsize : 0);
   }
-  tensor_ = {.data = const_cast<void*>(array_.data()),
+  tensor_ = {.data = const_cast<void*>(array.data()),
              .device = {LUCID_CPU, 0},
-             .ndim = static_cast<int32_t>(array_.ndim()),
+             .ndim = static_cast<int32_t>(array.ndim()),
              .dtype = dtype,
              .shape = shape_.data(),
              .strides = strides_.data(),
@@ -79,6 +109,20 @@ py::array new_array(const char* op, const lucid_shape& shape) {
   return py::array(dtype, sizes, strides, memory, py::capsule(memory, lucid_free));
 }
 
+py::object new_result(const char* op, const lucid_shape& shape, lucid_device device) {
+  if (device.type != LUCID_CUDA) return new_array(op, shape);
+  const Shape sizes = sizes_of(shape);
+  const std::vector<size_t> order = sizes.size() == 4 ? std::vector<size_t>{0, 2, 3, 1} : row_major(sizes.size());
+  return py::cast(new_device_array(shape.dtype, sizes, dense_strides(sizes, order), device.id));
+}
+
+lucid_context call_context(lucid_device device) {
+  lucid_context context{};
+  context.size = sizeof context;
+  if (device.type == LUCID_CUDA) context.stream = current_stream(device.id);
+  return context;
+}
+
 lucid_shape shape_from(const Shape& sizes) {
   lucid_shape shape{};
   if (sizes.size() > std::size(shape.sizes))
@@ -102,6 +146,7 @@ void check(lucid_status status) {
   switch (status) {
     case LUCID_OK: return;
     case LUCID_OUT_OF_MEMORY: PyErr_SetString(PyExc_MemoryError, lucid_last_error()); break;
+    case LUCID_DEVICE_ERROR: PyErr_SetString(PyExc_RuntimeError, lucid_last_error()); break;
     case LUCID_UNSUPPORTED: PyErr_SetString(PyExc_NotImplementedError, lucid_last_error()); break;
     default: PyErr_SetString(PyExc_ValueError, lucid_last_error()); break;
   }

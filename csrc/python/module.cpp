@@ -5,6 +5,7 @@
 PYBIND11_MODULE(core_of_main_interpreter, module) {
   module.doc() = "Compiled kernels of lucid; see lucid.nn.functional for the public operators.";
   lucid::python::register_runtime(module);
+  lucid::python::register_cuda(module);
   lucid::python::register_tensor(module);
   lucid::python::register_operators(module);
   lucid::python::register_plan(module);

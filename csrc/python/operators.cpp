@@ -25,8 +25,8 @@ void copy_padding(const Padding& sides, Args* args) {
   }
 }
 
-py::array conv2d(const py::object& x, const py::object& weight, const py::object& bias, Pair stride, Padding padding,
-                 Pair dilation, int64_t groups, const std::optional<std::string>& algorithm) {
+py::object conv2d(const py::object& x, const py::object& weight, const py::object& bias, Pair stride, Padding padding,
+                  Pair dilation, int64_t groups, const std::optional<std::string>& algorithm) {
   TensorArgument x_arg("conv2d", "x", x), weight_arg("conv2d", "weight", weight);
   OptionalTensorArgument bias_arg("conv2d", "bias", bias);
   lucid_conv2d_args args{};
@@ -71,8 +71,8 @@ lucid_max_pool2d_args max_pool2d_args(TensorArgument& x, Pair kernel_size, Pair 
   return args;
 }
 
-py::array max_pool2d(const py::object& x, Pair kernel_size, Pair stride, Padding padding, Pair dilation,
-                     bool ceil_mode) {
+py::object max_pool2d(const py::object& x, Pair kernel_size, Pair stride, Padding padding, Pair dilation,
+                      bool ceil_mode) {
   TensorArgument x_arg("max_pool2d", "x", x);
   const lucid_max_pool2d_args args = max_pool2d_args(x_arg, kernel_size, stride, padding, dilation, ceil_mode);
   return run("max_pool2d", lucid_max_pool2d, lucid_max_pool2d_output_shape, args);
@@ -85,14 +85,14 @@ py::tuple max_pool2d_with_indices(const py::object& x, Pair kernel_size, Pair st
   lucid_shape shape;
   check(lucid_max_pool2d_output_shape(&args, &shape));
   shape.dtype = {LUCID_INT, 64, 1};
-  py::array indices = new_array("max_pool2d", shape);
+  const py::object indices = new_result("max_pool2d", shape, device_of(args));
   TensorArgument indices_arg("max_pool2d", "indices", indices);
   args.indices = indices_arg.get();
   return py::make_tuple(run("max_pool2d", lucid_max_pool2d, lucid_max_pool2d_output_shape, args), indices);
 }
 
-py::array avg_pool2d(const py::object& x, Pair kernel_size, Pair stride, Padding padding, bool ceil_mode,
-                     bool count_include_pad, int64_t divisor_override) {
+py::object avg_pool2d(const py::object& x, Pair kernel_size, Pair stride, Padding padding, bool ceil_mode,
+                      bool count_include_pad, int64_t divisor_override) {
   TensorArgument x_arg("avg_pool2d", "x", x);
   lucid_avg_pool2d_args args{};
   args.size = sizeof args;
@@ -106,7 +106,7 @@ py::array avg_pool2d(const py::object& x, Pair kernel_size, Pair stride, Padding
   return run("avg_pool2d", lucid_avg_pool2d, lucid_avg_pool2d_output_shape, args);
 }
 
-py::array adaptive_avg_pool2d(const py::object& x, Pair output_size) {
+py::object adaptive_avg_pool2d(const py::object& x, Pair output_size) {
   TensorArgument x_arg("adaptive_avg_pool2d", "x", x);
   lucid_adaptive_avg_pool2d_args args{};
   args.size = sizeof args;
@@ -115,15 +115,15 @@ py::array adaptive_avg_pool2d(const py::object& x, Pair output_size) {
   return run("adaptive_avg_pool2d", lucid_adaptive_avg_pool2d, lucid_adaptive_avg_pool2d_output_shape, args);
 }
 
-py::array radix_sum_pool(const py::object& x, int64_t radix) {
+py::object radix_sum_pool(const py::object& x, int64_t radix) {
   TensorArgument x_arg("radix_sum_pool", "x", x);
   const lucid_radix_sum_pool_args args{
       .size = sizeof args, .x = x_arg.get(), .y = nullptr, .radix = radix, .context = nullptr};
   return run("radix_sum_pool", lucid_radix_sum_pool, lucid_radix_sum_pool_output_shape, args);
 }
 
-py::array batch_norm(const py::object& x, const py::object& weight, const py::object& bias, const py::object& mean,
-                     const py::object& var, double eps, bool relu) {
+py::object batch_norm(const py::object& x, const py::object& weight, const py::object& bias, const py::object& mean,
+                      const py::object& var, double eps, bool relu) {
   TensorArgument x_arg("batch_norm", "x", x), mean_arg("batch_norm", "mean", mean), var_arg("batch_norm", "var", var);
   OptionalTensorArgument weight_arg("batch_norm", "weight", weight), bias_arg("batch_norm", "bias", bias);
   const lucid_batch_norm_args args{.size = sizeof args,
@@ -145,8 +145,8 @@ py::tuple batch_norm_statistics(const py::object& x) {
   lucid_batch_norm_statistics_args args{};
   args.size = sizeof args;
   args.x = x_arg.get();
-  py::array mean = new_output(op, lucid_batch_norm_statistics_output_shape, args);
-  py::array var = new_output(op, lucid_batch_norm_statistics_output_shape, args);
+  const py::object mean = new_output(op, lucid_batch_norm_statistics_output_shape, args);
+  const py::object var = new_output(op, lucid_batch_norm_statistics_output_shape, args);
   TensorArgument mean_arg(op, "mean", mean), var_arg(op, "var", var);
   args.mean = mean_arg.get();
   args.var = var_arg.get();
@@ -154,7 +154,7 @@ py::tuple batch_norm_statistics(const py::object& x) {
   return py::make_tuple(mean, var);
 }
 
-py::array split_attention(const py::object& x, const py::object& logits, int64_t radix, int64_t cardinality) {
+py::object split_attention(const py::object& x, const py::object& logits, int64_t radix, int64_t cardinality) {
   TensorArgument x_arg("split_attention", "x", x), logits_arg("split_attention", "logits", logits);
   const lucid_split_attention_args args{.size = sizeof args,
                                         .x = x_arg.get(),
@@ -166,7 +166,7 @@ py::array split_attention(const py::object& x, const py::object& logits, int64_t
   return run("split_attention", lucid_split_attention, lucid_split_attention_output_shape, args);
 }
 
-py::array linear(const py::object& x, const py::object& weight, const py::object& bias, int64_t groups) {
+py::object linear(const py::object& x, const py::object& weight, const py::object& bias, int64_t groups) {
   TensorArgument x_arg("linear", "x", x), weight_arg("linear", "weight", weight);
   OptionalTensorArgument bias_arg("linear", "bias", bias);
   const lucid_linear_args args{.size = sizeof args,
@@ -179,9 +179,9 @@ py::array linear(const py::object& x, const py::object& weight, const py::object
   return run("linear", lucid_linear, lucid_linear_output_shape, args);
 }
 
-py::array relu(const py::object& x, bool inplace) {
+py::object relu(const py::object& x, bool inplace) {
   TensorArgument x_arg("relu", "x", x);
-  if (inplace && !x_arg.array().writeable())
+  if (inplace && !x_arg.writable())
     throw py::value_error("relu: x must be writable to be changed in place, got a read-only array");
   lucid_relu_args args{.size = sizeof args, .x = x_arg.get(), .y = nullptr, .context = nullptr};
   if (!inplace) return run("relu", lucid_relu, lucid_relu_output_shape, args);
@@ -190,26 +190,26 @@ py::array relu(const py::object& x, bool inplace) {
   return x_arg.array();
 }
 
-py::array sigmoid(const py::object& x) {
+py::object sigmoid(const py::object& x) {
   TensorArgument x_arg("sigmoid", "x", x);
   const lucid_sigmoid_args args{.size = sizeof args, .x = x_arg.get(), .y = nullptr, .context = nullptr};
   return run("sigmoid", lucid_sigmoid, lucid_sigmoid_output_shape, args);
 }
 
-py::array softmax(const py::object& x, int32_t dim, bool log) {
+py::object softmax(const py::object& x, int32_t dim, bool log) {
   TensorArgument x_arg("softmax", "x", x);
   const lucid_softmax_args args{
       .size = sizeof args, .x = x_arg.get(), .y = nullptr, .dim = dim, .log = log, .context = nullptr};
   return run("softmax", lucid_softmax, lucid_softmax_output_shape, args);
 }
 
-py::array add(const py::object& a, const py::object& b) {
+py::object add(const py::object& a, const py::object& b) {
   TensorArgument a_arg("add", "a", a), b_arg("add", "b", b);
   const lucid_add_args args{.size = sizeof args, .a = a_arg.get(), .b = b_arg.get(), .y = nullptr, .context = nullptr};
   return run("add", lucid_add, lucid_add_output_shape, args);
 }
 
-py::array mul(const py::object& a, const py::object& b) {
+py::object mul(const py::object& a, const py::object& b) {
   TensorArgument a_arg("mul", "a", a), b_arg("mul", "b", b);
   const lucid_mul_args args{.size = sizeof args, .a = a_arg.get(), .b = b_arg.get(), .y = nullptr, .context = nullptr};
   return run("mul", lucid_mul, lucid_mul_output_shape, args);

@@ -1,22 +1,34 @@
 // TensorBase holds the array of a Tensor and lends its memory through the buffer protocol, which a class written in
 // Python can only do from 3.12 on.
-#include "python/arrays.h"
+#include "python/device_array.h"
 #include "python/module.h"
 
 namespace lucid::python {
 namespace {
 
 struct TensorBase {
-  py::array data;  // fixed for life, so that a borrowed buffer stays valid as long as the tensor
+  py::object data;  // fixed for life, so that a borrowed buffer stays valid as long as the tensor
 };
+
+TensorBase hold(const py::object& data) {
+  if (py::isinstance<py::array>(data) || py::isinstance<DeviceArray>(data)) return {data};
+  throw py::type_error("TensorBase: data must be a numpy.ndarray or a DeviceArray, got " +
+                       std::string(py::str(py::type::of(data).attr("__name__"))));
+}
+
+py::buffer_info lend(const TensorBase& tensor) {
+  if (!py::isinstance<py::array>(tensor.data))
+    throw py::buffer_error("Tensor: memory of a GPU cannot be lent as a buffer; move the tensor by .cpu()");
+  return py::reinterpret_borrow<py::array>(tensor.data).request(false);
+}
 
 }  // namespace
 
 void register_tensor(py::module_& module) {
   py::class_<TensorBase>(module, "TensorBase", py::buffer_protocol())
-      .def(py::init([](const py::array& array) { return TensorBase{array}; }), py::arg("data").noconvert())
+      .def(py::init(&hold), py::arg("data"))
       .def_property_readonly("data", [](const TensorBase& tensor) { return tensor.data; })
-      .def_buffer([](TensorBase& tensor) { return tensor.data.request(false); });
+      .def_buffer([](TensorBase& tensor) { return lend(tensor); });
 }
 
 }  // namespace lucid::python
