@@ -485,17 +485,28 @@ typedef struct lucid_plan_args {
   const int32_t *inputs, *outputs;
   int32_t value_count, step_count, input_count, output_count;
   int32_t winograd; /* whether 3x3 convolutions of stride 1 may use Winograd's algorithms (Lavin & Gray 2015,
-                       https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6 */
+                       https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6; CUDA
+                       has none of these, and ignores it */
   const lucid_context* context;
+  lucid_device device; /* zeros are the CPU; weights of the description are there in any case */
+  lucid_dtype dtype;   /* of the activations and weights in the plan: float32 (zeros are, too), on CUDA also float16 and
+                          bfloat16. Vectors, and the values that a caller sees, stay float32 */
 } lucid_plan_args;
 
 LUCID_API lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan);
 LUCID_API void lucid_plan_destroy(lucid_plan* plan);
 
-/* Inputs and outputs have the plan's shapes and any strides. `milliseconds` is NULL, or receives the time of each step.
- */
+/* Inputs and outputs are float32, on the plan's device, and have its shapes and any strides. `milliseconds` is NULL, or
+ * receives the time of each step. */
 LUCID_API lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                       lucid_tensor* const* outputs, double* milliseconds);
+/* The same, on the stream of a context. On CUDA a run is enqueued when the function returns, or is over if it was
+ * measured. From the second run on, the steps are one launch of a CUDA graph, where they can be captured as one; each
+ * stream and each thread that enqueues at the same time has a graph and an arena of its own, up to eight. A stream that
+ * has been used must be synchronised before it is destroyed. */
+LUCID_API lucid_status lucid_plan_run_on(const lucid_plan* plan, const lucid_tensor* const* inputs,
+                                         lucid_tensor* const* outputs, double* milliseconds,
+                                         const lucid_context* context);
 
 /* How a step is computed ("dense", "winograd_4x4", "max_pool2d"), or "" for one on an empty batch, which is left out.
  * Belongs to the plan. */

@@ -32,6 +32,14 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  AvgPool2d pool;
+  lucid_shape y;
+  LUCID_CHECK(describe(step, &pool, &y));
+  made->enqueue = avg_pool2d_kernel(pool, values.x(), values.y);
+  return ok();
+}
+
 }  // namespace
 
 const StepKind adaptive_avg_pool2d_step = {.described = {.name = "adaptive_avg_pool2d",
@@ -42,6 +50,7 @@ const StepKind adaptive_avg_pool2d_step = {.described = {.name = "adaptive_avg_p
                                                          .weight = LUCID_ABSENT,
                                                          .bias = LUCID_ABSENT},
                                            .check = check,
-                                           .make = make};
+                                           .make = make,
+                                           .launch = launch};
 
 }  // namespace lucid::plan

@@ -19,6 +19,12 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  made->enqueue =
+      elementwise_kernel(cuda::ElementwiseFunction::kAdd, step.flag("relu"), values.x(), *values.inputs[1], values.y);
+  return ok();
+}
+
 }  // namespace
 
 const StepKind add_step = {.described = {.name = "add",
@@ -29,6 +35,7 @@ const StepKind add_step = {.described = {.name = "add",
                                          .weight = LUCID_ABSENT,
                                          .bias = LUCID_ABSENT},
                            .check = check,
-                           .make = make};
+                           .make = make,
+                           .launch = launch};
 
 }  // namespace lucid::plan

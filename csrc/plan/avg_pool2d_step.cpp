@@ -39,6 +39,14 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  AvgPool2d pool;
+  lucid_shape y;
+  LUCID_CHECK(describe(step, &pool, &y));
+  made->enqueue = avg_pool2d_kernel(pool, values.x(), values.y);
+  return ok();
+}
+
 }  // namespace
 
 const StepKind avg_pool2d_step = {.described = {.name = "avg_pool2d",
@@ -49,6 +57,7 @@ const StepKind avg_pool2d_step = {.described = {.name = "avg_pool2d",
                                                 .weight = LUCID_ABSENT,
                                                 .bias = LUCID_ABSENT},
                                   .check = check,
-                                  .make = make};
+                                  .make = make,
+                                  .launch = launch};
 
 }  // namespace lucid::plan

@@ -85,6 +85,25 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  made->constants = {vector_constant(step.step.weight), vector_constant(step.step.bias)};
+  made->enqueue = [relu = step.flag("relu"), &x = values.x(), &y = values.y](const Call& call) {
+    return call.cuda.batch_norm({.dtype = call.dtype,
+                                 .pixels = y.n * y.h * y.w,
+                                 .c = y.c,
+                                 .x = call.at(x),
+                                 .mean = nullptr,
+                                 .var = nullptr,
+                                 .weight = call.vector(0),
+                                 .bias = call.vector(1),
+                                 .eps = 0.0,
+                                 .relu = relu,
+                                 .y = call.at(y)},
+                                call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind batch_norm_step = {.described = {.name = "batch_norm",
@@ -95,6 +114,7 @@ const StepKind batch_norm_step = {.described = {.name = "batch_norm",
                                                 .weight = LUCID_REQUIRED,
                                                 .bias = LUCID_REQUIRED},
                                   .check = check,
-                                  .make = make};
+                                  .make = make,
+                                  .launch = launch};
 
 }  // namespace lucid::plan

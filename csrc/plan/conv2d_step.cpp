@@ -171,6 +171,29 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  const ShapeOnly input(step.inputs[0]);
+  Conv2dShape shape;
+  LUCID_CHECK(check_conv2d(arguments(step, input), &shape));
+  const Value* residual = values.inputs.size() > 1 ? values.inputs[1] : nullptr;
+  made->overwritten = residual != nullptr ? 1 : -1;
+  made->constants = {conv2d_constant(step.step.weight, shape), vector_constant(step.step.bias)};
+  made->enqueue = [shape, residual, relu = step.flag("relu"), &x = values.x(), &y = values.y](const Call& call) {
+    return call.cuda.conv2d({.shape = shape,
+                             .dtype = call.dtype,
+                             .algorithm = nullptr,
+                             .tf32 = false,
+                             .x = call.at(x),
+                             .packed = call.constant(0),
+                             .bias = call.vector(1),
+                             .residual = residual != nullptr ? call.at(*residual) : nullptr,
+                             .relu = relu,
+                             .y = call.at(y)},
+                            call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind conv2d_step = {.described = {.name = "conv2d",
@@ -181,6 +204,7 @@ const StepKind conv2d_step = {.described = {.name = "conv2d",
                                             .weight = LUCID_REQUIRED,
                                             .bias = LUCID_OPTIONAL},
                               .check = check,
-                              .make = make};
+                              .make = make,
+                              .launch = launch};
 
 }  // namespace lucid::plan

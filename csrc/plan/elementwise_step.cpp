@@ -48,4 +48,22 @@ std::unique_ptr<Step> elementwise_step(const char* name, ElementwiseKernel kerne
   return std::make_unique<ElementwiseStep>(name, kernel, relu, a, b, y);
 }
 
+LaunchKernel elementwise_kernel(cuda::ElementwiseFunction function, bool relu, const Value& a, const Value& b,
+                                const Value& y) {
+  return [function, relu, &a, &b, &y](const Call& call) {
+    return call.cuda.elementwise({.function = function,
+                                  .dtype = call.dtype,
+                                  .a = call.at(a),
+                                  .b = call.at(b),
+                                  .y = call.at(y),
+                                  .dims = 1,
+                                  .size = {y.n * y.h * y.w * y.c},
+                                  .a_stride = {1},
+                                  .b_stride = {1},
+                                  .y_stride = {1},
+                                  .relu = relu},
+                                 call.stream);
+  };
+}
+
 }  // namespace lucid::plan

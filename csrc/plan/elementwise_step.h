@@ -13,4 +13,8 @@ using ElementwiseKernel = void (*Kernels::*)(const Elementwise&, int64_t begin, 
 std::unique_ptr<Step> elementwise_step(const char* name, ElementwiseKernel kernel, bool relu, const Value& a,
                                        const Value& b, const Value& y);
 
+// The same on CUDA.
+LaunchKernel elementwise_kernel(cuda::ElementwiseFunction function, bool relu, const Value& a, const Value& b,
+                                const Value& y);
+
 }  // namespace lucid::plan

@@ -36,6 +36,17 @@ lucid_status make(const Description&, const Operands& values, std::unique_ptr<St
   return ok();
 }
 
+lucid_status launch(const Description&, const Operands& values, Launch* made) {
+  made->enqueue = [&x = values.x(), &y = values.y](const Call& call) {
+    const int64_t pixels = x.h * x.w;
+    return call.cuda.convert(
+        conversion({x.n, x.c, x.h, x.w}, {call.at(x), call.dtype, {x.c * pixels, 1, x.w * x.c, x.c}},
+                   {call.at(y), call.dtype, {x.c * pixels, pixels, x.w, 1}}),
+        call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind flatten_step = {.described = {.name = "flatten",
@@ -46,6 +57,7 @@ const StepKind flatten_step = {.described = {.name = "flatten",
                                              .weight = LUCID_ABSENT,
                                              .bias = LUCID_ABSENT},
                                .check = check,
-                               .make = make};
+                               .make = make,
+                               .launch = launch};
 
 }  // namespace lucid::plan

@@ -80,6 +80,25 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  made->constants = {matrix_constant(step.step.weight), vector_constant(step.step.bias)};
+  made->enqueue = [groups = step.integer("groups"), relu = step.flag("relu"), &x = values.x(),
+                   &y = values.y](const Call& call) {
+    return call.cuda.linear({.dtype = call.dtype,
+                             .rows = y.n,
+                             .in = x.c / groups,
+                             .outputs = y.c / groups,
+                             .groups = groups,
+                             .x = call.at(x),
+                             .weight = call.constant(0),
+                             .bias = call.vector(1),
+                             .relu = relu,
+                             .y = call.at(y)},
+                            call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind linear_step = {.described = {.name = "linear",
@@ -90,6 +109,7 @@ const StepKind linear_step = {.described = {.name = "linear",
                                             .weight = LUCID_REQUIRED,
                                             .bias = LUCID_OPTIONAL},
                               .check = check,
-                              .make = make};
+                              .make = make,
+                              .launch = launch};
 
 }  // namespace lucid::plan

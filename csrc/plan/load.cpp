@@ -1,5 +1,6 @@
 // From a description to a plan: checks everything, makes the steps, and packs their weights.
 #include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <iterator>
 #include <new>
@@ -7,6 +8,7 @@
 
 #include "core/status.h"
 #include "ops/shapes.h"
+#include "plan/cuda_plan.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -29,10 +31,10 @@ class Loader {
       if (!ready(args_.outputs[i]))
         return fail(LUCID_INVALID_ARGUMENT, "plan: output %d must be a value that a step computes, got %d", i,
                     args_.outputs[i]);
-    LUCID_CHECK(lay_out(plan_));
+    if (plan_.cuda == nullptr) LUCID_CHECK(lay_out(plan_));
     add_transfers();
     LUCID_CHECK(assign_places(plan_));
-    return pack_weights();
+    return plan_.cuda != nullptr ? plan_.cuda->upload(plan_) : pack_weights();
   }
 
  private:
@@ -64,7 +66,8 @@ class Loader {
       v.image = shape.ndim == 4;
       v.n = shape.sizes[0], v.c = shape.sizes[1];
       if (v.image) v.h = shape.sizes[2], v.w = shape.sizes[3];
-      v.layout.dtype = shape.dtype;
+      v.on_cuda = plan_.cuda != nullptr;
+      v.layout.dtype = v.on_cuda ? args_.dtype : shape.dtype;
     }
     for (int i = 0; i < args_.input_count; ++i) {
       const int input = args_.inputs[i];
@@ -105,12 +108,19 @@ class Loader {
     const lucid_plan_step& step = description.step;
     Operands operands{.inputs = {}, .y = plan_.values[step.output], .winograd = args_.winograd != 0};
     Entry entry{.step = nullptr,
+                .launch = nullptr,
                 .described = index,
                 .transfers = false,
                 .inputs = {step.inputs, step.inputs + step.input_count},
                 .output = step.output};
     for (const int input : entry.inputs) operands.inputs.push_back(&plan_.values[input]);
-    LUCID_CHECK(kind.make(description, operands, &entry.step));
+    if (plan_.cuda != nullptr) {
+      entry.launch = std::make_unique<Launch>();
+      entry.launch->algorithm = kind.described.name;
+      LUCID_CHECK(kind.launch(description, operands, entry.launch.get()));
+    } else {
+      LUCID_CHECK(kind.make(description, operands, &entry.step));
+    }
     plan_.entries.push_back(std::move(entry));
     return ok();
   }
@@ -126,15 +136,20 @@ class Loader {
       const bool exported = std::count(plan_.outputs.begin(), plan_.outputs.end(), input) > 0;
       if (v.stays_outside || v.n == 0 || (reader == plan_.entries.end() && !exported)) continue;
       const int described = reader != plan_.entries.end() ? reader->described : 0;
-      imports.push_back(
-          {.step = import_step(v.input, v), .described = described, .transfers = true, .inputs = {}, .output = input});
+      imports.push_back({.step = v.on_cuda ? nullptr : import_step(v.input, v),
+                         .launch = v.on_cuda ? import_launch(v.input, v) : nullptr,
+                         .described = described,
+                         .transfers = true,
+                         .inputs = {},
+                         .output = input});
     }
     std::move(plan_.entries.begin(), plan_.entries.end(), std::back_inserter(imports));
     plan_.entries = std::move(imports);
     for (int i = 0; i < args_.output_count; ++i) {
       const Value& v = plan_.values[args_.outputs[i]];
       if (v.n == 0) continue;
-      plan_.entries.push_back({.step = export_step(v, i),
+      plan_.entries.push_back({.step = v.on_cuda ? nullptr : export_step(v, i),
+                               .launch = v.on_cuda ? export_launch(v, i) : nullptr,
                                .described = std::max(0, args_.step_count - 1),
                                .transfers = true,
                                .inputs = {args_.outputs[i]},
@@ -169,9 +184,26 @@ class Loader {
   std::vector<bool> ready_;
 };
 
-lucid_status create(const lucid_plan_args& args, lucid_plan** plan) {
+lucid_status check_cpu(const lucid_dtype& dtype) {
+  const bool given = dtype.code != 0 || dtype.bits != 0 || dtype.lanes != 0;
+  if (!given || (dtype.code == LUCID_FLOAT && dtype.bits == 32 && dtype.lanes == 1)) return ok();
+  return fail(LUCID_UNSUPPORTED, "plan: dtype must be float32 on the CPU, got another of %d bits", dtype.bits);
+}
+
+lucid_status choose_device(lucid_plan_args* args, lucid_plan* plan) {
+  if (args->device.type == 0 || args->device.type == LUCID_CPU) return check_cpu(args->dtype);
+  if (args->device.type != LUCID_CUDA)
+    return fail(LUCID_UNSUPPORTED, "plan: the device must be the CPU or cuda, got device type %d", args->device.type);
+  if (args->dtype.bits == 0) args->dtype = kFloat32;
+  LUCID_CHECK(CudaPlan::create(args->device, args->dtype, &plan->cuda));
+  plan->device = args->device;
+  return ok();
+}
+
+lucid_status create(lucid_plan_args args, lucid_plan** plan) {
   try {
     auto made = std::make_unique<lucid_plan>();
+    LUCID_CHECK(choose_device(&args, made.get()));
     LUCID_CHECK(Loader(args, *made).load());
     *plan = made.release();
     return ok();
@@ -182,6 +214,11 @@ lucid_status create(const lucid_plan_args& args, lucid_plan** plan) {
 
 }  // namespace
 }  // namespace lucid::plan
+
+namespace lucid {
+template <>
+constexpr size_t kSizeInVersion2<lucid_plan_args> = offsetof(lucid_plan_args, device);
+}  // namespace lucid
 
 extern "C" lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan) {
   *plan = nullptr;

@@ -39,6 +39,18 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  MaxPool2d pool;
+  lucid_shape shape;
+  LUCID_CHECK(describe(step, &pool, &shape));
+  made->enqueue = [h = pool.h, w = pool.w, &x = values.x(), &y = values.y](const Call& call) {
+    return call.cuda.max_pool2d(
+        {.dtype = call.dtype, .n = y.n, .c = y.c, .h = h, .w = w, .x = call.at(x), .y = call.at(y), .indices = nullptr},
+        call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind max_pool2d_step = {.described = {.name = "max_pool2d",
@@ -49,6 +61,7 @@ const StepKind max_pool2d_step = {.described = {.name = "max_pool2d",
                                                 .weight = LUCID_ABSENT,
                                                 .bias = LUCID_ABSENT},
                                   .check = check,
-                                  .make = make};
+                                  .make = make,
+                                  .launch = launch};
 
 }  // namespace lucid::plan

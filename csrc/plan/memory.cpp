@@ -14,8 +14,13 @@ constexpr int64_t kMostBytes = int64_t{1} << 62;  // of the arena
 
 int64_t whole_lines(int64_t bytes) { return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes; }
 
-// A line between two values keeps their neighbours' stores from meeting, and skews their pages.
-int64_t place_bytes(const Value& value) { return whole_lines(value.bytes()) + kBlockBytes; }
+// On the CPU, a line between two values keeps their neighbours' stores from meeting, and skews their pages. On CUDA
+// every value begins where the memory of a device does, which vectors of any width may be loaded from.
+int64_t place_bytes(const Value& value) {
+  constexpr int64_t kAligned = 256;
+  if (value.on_cuda) return (value.bytes() + kAligned - 1) / kAligned * kAligned;
+  return whole_lines(value.bytes()) + kBlockBytes;
+}
 
 // An image may stay outside if all that reads it can read it there.
 void keep_inputs_outside(lucid_plan& plan) {
@@ -93,7 +98,7 @@ void find_lifetimes(lucid_plan& plan) {
 void share_places(lucid_plan& plan) {
   for (int entry = 0; entry < static_cast<int>(plan.entries.size()); ++entry) {
     const Entry& e = plan.entries[entry];
-    const int overwritten = e.step->overwritten();
+    const int overwritten = e.transfers ? -1 : e.overwritten();
     if (overwritten < 0 || e.inputs[overwritten] == e.inputs[0]) continue;
     Value &residual = plan.values[e.inputs[overwritten]], &y = plan.values[e.output];
     if (residual.last == entry && residual.same_layout(y))

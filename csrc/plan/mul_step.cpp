@@ -44,6 +44,25 @@ lucid_status make(const Description&, const Operands& values, std::unique_ptr<St
   return ok();
 }
 
+lucid_status launch(const Description&, const Operands& values, Launch* made) {
+  made->enqueue = [&a = values.x(), &b = *values.inputs[1], &y = values.y](const Call& call) {
+    const int64_t pixels = y.h * y.w;
+    return call.cuda.elementwise({.function = cuda::ElementwiseFunction::kMultiply,
+                                  .dtype = call.dtype,
+                                  .a = call.at(a),
+                                  .b = call.at(b),
+                                  .y = call.at(y),
+                                  .dims = 3,
+                                  .size = {y.n, pixels, y.c},
+                                  .a_stride = {pixels * y.c, y.c, 1},
+                                  .b_stride = {y.c, 0, 1},
+                                  .y_stride = {pixels * y.c, y.c, 1},
+                                  .relu = false},
+                                 call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind mul_step = {.described = {.name = "mul",
@@ -54,6 +73,7 @@ const StepKind mul_step = {.described = {.name = "mul",
                                          .weight = LUCID_ABSENT,
                                          .bias = LUCID_ABSENT},
                            .check = check,
-                           .make = make};
+                           .make = make,
+                           .launch = launch};
 
 }  // namespace lucid::plan

@@ -11,14 +11,18 @@
 #include "core/tensor_view.h"
 #include "cpu/layout.h"
 #include "lucid.h"
+#include "plan/launch.h"
 
 namespace lucid::plan {
 
 constexpr int64_t kBlock = kBlockOf<float>;  // channels that lie together in the images of a plan
 
+class CudaPlan;
+
 // An image in the layout of a plan, or rows [n][c].
 struct Value {
   bool image = false;
+  bool on_cuda = false;  // images are channels-last without gaps then
   int64_t n = 0, c = 0, h = 1, w = 1;
   Layout layout;               // of an image
   int input = -1;              // its index among the plan's inputs, or -1
@@ -34,7 +38,9 @@ struct Value {
   int64_t row_bytes() const { return (layout.halo.left + w + layout.halo.right) * pixel_bytes(); }
   int64_t image_bytes() const { return (layout.halo.top + h + layout.halo.bottom) * row_bytes(); }
   int64_t plane_bytes() const;
-  int64_t bytes() const { return image ? blocks() * plane_bytes() : n * c * layout.element_bytes(); }
+  int64_t bytes() const {
+    return image && !on_cuda ? blocks() * plane_bytes() : n * h * w * c * layout.element_bytes();
+  }
   bool same_layout(const Value& other) const;
 
   float* rows(std::byte* arena) const { return reinterpret_cast<float*>(arena + offset); }
@@ -87,19 +93,23 @@ class Step {
 
 // A step in its place, with the values that it reads and writes.
 struct Entry {
-  std::unique_ptr<Step> step;
-  int described;   // the step of the description that it belongs to
-  bool transfers;  // from the caller's memory or to it
+  std::unique_ptr<Step> step;      // of a plan on the CPU
+  std::unique_ptr<Launch> launch;  // of one on CUDA
+  int described;                   // the step of the description that it belongs to
+  bool transfers;                  // from the caller's memory or to it
   std::vector<int> inputs;
   int output;  // -1 for a transfer to the caller
   int row_sums = -1;
+
+  int overwritten() const { return launch != nullptr ? launch->overwritten : step->overwritten(); }
 };
 
 // Between the caller's memory and the plan's.
 std::unique_ptr<Step> import_step(int input, const Value& y);
 std::unique_ptr<Step> export_step(const Value& x, int output);
 
-// Where values lie: layouts first, then, when all entries are there, places. They refuse what is too large to address.
+// Where values lie: layouts on the CPU first, then, when all entries are there, places. They refuse what is too large
+// to address.
 lucid_status lay_out(lucid_plan& plan);
 lucid_status assign_places(lucid_plan& plan);
 
@@ -113,6 +123,8 @@ struct lucid_plan {
   std::vector<lucid::plan::Entry> entries;
   // Weights of all steps: together they lie on huge pages, where a layer's own half megabyte would not.
   std::unique_ptr<lucid::Scratch<std::byte>> weights;
+  lucid_device device = {LUCID_CPU, 0};
+  std::unique_ptr<lucid::plan::CudaPlan> cuda;  // or null
   std::vector<int> inputs, outputs;
   int described_steps = 0;
   double multiplications = 0;  // of all steps

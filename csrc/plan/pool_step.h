@@ -1,4 +1,4 @@
-// Pools over windows: the kernels of max_pool2d and avg_pool2d, block by block.
+// Pools over windows: the kernels of max_pool2d and avg_pool2d; on the CPU block by block.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -36,5 +36,22 @@ class PoolStep final : public Step {
   Pool pool_;
   const Value &x_, &y_;
 };
+
+// The kernel of both averages on CUDA.
+inline LaunchKernel avg_pool2d_kernel(const AvgPool2d& pool, const Value& x, const Value& y) {
+  return [h = pool.h, w = pool.w, count_include_pad = pool.count_include_pad, divisor = pool.divisor, &x,
+          &y](const Call& call) {
+    return call.cuda.avg_pool2d({.dtype = call.dtype,
+                                 .n = y.n,
+                                 .c = y.c,
+                                 .h = h,
+                                 .w = w,
+                                 .count_include_pad = count_include_pad,
+                                 .divisor = divisor,
+                                 .x = call.at(x),
+                                 .y = call.at(y)},
+                                call.stream);
+  };
+}
 
 }  // namespace lucid::plan

@@ -56,6 +56,20 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  made->enqueue = [radix = step.integer("radix"), &x = values.x(), &y = values.y](const Call& call) {
+    return call.cuda.radix_sum_pool({.dtype = call.dtype,
+                                     .n = y.n,
+                                     .pixels = x.h * x.w,
+                                     .radix = radix,
+                                     .c = y.c,
+                                     .x = call.at(x),
+                                     .y = call.at(y)},
+                                    call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind radix_sum_pool_step = {.described = {.name = "radix_sum_pool",
@@ -66,6 +80,7 @@ const StepKind radix_sum_pool_step = {.described = {.name = "radix_sum_pool",
                                                     .weight = LUCID_ABSENT,
                                                     .bias = LUCID_ABSENT},
                                       .check = check,
-                                      .make = make};
+                                      .make = make,
+                                      .launch = launch};
 
 }  // namespace lucid::plan

@@ -1,4 +1,4 @@
-// Runs a plan: all steps in one parallel region, a barrier after each.
+// Runs a plan: on the CPU all steps in one parallel region, a barrier after each.
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "core/status.h"
 #include "ops/shapes.h"
+#include "plan/cuda_plan.h"
 #include "plan/plan.h"
 
 namespace lucid::plan {
@@ -16,10 +17,10 @@ lucid_status view_arguments(const lucid_plan& plan, const std::vector<int>& indi
   for (size_t i = 0; i < indices.size(); ++i) {
     const Value& v = plan.values[indices[i]];
     const int64_t shape[4] = {v.n, v.c, v.h, v.w};
-    const lucid_shape wanted = make_shape(shape, v.image ? 4 : 2, v.layout.dtype);
+    const lucid_shape wanted = make_shape(shape, v.image ? 4 : 2);
     LUCID_CHECK(check_tensor("plan", name, tensors[i], wanted.ndim, wanted.ndim, wanted.dtype));
     LUCID_CHECK(check_shape("plan", name, *tensors[i], wanted));
-    LUCID_CHECK(check_data("plan", name, tensors[i]));
+    LUCID_CHECK(check_data("plan", name, tensors[i], plan.device));
     (*views)[i] = view_image(*tensors[i]);
   }
   return ok();
@@ -53,38 +54,51 @@ void run_steps(const lucid_plan& plan, const Run& run, const Team& team, std::by
   }
 }
 
+lucid_status run_on_cpu(const lucid_plan& plan, const ImageView* inputs, const ImageView* outputs,
+                        double* milliseconds) {
+  const Scratch<std::byte> arena(plan.arena_bytes);
+  if (arena.data() == nullptr)
+    return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld bytes of activations",
+                static_cast<long long>(plan.arena_bytes));
+  const Run run{arena.data(), inputs, outputs};
+  std::unique_ptr<Scratch<std::byte>> scratch;
+  int64_t each = 0;
+  parallel_team(num_threads(), work_of(plan), [&](const Team& team) {
+    // Its size is known only now: fewer threads than asked for may have come.
+    if (team.id() == 0) {
+      each = scratch_of(plan, team.size());
+      scratch.reset(new (std::nothrow) Scratch<std::byte>(each * team.size()));
+    }
+    team.barrier();
+    if (scratch == nullptr || scratch->data() == nullptr) return;
+    std::byte* own = scratch->data() + team.id() * each;
+    run_steps(plan, run, team, own, milliseconds);
+  });
+  if (scratch == nullptr || scratch->data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for scratch");
+  return ok();
+}
+
 }  // namespace
 }  // namespace lucid::plan
 
 extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                        lucid_tensor* const* outputs, double* milliseconds) {
+  return lucid_plan_run_on(plan, inputs, outputs, milliseconds, nullptr);
+}
+
+extern "C" lucid_status lucid_plan_run_on(const lucid_plan* plan, const lucid_tensor* const* inputs,
+                                          lucid_tensor* const* outputs, double* milliseconds,
+                                          const lucid_context* context) {
   using namespace lucid;
+  LUCID_CHECK(check_context("plan", context));
   try {
     std::vector<ImageView> x(plan->inputs.size()), y(plan->outputs.size());
     LUCID_CHECK(plan::view_arguments(*plan, plan->inputs, "input", inputs, &x));
     LUCID_CHECK(plan::view_arguments(*plan, plan->outputs, "output", outputs, &y));
-    const Scratch<std::byte> arena(plan->arena_bytes);
-    if (arena.data() == nullptr)
-      return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld bytes of activations",
-                  static_cast<long long>(plan->arena_bytes));
     if (milliseconds != nullptr) std::fill(milliseconds, milliseconds + plan->described_steps, 0.0);
-    const plan::Run run{arena.data(), x.data(), y.data()};
-    std::unique_ptr<Scratch<std::byte>> scratch;
-    int64_t each = 0;
-    parallel_team(num_threads(), plan::work_of(*plan), [&](const Team& team) {
-      // Its size is known only now: fewer threads than asked for may have come.
-      if (team.id() == 0) {
-        each = plan::scratch_of(*plan, team.size());
-        scratch.reset(new (std::nothrow) Scratch<std::byte>(each * team.size()));
-      }
-      team.barrier();
-      if (scratch == nullptr || scratch->data() == nullptr) return;
-      std::byte* own = scratch->data() + team.id() * each;
-      plan::run_steps(*plan, run, team, own, milliseconds);
-    });
-    if (scratch == nullptr || scratch->data() == nullptr)
-      return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for scratch");
-    return ok();
+    if (plan->cuda != nullptr) return plan->cuda->run(*plan, inputs, outputs, milliseconds, stream_of(context));
+    LUCID_CHECK(check_no_stream("plan", context));
+    return plan::run_on_cpu(*plan, x.data(), y.data(), milliseconds);
   } catch (const std::bad_alloc&) {
     return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for its arguments");
   }
@@ -92,18 +106,21 @@ extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tenso
 
 extern "C" const char* lucid_plan_algorithm(const lucid_plan* plan, int32_t step) {
   for (const lucid::plan::Entry& entry : plan->entries)
-    if (entry.described == step && !entry.transfers) return entry.step->algorithm();
+    if (entry.described == step && !entry.transfers)
+      return entry.launch != nullptr ? entry.launch->algorithm.c_str() : entry.step->algorithm();
   return "";
 }
 
 extern "C" double lucid_plan_largest_share(const lucid_plan* plan, int32_t step, int32_t threads) {
   double share = 0;
   for (const lucid::plan::Entry& entry : plan->entries)
-    if (entry.described == step) share = std::max(share, entry.step->largest_share(std::max(threads, 1)));
+    if (entry.described == step && entry.step != nullptr)
+      share = std::max(share, entry.step->largest_share(std::max(threads, 1)));
   return share;
 }
 
 extern "C" int64_t lucid_plan_weight_bytes(const lucid_plan* plan) {
+  if (plan->cuda != nullptr) return plan->cuda->constant_bytes();
   int64_t bytes = 0;
   for (const lucid::plan::Entry& entry : plan->entries) bytes += entry.step->weight_bytes();
   return bytes;

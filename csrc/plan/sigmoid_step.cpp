@@ -15,6 +15,11 @@ lucid_status make(const Description&, const Operands& values, std::unique_ptr<St
   return ok();
 }
 
+lucid_status launch(const Description&, const Operands& values, Launch* made) {
+  made->enqueue = elementwise_kernel(cuda::ElementwiseFunction::kSigmoid, false, values.x(), values.x(), values.y);
+  return ok();
+}
+
 }  // namespace
 
 const StepKind sigmoid_step = {.described = {.name = "sigmoid",
@@ -25,6 +30,7 @@ const StepKind sigmoid_step = {.described = {.name = "sigmoid",
                                              .weight = LUCID_ABSENT,
                                              .bias = LUCID_ABSENT},
                                .check = check,
-                               .make = make};
+                               .make = make,
+                               .launch = launch};
 
 }  // namespace lucid::plan

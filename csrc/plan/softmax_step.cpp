@@ -1,5 +1,7 @@
 #include <array>
+#include <functional>
 #include <iterator>
+#include <numeric>
 
 #include "core/status.h"
 #include "cpu/kernels.h"
@@ -71,9 +73,37 @@ lucid_status check(const Description& step, lucid_shape* y) {
                        y);
 }
 
-lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
+// Not negative.
+int dimension(const Description& step, const Operands& values) {
   const int dim = static_cast<int>(step.integer("dim")), rank = values.y.image ? 4 : 2;
-  *made = std::make_unique<SoftmaxStep>(dim < 0 ? dim + rank : dim, step.flag("log"), values.x(), values.y);
+  return dim < 0 ? dim + rank : dim;
+}
+
+lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
+  *made = std::make_unique<SoftmaxStep>(dimension(step, values), step.flag("log"), values.x(), values.y);
+  return ok();
+}
+
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  const Value& v = values.y;
+  const int dim = dimension(step, values);
+  // In the order of memory, in which channels come last.
+  const int64_t size[4] = {v.n, v.h, v.w, v.c};
+  const int at = dim == 0 ? 0 : dim == 1 ? 3 : dim - 1;
+  const auto product = [&](int begin, int end) {
+    return std::accumulate(size + begin, size + end, int64_t{1}, std::multiplies<>());
+  };
+  made->enqueue = [outer = product(0, at), size = size[at], inner = product(at + 1, 4), log = step.flag("log"),
+                   &x = values.x(), &y = values.y](const Call& call) {
+    return call.cuda.softmax({.dtype = call.dtype,
+                              .outer = outer,
+                              .size = size,
+                              .inner = inner,
+                              .log = log,
+                              .x = call.at(x),
+                              .y = call.at(y)},
+                             call.stream);
+  };
   return ok();
 }
 
@@ -87,6 +117,7 @@ const StepKind softmax_step = {.described = {.name = "softmax",
                                              .weight = LUCID_ABSENT,
                                              .bias = LUCID_ABSENT},
                                .check = check,
-                               .make = make};
+                               .make = make,
+                               .launch = launch};
 
 }  // namespace lucid::plan

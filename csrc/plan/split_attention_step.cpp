@@ -63,6 +63,23 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+lucid_status launch(const Description& step, const Operands& values, Launch* made) {
+  made->enqueue = [radix = step.integer("radix"), cardinality = step.integer("cardinality"), &x = values.x(),
+                   &logits = *values.inputs[1], &y = values.y](const Call& call) {
+    return call.cuda.split_attention({.dtype = call.dtype,
+                                      .n = y.n,
+                                      .pixels = y.h * y.w,
+                                      .radix = radix,
+                                      .c = y.c,
+                                      .cardinality = cardinality,
+                                      .x = call.at(x),
+                                      .logits = call.at(logits),
+                                      .y = call.at(y)},
+                                     call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind split_attention_step = {.described = {.name = "split_attention",
@@ -73,6 +90,7 @@ const StepKind split_attention_step = {.described = {.name = "split_attention",
                                                      .weight = LUCID_ABSENT,
                                                      .bias = LUCID_ABSENT},
                                        .check = check,
-                                       .make = make};
+                                       .make = make,
+                                       .launch = launch};
 
 }  // namespace lucid::plan

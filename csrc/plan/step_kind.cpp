@@ -135,11 +135,15 @@ lucid_status check_step(const lucid_plan_step& step, const lucid_shape* inputs, 
 std::vector<float> dense_copy(const lucid_tensor* tensor) {
   std::vector<float> copy;
   if (tensor == nullptr) return copy;
-  const ImageView view = tensor->ndim == 2 ? view_image(*tensor) : ImageView{};
   const VectorView vector = tensor->ndim == 1 ? view_vector(tensor) : VectorView{};
+  const ImageView v = tensor->ndim > 1 ? view_image(*tensor) : ImageView{};
+  copy.reserve(static_cast<size_t>(vector.size + v.n * v.c * v.h * v.w));
   for (int64_t i = 0; i < vector.size; ++i) copy.push_back(vector.data[i * vector.stride]);
-  for (int64_t i = 0; i < view.n; ++i)
-    for (int64_t j = 0; j < view.c; ++j) copy.push_back(view.data[i * view.stride_n + j * view.stride_c]);
+  for (int64_t n = 0; n < v.n; ++n)
+    for (int64_t c = 0; c < v.c; ++c)
+      for (int64_t h = 0; h < v.h; ++h)
+        for (int64_t w = 0; w < v.w; ++w)
+          copy.push_back(v.data[n * v.stride_n + c * v.stride_c + h * v.stride_h + w * v.stride_w]);
   return copy;
 }
 

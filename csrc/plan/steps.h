@@ -68,8 +68,9 @@ struct StepKind {
   lucid_step_kind described;
   // The operator's shape rule.
   lucid_status (*check)(const Description& step, lucid_shape* y);
-  // Makes what `check` has accepted.
+  // Make what `check` has accepted, for the CPU and for CUDA.
   lucid_status (*make)(const Description& step, const Operands& operands, std::unique_ptr<Step>* made);
+  lucid_status (*launch)(const Description& step, const Operands& operands, Launch* made);
 };
 
 #define LUCID_STEP_KIND(op) extern const StepKind op##_step;
@@ -82,7 +83,7 @@ lucid_status check_step(const lucid_plan_step& step, const lucid_shape* inputs, 
 // A shape that a value of a plan may have; `name` opens the message.
 lucid_status check_value(const char* name, const lucid_shape& shape);
 
-// A checked vector or matrix in row-major order; empty for null.
+// A checked tensor of one, two or four dimensions in row-major order; empty for null.
 std::vector<float> dense_copy(const lucid_tensor* tensor);
 
 }  // namespace lucid::plan

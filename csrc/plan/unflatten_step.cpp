@@ -33,6 +33,14 @@ lucid_status make(const Description&, const Operands& values, std::unique_ptr<St
   return ok();
 }
 
+lucid_status launch(const Description&, const Operands& values, Launch* made) {
+  made->enqueue = [&x = values.x(), &y = values.y](const Call& call) {
+    const auto bytes = static_cast<size_t>(y.bytes());
+    return call.cuda.copy_on_device(call.at(y), call.at(x), bytes, call.stream);
+  };
+  return ok();
+}
+
 }  // namespace
 
 const StepKind unflatten_step = {.described = {.name = "unflatten",
@@ -43,6 +51,7 @@ const StepKind unflatten_step = {.described = {.name = "unflatten",
                                                .weight = LUCID_ABSENT,
                                                .bias = LUCID_ABSENT},
                                  .check = check,
-                                 .make = make};
+                                 .make = make,
+                                 .launch = launch};
 
 }  // namespace lucid::plan
