@@ -41,7 +41,7 @@ cudaError_t launch(void (*kernel)(K...), const LaunchConfig& c, A&&... a) {
   std::tuple<K...> args{static_cast<K>(std::forward<A>(a))...};
 #if defined(LUCID_CUDA_HOST)
   size_t n = size_t(c.block.x) * c.block.y * c.block.z;
-  size_t cap = cuhost::config().smem_default;
+  size_t cap = host_sim::settings().shared_default;
   auto it = cuhost::func_smem().find(reinterpret_cast<const void*>(kernel));
   if (it != cuhost::func_smem().end()) cap = std::max(cap, it->second);
   if (!n || n > 1024 || c.block.z > 64 || !c.grid.x || !c.grid.y || !c.grid.z || c.grid.x > 2147483647u ||

@@ -39,6 +39,8 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "cuda/host_sim/settings.h"
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
@@ -193,27 +195,8 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-struct Config {
-  uint64_t seed = 0;  // 0: forward order; 1: reverse; else shuffled
-  size_t smem_default = 48 * 1024, smem_optin = 227 * 1024;
-  bool protect = true;  // device memory unreadable outside kernels/copies
-  bool defer = true;    // streams run late
-  size_t stack = 256 * 1024;
-  Config() {
-    if (auto s = getenv("LUCID_SIM_SEED")) seed = strtoull(s, nullptr, 10);
-    if (auto s = getenv("CUHOST_PROTECT")) protect = atoi(s);
-    if (auto s = getenv("CUHOST_DEFER")) defer = atoi(s);
-    if (auto s = getenv("CUHOST_SMEM_OPTIN")) smem_optin = strtoull(s, nullptr, 10);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    stack = 1024 * 1024;
-#endif
-  }
-};
-inline Config& config() {
-  static Config c;
-  return c;
-}
-
+using host_sim::settings;
+inline host_sim::Settings& config() { return settings(); }
 struct Rng {
   uint64_t s;
   uint64_t next() {
@@ -393,7 +376,7 @@ inline void to_fiber(Fiber* f) {
   m.cur = f;
   ++m.switches;
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&m.main_fake, f->stack, config().stack);
+  __sanitizer_start_switch_fiber(&m.main_fake, f->stack, settings().stack);
 #endif
 #if defined(__SANITIZE_THREAD__)
   __tsan_switch_to_fiber(f->tsan, __tsan_switch_to_fiber_no_sync);
@@ -436,7 +419,7 @@ inline Fiber& fiber(unsigned i) {
   Machine& m = M();
   while (m.fibers.size() <= i) {
     auto f = std::make_unique<Fiber>();
-    size_t n = config().stack, pg = 4096;
+    size_t n = settings().stack, pg = 4096;
     char* p = static_cast<char*>(
         mmap(nullptr, n + pg, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (p == MAP_FAILED) throw Error("no memory for fiber stacks");
@@ -550,7 +533,7 @@ __attribute__((no_sanitize("thread")))
 #endif
 inline void run_block(Rng& rng) {
   Machine& m = M();
-  const uint64_t seed = config().seed;
+  const uint64_t seed = settings().seed;
   const unsigned nw = (m.nthreads + 31) / 32;
   m.vars.clear();
   m.stat_off = 0;
@@ -684,7 +667,7 @@ struct DeviceMemory {
   }
   size_t span() const { return (top + 4095) & ~size_t(4095); }
   void protect(bool on) {
-    if (!config().protect || !top) return;
+    if (!true || !top) return;
     mprotect(base, span(), on ? PROT_NONE : PROT_READ | PROT_WRITE);
     open = !on;
   }
@@ -792,7 +775,7 @@ inline void submit(Stream* s, std::function<void()> f) {
     drain(streams()[0]);
   s = resolve(s);
   s->q.push_back(std::move(f));
-  if (!config().defer) drain(s);
+  if (!true) drain(s);
 }
 inline std::map<const void*, size_t>& pinned() {
   static std::map<const void*, size_t> p;
@@ -847,16 +830,16 @@ void run_grid(const char* kname, void (*kernel)(K...), dim3 grid, dim3 block, si
     __tsan_release(m.fibers[i].get());
   }
 #endif
-  Rng rng{config().seed * 0x9e3779b97f4a7c15ull + m.launches};
+  Rng rng{settings().seed * 0x9e3779b97f4a7c15ull + m.launches};
   uint64_t nb = uint64_t(grid.x) * grid.y * grid.z;
   uint64_t step = 1, off = 0;
-  if (config().seed > 1 && nb > 1) {
+  if (settings().seed > 1 && nb > 1) {
     off = rng.next() % nb;
     do step = rng.next() % nb | 1;
     while (std::__gcd(step, nb) != 1);
   }
   for (uint64_t b = 0; b < nb; ++b) {
-    uint64_t k = config().seed == 1 ? nb - 1 - b : (off + b * step) % nb;
+    uint64_t k = settings().seed == 1 ? nb - 1 - b : (off + b * step) % nb;
     m.bid = {unsigned(k % grid.x), unsigned(k / grid.x % grid.y), unsigned(k / grid.x / grid.y)};
     run_block(rng);
     if (!m.err.empty()) break;
@@ -879,7 +862,7 @@ T& shared_var(const void* key) {
     if (v.key == key) return *reinterpret_cast<T*>(m.arena + v.off);
   size_t al = std::max<size_t>(alignof(T), 16), off = (m.stat_off + al - 1) / al * al;
   m.stat_bytes += sizeof(T);
-  if (m.dyn_bytes + m.stat_bytes > config().smem_optin || m.stat_bytes > config().smem_default)
+  if (m.dyn_bytes + m.stat_bytes > settings().shared_most || m.stat_bytes > settings().shared_default)
     fail("too much shared memory");
   if (off + sizeof(T) + 128 > m.arena_n) fail("shared memory arena exhausted");
   m.stat_off = off + sizeof(T) + 128;
@@ -1136,8 +1119,8 @@ inline cudaError_t cudaGetDevice(int* d) {
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   *p = {"cuda_host (CPU, tests only)",
         cuhost::DeviceMemory::cap,
-        cuhost::config().smem_default,
-        cuhost::config().smem_optin,
+        cuhost::settings().shared_default,
+        cuhost::settings().shared_most,
         4,
         8,
         0,
@@ -1306,7 +1289,7 @@ inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
 }
 template <class F>
 cudaError_t cudaFuncSetAttribute(F* f, cudaFuncAttribute, int v) {
-  if (size_t(v) > cuhost::config().smem_optin)
+  if (size_t(v) > cuhost::settings().shared_most)
     return cuhost_set(cudaErrorInvalidValue, "more shared memory than the device has");
   cuhost::func_smem()[reinterpret_cast<const void*>(f)] = size_t(v);
   return cudaSuccess;
@@ -1315,7 +1298,7 @@ cudaError_t cudaFuncSetAttribute(F* f, cudaFuncAttribute, int v) {
 inline cudaError_t cudaDeviceGetAttribute(int* v, cudaDeviceAttr a, int) {
   *v = a == cudaDevAttrMultiProcessorCount            ? 4
        : a == cudaDevAttrComputeCapabilityMajor       ? 8
-       : a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? int(cuhost::config().smem_optin)
+       : a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? int(cuhost::settings().shared_most)
                                                       : 0;
   return cudaSuccess;
 }
