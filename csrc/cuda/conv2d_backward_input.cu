@@ -31,12 +31,14 @@ struct Slabs {
   const GradientShape& s;
   int y, x;  // of the phase, with padding
   int step, ky = 0, kx = -1, channel = 0;
+  int down = 0, right = 0;  // from the row and column of a pixel inside its phase to those of dy
 
   __device__ bool next_tap() {
     do {
       if (++kx == s.kernel_w) kx = 0, ++ky;
       if (ky >= s.kernel_h) return false;
     } while ((y - ky * s.dilation_h) % s.stride_h != 0 || (x - kx * s.dilation_w) % s.stride_w != 0);
+    down = (y - ky * s.dilation_h) / s.stride_h, right = (x - kx * s.dilation_w) / s.stride_w;
     channel = 0;
     return true;
   }
@@ -44,9 +46,6 @@ struct Slabs {
     channel += step;
     return channel < s.out_group || next_tap();
   }
-  // From the row and column of a pixel inside its phase to those of dy.
-  __device__ int row_shift() const { return (y - ky * s.dilation_h) / s.stride_h; }
-  __device__ int column_shift() const { return (x - kx * s.dilation_w) / s.stride_w; }
   __device__ int tap() const { return ky * s.kernel_w + kx; }
 };
 
@@ -141,20 +140,20 @@ class InputLoader {
   __device__ const T* dy_at(const Slabs& slab, int m, int channel) const {
     const GradientShape& s = p_.shape;
     const Row row = rows_[m];
-    const int down = slab.row_shift(), right = slab.column_shift();
-    if (static_cast<unsigned>(row.y + down) >= static_cast<unsigned>(s.out_h) ||
-        static_cast<unsigned>(row.x + right) >= static_cast<unsigned>(s.out_w) || channel >= s.out_group)
+    if (static_cast<unsigned>(row.y + slab.down) >= static_cast<unsigned>(s.out_h) ||
+        static_cast<unsigned>(row.x + slab.right) >= static_cast<unsigned>(s.out_w) || channel >= s.out_group)
       return nullptr;
-    const int64_t pixel = row.dy_pixel + down * s.out_w + right;
-    return static_cast<const T*>(p_.dy) + (pixel * s.groups + place_.group) * s.out_group + channel;
+    const int pixel = row.dy_pixel + slab.down * s.out_w + slab.right, channels = s.groups * s.out_group;
+    return static_cast<const T*>(p_.dy) + (int64_t{pixel} * channels + (place_.group * s.out_group + channel));
   }
 
   // An element of B or null.
   __device__ const T* weight_at(const Slabs& slab, int k, int n) const {
     const GradientShape& s = p_.shape;
     if (slab.channel + k >= s.out_group || place_.n + n >= s.in_group) return nullptr;
-    const int64_t tap = int64_t{place_.group} * s.kernel_h * s.kernel_w + slab.tap();
-    return static_cast<const T*>(p_.weight) + (tap * s.out_group + slab.channel + k) * s.in_group + place_.n + n;
+    const int tap = place_.group * (s.kernel_h * s.kernel_w) + slab.tap();
+    const int line = tap * s.out_group + slab.channel + k;
+    return static_cast<const T*>(p_.weight) + (int64_t{line} * s.in_group + (place_.n + n));
   }
 
   __device__ void store_a(T* a) const {

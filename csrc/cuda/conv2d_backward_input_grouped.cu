@@ -55,8 +55,10 @@ __device__ void add_row(float4 (&sum)[kPixels], const T* dy, int64_t pixel_step,
   constexpr int kTaps = kStride == 1 ? 3 : 2;
   float4 value[kPixels + kTaps - 1];
 #pragma unroll
-  for (int i = 0; i < kPixels + kTaps - 1; ++i)
-    value[i] = columns >> i & 1 ? load_quad(dy + i * pixel_step) : zero_quad();
+  for (int i = 0; i < kPixels + kTaps - 1; ++i) {
+    value[i] = columns >> i & 1 ? load_quad(dy) : zero_quad();
+    dy += pixel_step;
+  }
 #pragma unroll
   for (int t = 0; t < kTaps; ++t) {
     if (kStride * t > last) break;

@@ -40,7 +40,10 @@ class WeightLoader {
  public:
   using T = typename Shape::T;
 
-  __device__ WeightLoader(const WeightGemm& p, int group, int m, int n) : p_(p), group_(group), m_(m), n_(n) {}
+  __device__ WeightLoader(const WeightGemm& p, int group, int m, int n) : p_(p), group_(group), m_(m), n_(n) {
+#pragma unroll
+    for (int i = 0; i < kLoadsB; ++i) seen_[i] = seen(column(i));
+  }
 
   // What comes in whole chunks, into registers.
   __device__ void fetch(int pixel, int end) {
@@ -51,7 +54,7 @@ class WeightLoader {
     }
     if (p_.whole_x) {
 #pragma unroll
-      for (int i = 0; i < kLoadsB; ++i) b_[i] = load_chunk(column(i) < Shape::kN ? x_at(window, column(i)) : nullptr);
+      for (int i = 0; i < kLoadsB; ++i) b_[i] = load_chunk(column(i) < Shape::kN ? x_at(window, seen_[i]) : nullptr);
     }
   }
 
@@ -76,7 +79,7 @@ class WeightLoader {
 #pragma unroll 1
       for (int i = thread(); i < Shape::kK * Shape::kN; i += Shape::kThreads)
         b[i / Shape::kN * Shape::kRowB + i % Shape::kN] =
-            load_element(x_at(Window(p_, pixel + i / Shape::kN, end), i % Shape::kN));
+            load_element(x_at(Window(p_, pixel + i / Shape::kN, end), seen(i % Shape::kN)));
     }
   }
 
@@ -93,24 +96,36 @@ class WeightLoader {
   __device__ const T* dy_at(const Window& window, int m) const {
     const GradientShape& s = p_.shape;
     if (!window.exists || m_ + m >= s.out_group) return nullptr;
-    return static_cast<const T*>(p_.dy) + (int64_t{window.pixel} * s.groups + group_) * s.out_group + m_ + m;
+    const int channels = s.groups * s.out_group;
+    return static_cast<const T*>(p_.dy) + (int64_t{window.pixel} * channels + (group_ * s.out_group + m_ + m));
   }
 
-  // An element of B or null: what the window sees through the tap of column n.
-  __device__ const T* x_at(const Window& window, int n) const {
+  // What a column of B stands for: a tap, by its distance from the window's corner, and a channel of x. One behind the
+  // last tap is far outside of every image.
+  struct Seen {
+    int y, x, channel;
+  };
+  __device__ Seen seen(int n) const {
     const GradientShape& s = p_.shape;
     const int tap = p_.in_group.quotient(n_ + n), channel = p_.in_group.remainder(n_ + n, tap);
     const int ky = p_.kernel_w.quotient(tap), kx = p_.kernel_w.remainder(tap, ky);
-    const int y = window.y + ky * s.dilation_h, x = window.x + kx * s.dilation_w;
-    if (!window.exists || ky >= s.kernel_h || static_cast<unsigned>(y) >= static_cast<unsigned>(s.h) ||
+    return {ky < s.kernel_h ? ky * s.dilation_h : 1 << 30, kx * s.dilation_w, group_ * s.in_group + channel};
+  }
+
+  // An element of B or null.
+  __device__ const T* x_at(const Window& window, const Seen& seen) const {
+    const GradientShape& s = p_.shape;
+    const int y = window.y + seen.y, x = window.x + seen.x, channels = s.groups * s.in_group;
+    if (!window.exists || static_cast<unsigned>(y) >= static_cast<unsigned>(s.h) ||
         static_cast<unsigned>(x) >= static_cast<unsigned>(s.w))
       return nullptr;
-    const int64_t pixel = (int64_t{window.image} * s.h + y) * s.w + x;
-    return static_cast<const T*>(p_.x) + (pixel * s.groups + group_) * s.in_group + channel;
+    const int pixel = (window.image * s.h + y) * s.w + x;
+    return static_cast<const T*>(p_.x) + (int64_t{pixel} * channels + seen.channel);
   }
 
   const WeightGemm& p_;
   const int group_, m_, n_;
+  Seen seen_[kLoadsB];
   uint4 a_[kLoadsA], b_[kLoadsB];
 };
 

@@ -43,13 +43,17 @@ struct Sums {
     constexpr int kSeen = (kPixels - 1) * kStride + 3;
     float4 gradient[kPixels], seen[kSeen];
     const int first = column * kStride - s.padding_left;
+    dy += column * dy_step, x += first * x_step;
 #pragma unroll
-    for (int i = 0; i < kPixels; ++i)
-      gradient[i] = column + i < s.out_w ? load_quad(dy + (column + i) * dy_step) : zero_quad();
+    for (int i = 0; i < kPixels; ++i) {
+      gradient[i] = column + i < s.out_w ? load_quad(dy) : zero_quad();
+      dy += dy_step;
+    }
 #pragma unroll
-    for (int i = 0; i < kSeen; ++i)
-      seen[i] = static_cast<unsigned>(first + i) < static_cast<unsigned>(s.w) ? load_quad(x + (first + i) * x_step)
-                                                                              : zero_quad();
+    for (int i = 0; i < kSeen; ++i) {
+      seen[i] = static_cast<unsigned>(first + i) < static_cast<unsigned>(s.w) ? load_quad(x) : zero_quad();
+      x += x_step;
+    }
 #pragma unroll
     for (int i = 0; i < kPixels; ++i)
 #pragma unroll
