@@ -43,6 +43,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
   float mean[kWidth] = {}, factor[kWidth] = {}, dbias[kWidth] = {}, dweight[kWidth] = {};
   if (place.active) {
     load_statistics(p, channel, mean, factor);
+#pragma unroll 2
     for (int64_t pixel = place.pixel; pixel < place.end; pixel += tile.rows) {
       float x[kWidth], dy[kWidth];
       access.load(p.x, pixel * p.c + channel, x);

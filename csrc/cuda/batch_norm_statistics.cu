@@ -23,6 +23,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
   const int64_t block_begin = place.pixel - place.row;
   const int64_t early_end = block_begin + early < end ? block_begin + early : end;
   float estimate[kWidth] = {};
+#pragma unroll 4
   for (int64_t pixel = place.pixel; pixel < early_end; pixel += tile.rows) {
     float values[kWidth];
     access.load(p.x, pixel * p.c + channel, values);
@@ -38,6 +39,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
     if (!isfinite(estimate[i])) estimate[i] = 0.0f;
   }
   float deviations[kWidth] = {}, squares[kWidth] = {};
+#pragma unroll 4
   for (int64_t pixel = place.pixel; pixel < end; pixel += tile.rows) {
     float values[kWidth];
     access.load(p.x, pixel * p.c + channel, values);

@@ -11,10 +11,11 @@ namespace lucid::cuda {
 namespace {
 
 constexpr int kMostLanes = 64;  // 1 KB of a pixel side by side
-constexpr int kMostKept = 8;    // splits whose weights are kept; those of more are computed anew for each pixel
+constexpr int kTogether = 2;    // splits whose loads are under way at once; networks have two
+constexpr int kMostKept = 8;    // splits whose weights are kept; those of further ones are computed for each pixel
 
-template <class Access>
-__global__ void __launch_bounds__(ChannelTile::kThreads)
+template <bool kFurther, class Access>
+__global__ void __launch_bounds__(ChannelTile::kThreads, 4)
     sum_splits(SplitAttention p, ChannelTile tile, uint32_t image_blocks, int32_t width, int32_t kept, Access access) {
   constexpr int kWidth = Access::kWidth;
   LUCID_DYN_SHARED(float, weights);  // [kept][channels of the block]
@@ -34,22 +35,30 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
   const int64_t image_pixel = image * p.pixels;
   for (int64_t pixel = image_pixel + place.pixel; pixel < image_pixel + place.end; pixel += tile.rows) {
     float sum[kWidth] = {};
-    for (int r = 0; r < kept; ++r) {
-      float values[kWidth], weight[kWidth];
-      access.load(p.x, (pixel * p.radix + r) * p.c + channel, values);
-      load_floats(weights + r * channels, place.lane * kWidth, weight);
+    for (int r = 0; r < kept; r += kTogether) {
+      float values[kTogether][kWidth];
 #pragma unroll
-      for (int v = 0; v < kWidth; ++v) sum[v] = fmaf(values[v], weight[v], sum[v]);
-    }
-    for (int64_t r = kept; r < p.radix; ++r) {
-      float values[kWidth];
-      access.load(p.x, (pixel * p.radix + r) * p.c + channel, values);
+      for (int s = 0; s < kTogether; ++s)
+        if (r + s < kept) access.load(p.x, (pixel * p.radix + r + s) * p.c + channel, values[s]);
 #pragma unroll
-      for (int v = 0; v < kWidth; ++v) {
-        const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, channel + v);
-        sum[v] = fmaf(values[v], SplitSoftmax(logits).weight(logits, r), sum[v]);
+      for (int s = 0; s < kTogether; ++s) {
+        if (r + s >= kept) break;
+        float weight[kWidth];
+        load_floats(weights + (r + s) * channels, place.lane * kWidth, weight);
+#pragma unroll
+        for (int v = 0; v < kWidth; ++v) sum[v] = fmaf(values[s][v], weight[v], sum[v]);
       }
     }
+    if constexpr (kFurther)
+      for (int64_t r = kept; r < p.radix; ++r) {
+        float values[kWidth];
+        access.load(p.x, (pixel * p.radix + r) * p.c + channel, values);
+#pragma unroll
+        for (int v = 0; v < kWidth; ++v) {
+          const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, channel + v);
+          sum[v] = fmaf(values[v], SplitSoftmax(logits).weight(logits, r), sum[v]);
+        }
+      }
     access.store(p.y, pixel * p.c + channel, sum);
   }
 }
@@ -57,13 +66,19 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
 }  // namespace
 
 Error split_attention(const SplitAttention& p, Stream stream) {
-  return with_access(p.dtype, p.c, {p.x, p.y}, [&](auto access) {
+  const auto launch_kernel = [&](auto kernel, auto access, int32_t kept) {
     constexpr int kWidth = decltype(access)::kWidth;
     const ChannelTile tile = channel_tile(p.pixels, p.c, kWidth, kMostLanes, 1, 16);
-    const int32_t kept = static_cast<int32_t>(p.radix < kMostKept ? p.radix : kMostKept);
     const size_t shared = sizeof(float) * static_cast<size_t>(kept * tile.lanes * kWidth);
-    return launch_blocks(sum_splits<decltype(access)>, p.n * tile.blocks(), tile.threads(), shared, stream, p, tile,
+    return launch_blocks(kernel, p.n * tile.blocks(), tile.threads(), shared, stream, p, tile,
                          static_cast<uint32_t>(tile.blocks()), static_cast<int32_t>(p.c / p.cardinality), kept, access);
+  };
+  if (p.radix > kMostKept) {
+    if (p.c > INT32_MAX) return cudaErrorInvalidValue;
+    return launch_kernel(sum_splits<true, OneElement>, OneElement{p.dtype}, kMostKept);
+  }
+  return with_access(p.dtype, p.c, {p.x, p.y}, [&](auto access) {
+    return launch_kernel(sum_splits<false, decltype(access)>, access, static_cast<int32_t>(p.radix));
   });
 }
 

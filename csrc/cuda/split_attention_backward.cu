@@ -17,23 +17,28 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
     gradients_of_splits(SplitAttentionBackward p, ChannelTile tile, uint32_t image_blocks, int32_t width,
                         float* partial, Access access) {
   constexpr int kWidth = Access::kWidth;
-  LUCID_DYN_SHARED(float, parts);
+  LUCID_DYN_SHARED(float, parts);  // of all threads, and behind them the weights of the block's channels
+  const int channels = tile.lanes * kWidth;
+  float* const block_weights = parts + tile.rows * channels;
   const uint32_t image = blockIdx.x / image_blocks;
   const TilePlace place(tile, blockIdx.x % image_blocks);
-  const int32_t channel = place.vector * kWidth;
+  const int32_t channel = place.vector * kWidth, block_channel = (place.vector - place.lane) * kWidth;
   const int64_t image_pixel = image * p.pixels, end = place.active ? image_pixel + place.end : 0;
-  float* const block_sums = partial + (image * tile.pixel_blocks() + place.pixel_block) * p.radix * p.c + channel;
+  const int64_t block = image * (image_blocks / tile.channel_blocks) + place.pixel_block;
+  float* const block_sums = partial + block * p.radix * p.c + channel;
   for (int64_t r = 0; r < p.radix; r += kTogether) {
-    float weights[kTogether][kWidth], sums[kTogether][kWidth] = {};
-    if (place.active) {
-#pragma unroll
-      for (int v = 0; v < kWidth; ++v) {
-        const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, channel + v);
-        const SplitSoftmax softmax(logits);
-#pragma unroll
-        for (int s = 0; s < kTogether; ++s) weights[s][v] = r + s < p.radix ? softmax.weight(logits, r + s) : 0.0f;
-      }
+    for (int i = static_cast<int>(threadIdx.x); i < channels && block_channel + i < p.c;
+         i += static_cast<int>(blockDim.x)) {
+      const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, block_channel + i);
+      const SplitSoftmax softmax(logits);
+      for (int s = 0; s < kTogether && r + s < p.radix; ++s)
+        block_weights[s * channels + i] = softmax.weight(logits, r + s);
     }
+    __syncthreads();
+    float weights[kTogether][kWidth], sums[kTogether][kWidth] = {};
+#pragma unroll
+    for (int s = 0; s < kTogether; ++s)
+      if (place.active && r + s < p.radix) load_floats(block_weights + s * channels, place.lane * kWidth, weights[s]);
     for (int64_t pixel = image_pixel + place.pixel; pixel < end; pixel += tile.rows) {
       float dy[kWidth];
       access.load(p.dy, pixel * p.c + channel, dy);
@@ -104,7 +109,7 @@ Error split_attention_backward(const SplitAttentionBackward& p, Stream stream) {
   return with_access(p.dtype, p.c, {p.x, p.dy, p.dx}, [&](auto access) {
     constexpr int kWidth = decltype(access)::kWidth;
     const ChannelTile tile = sum_tile(p.pixels, p.c, kWidth);
-    const size_t shared = sizeof(float) * static_cast<size_t>(tile.lanes * tile.rows * kWidth);
+    const size_t shared = sizeof(float) * static_cast<size_t>(tile.lanes * kWidth * (tile.rows + kTogether));
     const Error error =
         launch_blocks(gradients_of_splits<decltype(access)>, p.n * tile.blocks(), tile.threads(), shared, stream, p,
                       tile, static_cast<uint32_t>(tile.blocks()), width, partial, access);

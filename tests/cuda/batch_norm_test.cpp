@@ -1,7 +1,9 @@
 // Batch norm at inference, its statistics in training, and its gradients.
-#include "layer_test.h"
+#include <cmath>
 
-using namespace layer_test;
+#include "kernel_test.h"
+
+using namespace kernel_test;
 
 namespace {
 
@@ -51,7 +53,7 @@ void run_inference(Shape s, Dtype dtype, bool relu, bool parameters, size_t shif
     if (relu && want[i].value < 0) want[i].value = 0;
   }
   check(text_of_shape("batch_norm", s, dtype), {&x, &q.mean, &q.var, &q.weight, &q.bias, &y},
-        [&] { return lucid::cuda::batch_norm(p, nullptr); }, {{y, want, 5.0}});
+        [&] { return backend().batch_norm(p, nullptr); }, {{y, want, 5.0}});
 }
 
 void run_statistics(const char* what, Shape s, Dtype dtype, double offset, double spread) {
@@ -64,7 +66,7 @@ void run_statistics(const char* what, Shape s, Dtype dtype, double offset, doubl
                                      .mean = mean.floats(),
                                      .var = var.floats(),
                                      .workspace = nullptr};
-  const Array workspace(lucid::cuda::batch_norm_statistics_bytes(p));
+  const Array workspace(backend().batch_norm_statistics_bytes(p));
   p.workspace = workspace.data();
   std::vector<Value> want_mean(mean.size()), want_var(mean.size());
   const double pixels = static_cast<double>(s.pixels);
@@ -79,7 +81,7 @@ void run_statistics(const char* what, Shape s, Dtype dtype, double offset, doubl
   // from runs of at most 64 values and a tree over 256, around an estimate that is off by a part of their spread.
   for (Value& v : want_mean) v.magnitude = std::fabs(spread);
   check(text_of_shape(what, s, dtype), {&x, &mean, &var, &workspace},
-        [&] { return lucid::cuda::batch_norm_statistics(p, nullptr); },
+        [&] { return backend().batch_norm_statistics(p, nullptr); },
         {{mean, want_mean, 80.0}, {var, want_var, 80.0}});
 }
 
@@ -98,14 +100,14 @@ void run_special_statistics() {
                                      .mean = mean.floats(),
                                      .var = var.floats(),
                                      .workspace = nullptr};
-  const Array workspace(lucid::cuda::batch_norm_statistics_bytes(p));
+  const Array workspace(backend().batch_norm_statistics_bytes(p));
   p.workspace = workspace.data();
   double sum = 0.0, squares = 0.0;
   for (int64_t i = 0; i < kPixels; ++i) sum += values[static_cast<size_t>(i * kChannels + 3)];
   for (int64_t i = 0; i < kPixels; ++i)
     squares += std::pow(values[static_cast<size_t>(i * kChannels + 3)] - sum / kPixels, 2);
   check("statistics of infinity and NaN", {&x, &mean, &var, &workspace},
-        [&] { return lucid::cuda::batch_norm_statistics(p, nullptr); },
+        [&] { return backend().batch_norm_statistics(p, nullptr); },
         {{mean, {{INFINITY, 0}, {NAN, 0}, {NAN, 0}, {sum / kPixels, 1.0}}, 80.0},
          {var, {{NAN, 0}, {NAN, 0}, {NAN, 0}, {squares / kPixels, 1.0}}, 80.0}});
 }
@@ -133,7 +135,7 @@ void run_backward(Shape s, Dtype dtype, bool relu, bool weighted) {
                                    .dweight = dweight.floats(),
                                    .dbias = dbias.floats(),
                                    .workspace = nullptr};
-  const Array workspace(lucid::cuda::batch_norm_backward_bytes(p));
+  const Array workspace(backend().batch_norm_backward_bytes(p));
   p.workspace = workspace.data();
   std::vector<Value> want_dx(dx.size()), want_dweight(dweight.size()), want_dbias(dbias.size());
   const double pixels = static_cast<double>(s.pixels);
@@ -157,13 +159,13 @@ void run_backward(Shape s, Dtype dtype, bool relu, bool weighted) {
   // Runs of at most 64 values and a tree over 256; each term was rounded three times.
   check(text_of_shape(relu ? "batch_norm_backward behind a ReLU" : "batch_norm_backward", s, dtype),
         {&x, &dy, &y, &q.mean, &q.var, &q.weight, &dx, &dweight, &dbias, &workspace},
-        [&] { return lucid::cuda::batch_norm_backward(p, nullptr); },
+        [&] { return backend().batch_norm_backward(p, nullptr); },
         {{dx, want_dx, 80.0}, {dweight, want_dweight, 80.0}, {dbias, want_dbias, 80.0}});
 }
 
 }  // namespace
 
-int main() {
+KERNEL_TEST(batch_norm) {
   for (const Dtype dtype : kDtypes)
     for (const Shape s : kShapes) {
       run_inference(s, dtype, false, true, 0);
@@ -178,5 +180,4 @@ int main() {
   run_statistics("statistics of a narrow spread", {2000, 8}, Dtype::kFloat32, 1000.0, 0.01);
   run_statistics("statistics of one value", {500, 8}, Dtype::kFloat32, 3.7, 0.0);
   run_special_statistics();
-  return finish();
 }

@@ -1,7 +1,10 @@
 // Conversions between dtypes and orders of memory: exact, or the nearest value of the dtype.
-#include "layer_test.h"
+#include <algorithm>
+#include <cmath>
 
-using namespace layer_test;
+#include "kernel_test.h"
+
+using namespace kernel_test;
 using lucid::cuda::Convert;
 
 namespace {
@@ -55,11 +58,11 @@ void run(const Case& c, Dtype from, Dtype to, size_t x_shift, size_t y_shift) {
   }
   const std::string name =
       text_of("%s, %s to %s, shifted by %zu and %zu", c.name, name_of(from), name_of(to), x_shift, y_shift);
-  check(name, {&x, &y}, [&] { return lucid::cuda::convert(p, nullptr); }, {{y, want, 0.0}});
-  const std::vector<unsigned char> bytes = y.contents();
-  for (size_t i = 0; i < want.size(); ++i)
-    if (const double got = decode(to, &bytes[i * bytes_of(to)]); got != want[i].value && !std::isnan(want[i].value))
-      return fail(name, "not the nearest value");
+  check(name, {&x, &y}, [&] { return backend().convert(p, nullptr); }, {{y, want, 0.0}});
+  const std::vector<double> got = y.values();
+  bool nearest = got.size() == want.size();
+  for (size_t i = 0; nearest && i < want.size(); ++i) nearest = got[i] == want[i].value || std::isnan(want[i].value);
+  check_that(name + ", to the nearest", nearest);
 }
 
 // A copy keeps all bits, the payload of a NaN and the sign of a zero too.
@@ -84,18 +87,20 @@ void run_bits(Dtype dtype, int64_t step) {
   p.x_stride[1] = p.y_stride[1] = step;
   if (step != 1) p.x_stride[0] = 1, p.y_stride[0] = kCount / 2, p.y_stride[1] = 1;
   const std::string name = text_of("bits of %s, step %d", name_of(dtype), static_cast<int>(step));
-  check(name, {&x, &y}, [&] { return lucid::cuda::convert(p, nullptr); }, {});
+  check(name, {&x, &y}, [&] { return backend().convert(p, nullptr); }, {});
   const std::vector<unsigned char> from = x.contents(), to = y.contents();
   const size_t size = bytes_of(dtype);
+  bool same = true;
   for (size_t i = 0; i < kCount; ++i) {
     const size_t source = step == 1 ? i : i / (kCount / 2) + i % (kCount / 2) * 2;
-    if (!std::equal(&to[i * size], &to[i * size] + size, &from[source * size])) return fail(name, "another value");
+    same = same && std::equal(&to[i * size], &to[i * size] + size, &from[source * size]);
   }
+  check_that("all " + name, same);
 }
 
 }  // namespace
 
-int main() {
+KERNEL_TEST(convert) {
   for (const Dtype from : kDtypes)
     for (const Dtype to : kDtypes) {
       for (const Case& c : kCases) run(c, from, to, 0, 0);
@@ -104,5 +109,4 @@ int main() {
     }
   for (const Dtype dtype : kDtypes)
     for (const int64_t step : {1, 2}) run_bits(dtype, step);
-  return finish();
 }

@@ -1,7 +1,11 @@
 // Max pooling, the indices of the largest values, and the gradient that goes to them.
-#include "layer_test.h"
+#include <cmath>
+#include <cstring>
+#include <iterator>
 
-using namespace layer_test;
+#include "kernel_test.h"
+
+using namespace kernel_test;
 
 namespace {
 
@@ -80,12 +84,12 @@ void run(const Case& p, size_t number, Dtype dtype, bool special, bool with_indi
   }
   const std::string name = text_of("case %zu, %s%s%s, shifted by %zu", number, name_of(dtype),
                                    special ? ", special values" : "", with_indices ? ", indices" : "", shift);
-  check("max_pool2d " + name, {&x, &y, &indices}, [&] { return lucid::cuda::max_pool2d(forward, nullptr); },
+  check("max_pool2d " + name, {&x, &y, &indices}, [&] { return backend().max_pool2d(forward, nullptr); },
         {{y, want, 0.0}});
   if (!with_indices) return;
   const std::vector<unsigned char> bytes = indices.contents();
-  if (bytes.size() != 8 * count || std::memcmp(bytes.data(), want_indices.data(), bytes.size()) != 0)
-    fail("max_pool2d " + name, "other indices");
+  check_that("indices of max_pool2d " + name,
+             bytes.size() == 8 * count && std::memcmp(bytes.data(), want_indices.data(), bytes.size()) == 0);
   if (number == 8) return;  // its empty windows found no pixel
   const lucid::cuda::MaxPool2dBackward backward{.dtype = dtype,
                                                 .n = p.n,
@@ -95,13 +99,13 @@ void run(const Case& p, size_t number, Dtype dtype, bool special, bool with_indi
                                                 .dy = dy.data(),
                                                 .indices = static_cast<int64_t*>(indices.data()),
                                                 .dx = dx.data()};
-  check("max_pool2d_backward " + name, {&dy, &dx}, [&] { return lucid::cuda::max_pool2d_backward(backward, nullptr); },
+  check("max_pool2d_backward " + name, {&dy, &dx}, [&] { return backend().max_pool2d_backward(backward, nullptr); },
         {{dx, want_dx, 9.0}});
 }
 
 }  // namespace
 
-int main() {
+KERNEL_TEST(max_pool2d) {
   for (const Dtype dtype : kDtypes)
     for (size_t i = 0; i < std::size(kCases); ++i)
       for (const bool special : {false, true}) {
@@ -109,5 +113,4 @@ int main() {
         run(kCases[i], i, dtype, special, true, 0);
         run(kCases[i], i, dtype, special, true, 1);
       }
-  return finish();
 }

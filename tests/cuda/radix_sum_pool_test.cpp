@@ -1,7 +1,7 @@
 // Radix sum pooling and its gradient.
-#include "layer_test.h"
+#include "kernel_test.h"
 
-using namespace layer_test;
+using namespace kernel_test;
 
 namespace {
 
@@ -28,12 +28,12 @@ void run(const Case& c, Dtype dtype, size_t shift) {
   const lucid::cuda::RadixSumPool forward{
       .dtype = dtype, .n = c.n, .pixels = c.pixels, .radix = c.radix, .c = c.c, .x = x.data(), .y = y.data()};
   // Runs of 8 in float32, then double.
-  check("radix_sum_pool, " + name, {&x, &y}, [&] { return lucid::cuda::radix_sum_pool(forward, nullptr); },
+  check("radix_sum_pool, " + name, {&x, &y}, [&] { return backend().radix_sum_pool(forward, nullptr); },
         {{y, want, 8.0}});
   const lucid::cuda::RadixSumPoolBackward backward{
       .dtype = dtype, .n = c.n, .pixels = c.pixels, .radix = c.radix, .c = c.c, .dy = dy.data(), .dx = dx.data()};
   check("radix_sum_pool_backward, " + name, {&dy, &dx},
-        [&] { return lucid::cuda::radix_sum_pool_backward(backward, nullptr); }, {{dx, want_dx, 1.0}});
+        [&] { return backend().radix_sum_pool_backward(backward, nullptr); }, {{dx, want_dx, 1.0}});
 }
 
 // A million pixels around 1000: a sum in float32 would be off in the third digit.
@@ -45,16 +45,15 @@ void run_many_pixels() {
   for (const float value : values) sum += value;
   const lucid::cuda::RadixSumPool p{
       .dtype = Dtype::kFloat32, .n = 1, .pixels = kPixels, .radix = 1, .c = 1, .x = x.data(), .y = y.data()};
-  check("radix_sum_pool of a million pixels", {&x, &y}, [&] { return lucid::cuda::radix_sum_pool(p, nullptr); },
+  check("radix_sum_pool of a million pixels", {&x, &y}, [&] { return backend().radix_sum_pool(p, nullptr); },
         {{y, {{sum / kPixels, sum / kPixels}}, 4.0}});
 }
 
 }  // namespace
 
-int main() {
+KERNEL_TEST(radix_sum_pool) {
   for (const Dtype dtype : kDtypes)
     for (const Case& c : kCases)
       for (const size_t shift : {0, 1}) run(c, dtype, shift);
   run_many_pixels();
-  return finish();
 }

@@ -1,7 +1,9 @@
 // Softmax and its logarithm over any dimension, and their gradients.
-#include "layer_test.h"
+#include <cmath>
 
-using namespace layer_test;
+#include "kernel_test.h"
+
+using namespace kernel_test;
 
 namespace {
 
@@ -42,7 +44,7 @@ void run(const Case& c, Dtype dtype, bool log, double scale, bool in_place) {
       .dtype = dtype, .outer = c.outer, .size = c.size, .inner = c.inner, .log = log, .x = x.data(), .y = y.data()};
   check(text_of("softmax %dx%dx%d, %s%s, up to %g%s", static_cast<int>(c.outer), static_cast<int>(c.size),
                 static_cast<int>(c.inner), name_of(dtype), log ? ", log" : "", scale, in_place ? ", in place" : ""),
-        {&x, &output}, [&] { return lucid::cuda::softmax(p, nullptr); }, {{y, want, 8.0}});
+        {&x, &output}, [&] { return backend().softmax(p, nullptr); }, {{y, want, 8.0}});
 }
 
 void run_backward(const Case& c, Dtype dtype, bool log) {
@@ -72,7 +74,7 @@ void run_backward(const Case& c, Dtype dtype, bool log) {
                                        .dx = dx.data()};
   check(text_of("softmax_backward %dx%dx%d, %s%s", static_cast<int>(c.outer), static_cast<int>(c.size),
                 static_cast<int>(c.inner), name_of(dtype), log ? ", log" : ""),
-        {&y, &dy, &dx}, [&] { return lucid::cuda::softmax_backward(p, nullptr); }, {{dx, want, 8.0}});
+        {&y, &dy, &dx}, [&] { return backend().softmax_backward(p, nullptr); }, {{dx, want, 8.0}});
 }
 
 // As on the CPU: a NaN or an infinity makes the whole row NaN, minus infinity is a probability of zero.
@@ -98,12 +100,12 @@ void run_special() {
           {NAN, 0.0},
           {0.0, 0.0},
           {NAN, 0.0}};
-  check("softmax of special values", {&x, &y}, [&] { return lucid::cuda::softmax(p, nullptr); }, {{y, want, 8.0}});
+  check("softmax of special values", {&x, &y}, [&] { return backend().softmax(p, nullptr); }, {{y, want, 8.0}});
 }
 
 }  // namespace
 
-int main() {
+KERNEL_TEST(softmax) {
   for (const Dtype dtype : kDtypes)
     for (const Case& c : kCases)
       for (const bool log : {false, true}) {
@@ -112,5 +114,4 @@ int main() {
         run_backward(c, dtype, log);
       }
   run_special();
-  return finish();
 }

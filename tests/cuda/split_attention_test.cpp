@@ -1,7 +1,9 @@
 // Split attention and its gradients, for any number of splits and groups.
-#include "layer_test.h"
+#include <cmath>
 
-using namespace layer_test;
+#include "kernel_test.h"
+
+using namespace kernel_test;
 
 namespace {
 
@@ -62,7 +64,7 @@ void run_forward(const Case& c, const Inputs& in, float largest, const std::stri
                                       .x = in.x.data(),
                                       .logits = in.logits.data(),
                                       .y = y.data()};
-  check("split_attention, " + name, {&in.x, &in.logits, &y}, [&] { return lucid::cuda::split_attention(p, nullptr); },
+  check("split_attention, " + name, {&in.x, &in.logits, &y}, [&] { return backend().split_attention(p, nullptr); },
         {{y, want, static_cast<double>(c.radix) + weight_roundings(c, largest)}});
 }
 
@@ -102,12 +104,12 @@ void run_backward(const Case& c, const Inputs& in, float largest, const std::str
                                         .dx = dx.data(),
                                         .dlogits = dlogits.data(),
                                         .workspace = nullptr};
-  const Array workspace(lucid::cuda::split_attention_backward_bytes(p));
+  const Array workspace(backend().split_attention_backward_bytes(p));
   p.workspace = workspace.data();
   const double of_weights = weight_roundings(c, largest);
   // Runs of at most 64 products, and a tree over 256.
   check("split_attention_backward, " + name, {&in.x, &in.logits, &in.dy, &dx, &dlogits, &workspace},
-        [&] { return lucid::cuda::split_attention_backward(p, nullptr); },
+        [&] { return backend().split_attention_backward(p, nullptr); },
         {{dx, want_dx, of_weights + 1.0}, {dlogits, want_dlogits, 2.0 * of_weights + 72.0}});
 }
 
@@ -130,10 +132,9 @@ void run_large_logits() {
 
 }  // namespace
 
-int main() {
+KERNEL_TEST(split_attention) {
   for (const Dtype dtype : kDtypes)
     for (const Case& c : kCases)
       for (const size_t shift : {0, 1}) run(c, dtype, shift, 4.0f);
   run_large_logits();
-  return finish();
 }
