@@ -81,8 +81,7 @@ void run_statistics(const char* what, Shape s, Dtype dtype, double offset, doubl
   // from runs of at most 64 values and a tree over 256, around an estimate that is off by a part of their spread.
   for (Value& v : want_mean) v.magnitude = std::fabs(spread);
   check(text_of_shape(what, s, dtype), {&x, &mean, &var, &workspace},
-        [&] { return backend().batch_norm_statistics(p, nullptr); },
-        {{mean, want_mean, 80.0}, {var, want_var, 80.0}});
+        [&] { return backend().batch_norm_statistics(p, nullptr); }, {{mean, want_mean, 80.0}, {var, want_var, 80.0}});
 }
 
 void run_special_statistics() {
