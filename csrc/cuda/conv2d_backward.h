@@ -65,6 +65,11 @@ inline bool is_grouped3x3(const Conv2dShape& s, Dtype dtype) {
 size_t backward_input_grouped_bytes(const Conv2dShape& shape);
 Error backward_input_grouped(const Conv2dBackwardInput& arguments, Stream stream);
 
+// In conv2d_backward_input_rows.cu: 16 or 32 channels a group in 16 bits. dy, dx and the weights, which are
+// [group][tap][output channel][input channel], begin at multiples of 16 bytes.
+bool accepts_input_rows(const Conv2dShape& shape, Dtype dtype);
+Error backward_input_rows(const Conv2dBackwardInput& arguments, const void* weight, Stream stream);
+
 // Partial sums of dweight: [part][group][rows][columns], where row and column are an output channel of the group and
 // tap * in_group + input channel, both perhaps with padding behind.
 struct WeightParts {

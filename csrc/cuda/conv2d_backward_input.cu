@@ -270,6 +270,9 @@ Error backward_input_by_gemm(const Conv2dBackwardInput& arguments, Stream stream
     if (error != cudaSuccess) return error;
     weight = arguments.workspace;
   }
+  if (accepts_input_rows(s, arguments.dtype) && is_aligned(arguments.dy, 16) && is_aligned(arguments.dx, 16) &&
+      is_aligned(weight, 16))
+    return backward_input_rows(arguments, weight, stream);
   if constexpr (std::is_same_v<T, float>) {
     return s.in_group > 64 ? launch_gemm<T, 128>(arguments, weight, stream)
                            : launch_gemm<T, 64>(arguments, weight, stream);

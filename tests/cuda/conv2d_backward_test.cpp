@@ -134,6 +134,16 @@ KERNEL_TEST(conv2d_backward_grouped3x3_blocks) {
   test_gradients({3, {25, 3}, 3, 8, 8, {3, 3}, {1, 1}, kAround});
 }
 
+// Rows in tiles, several tiles of a block, and a row that is too long for a tile.
+KERNEL_TEST(conv2d_backward_grouped3x3_rows) {
+  for (int64_t stride : {1, 2}) {
+    test_gradients({2, {19, 13}, 2, 16, 16, {3, 3}, {stride, stride}, kAround});
+    test_gradients({1, {11, 22}, 1, 32, 32, {3, 3}, {stride, stride}, {0, 2, 1, 1}});
+    test_gradients({1, {2, 140}, 1, 16, 16, {3, 3}, {stride, stride}, kAround});
+  }
+  test_gradients({3, {2, 2}, 100, 16, 16, {3, 3}, {2, 2}, kAround});
+}
+
 // What looks like the grouped kernel's, and is not.
 KERNEL_TEST(conv2d_backward_grouped_others) {
   test_gradients({1, {8, 8}, 2, 8, 8, {3, 3}, {1, 1}, {2, 2, 2, 2}, {2, 2}});
