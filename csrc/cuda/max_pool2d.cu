@@ -23,11 +23,11 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t row_step = h.dilation * p.w.size * p.c, column_step = w.dilation * p.c;
   int64_t x_row = ((image * p.h.size + rows.first) * p.w.size + columns.first) * p.c + channel;
   float best[kWidth];
-  int64_t index[kIndices ? kWidth : 1];
+  int32_t index[kIndices ? kWidth : 1];
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) {
     best[i] = -INFINITY;
-    if constexpr (kIndices) index[i] = rows.first * p.w.size + columns.first;
+    if constexpr (kIndices) index[i] = rows.first * w.size + columns.first;
   }
   for (int32_t i = 0; i < rows.count; ++i, x_row += row_step)
     for (int32_t j = 0; j < columns.count; ++j) {
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int v = 0; v < kWidth; ++v)
         if (values[v] > best[v] || values[v] != values[v]) {
           best[v] = values[v];
-          if constexpr (kIndices) index[v] = (rows.first + i * h.dilation) * p.w.size + columns.first + j * w.dilation;
+          if constexpr (kIndices) index[v] = (rows.first + i * h.dilation) * w.size + columns.first + j * w.dilation;
         }
     }
   const int64_t y = (static_cast<int64_t>(place.row) * p.w.out + place.column) * p.c + channel;
@@ -51,6 +51,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 Error max_pool2d(const MaxPool2d& p, Stream stream) {
+  if (p.h.size * p.w.size > INT32_MAX) return cudaErrorInvalidValue;  // of an image; indices are counted in 32 bits
   return with_access(p.dtype, p.c, {p.x, p.y}, [&](auto access) {
     using Access = decltype(access);
     const auto kernel = p.indices != nullptr ? largest_of_windows<true, Access> : largest_of_windows<false, Access>;

@@ -24,6 +24,7 @@ const Case kCases[] = {
     {"a slice of channels", {1, 16, 3, 4}, {384, 1, 128, 32}, {192, 1, 64, 16}, 384, 192},
     {"every other column", {6, 8}, {16, 2}, {8, 1}, 96, 48},
     {"into a wider image", {6, 8}, {8, 1}, {24, 1}, 48, 144},
+    {"rows that begin anywhere", {3, 8}, {11, 1}, {8, 1}, 33, 24},
     {"broadcast", {5, 8}, {0, 1}, {8, 1}, 8, 40},
     {"one element", {1}, {3}, {9}, 1, 1},
     {"empty", {0, 4}, {4, 1}, {4, 1}, 0, 0},
