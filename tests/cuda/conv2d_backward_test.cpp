@@ -73,47 +73,57 @@ void each_product(const Conv2dShape& s, Product product) {
     }
 }
 
+std::string name_of(const Case& c, Dtype dtype, size_t shift) {
+  return std::string(kernel_test::name_of(dtype)) + " " + name_of(c) + (shift ? ", shifted" : "");
+}
+
 // Every array begins `shift` elements behind an address that suits vectors.
-void test_gradients(const Case& c, size_t shift = 0) {
+void test_input(const Case& c, Dtype dtype, size_t shift = 0) {
   const Conv2dShape s = c.shape();
-  const size_t xs = s.n * s.h * s.w * s.in_channels(), ys = s.n * s.out_h * s.out_w * s.out_channels();
-  const size_t weights = s.out_channels() * s.terms();
-  for (Dtype dtype : kDtypes) {
-    const std::string name = std::string(kernel_test::name_of(dtype)) + " " + name_of(c) + (shift ? ", shifted" : "");
-    const Array x(dtype, random_values(xs, 1), shift), dy(dtype, random_values(ys, 2), shift);
-    const Array weight(dtype, random_values(weights, 3), shift);
-    std::vector<Value> want_dx(xs), want_dweight(weights), want_dbias(s.out_channels());
-    each_product(s, [&](int64_t i, int64_t j, int64_t k) {
-      want_dx[i].add(dy.at(j) * weight.at(k));
-      want_dweight[k].add(dy.at(j) * x.at(i));
-    });
-    for (size_t j = 0; j < ys; ++j) want_dbias[j % s.out_channels()].add(dy.at(j));
+  const Array dy(dtype, random_values(s.n * s.out_h * s.out_w * s.out_channels(), 2), shift);
+  const Array weight(dtype, random_values(s.out_channels() * s.terms(), 3), shift);
+  std::vector<Value> want(s.n * s.h * s.w * s.in_channels());
+  each_product(s, [&](int64_t i, int64_t j, int64_t k) { want[i].add(dy.at(j) * weight.at(k)); });
+  const Array dx(dtype, want.size(), shift);
+  Conv2dBackwardInput p{s, dtype, dy.data(), weight.data(), dx.data(), nullptr};
+  const Array workspace(std::max<size_t>(1, backend().conv2d_backward_input_bytes(p)));
+  p.workspace = workspace.data();
+  // A sum of n terms has n - 1 additions, and a product is rounded at most once.
+  check(name_of(c, dtype, shift) + ": dx", {&dy, &weight, &dx, &workspace},
+        [&] { return backend().conv2d_backward_input(p, nullptr); },
+        {{dx, want, static_cast<double>(s.out_group * s.taps())}});
+}
 
-    const Array dx(dtype, xs, shift), dweight(dtype, weights, shift), dbias(Dtype::kFloat32, want_dbias.size());
-    Conv2dBackwardInput input{s, dtype, dy.data(), weight.data(), dx.data(), nullptr};
-    const Array input_workspace(std::max<size_t>(1, backend().conv2d_backward_input_bytes(input)));
-    input.workspace = input_workspace.data();
-    // A sum of n terms has n - 1 additions and each product is rounded once, in the worst case.
-    check(name + ": dx", {&dy, &weight, &dx, &input_workspace},
-          [&] { return backend().conv2d_backward_input(input, nullptr); },
-          {{dx, want_dx, static_cast<double>(s.out_group * s.taps())}});
+void test_weight(const Case& c, Dtype dtype, size_t shift = 0) {
+  const Conv2dShape s = c.shape();
+  const int64_t pixels = s.n * s.out_h * s.out_w;
+  const Array x(dtype, random_values(s.n * s.h * s.w * s.in_channels(), 1), shift);
+  const Array dy(dtype, random_values(pixels * s.out_channels(), 2), shift);
+  std::vector<Value> want(s.out_channels() * s.terms()), want_bias(s.out_channels());
+  each_product(s, [&](int64_t i, int64_t j, int64_t k) { want[k].add(dy.at(j) * x.at(i)); });
+  for (size_t j = 0; j < dy.size(); ++j) want_bias[j % s.out_channels()].add(dy.at(j));
+  const Array dweight(dtype, want.size(), shift), dbias(Dtype::kFloat32, want_bias.size());
+  Conv2dBackwardWeight p{s, dtype, x.data(), dy.data(), dweight.data(), dbias.floats(), nullptr};
+  const Array workspace(backend().conv2d_backward_weight_bytes(p));
+  p.workspace = workspace.data();
+  const double terms = static_cast<double>(pixels);
+  check(name_of(c, dtype, shift) + ": dweight, dbias", {&x, &dy, &dweight, &dbias, &workspace},
+        [&] { return backend().conv2d_backward_weight(p, nullptr); },
+        {{dweight, want, terms}, {dbias, want_bias, terms}});
+}
 
-    Conv2dBackwardWeight by_weight{s, dtype, x.data(), dy.data(), dweight.data(), dbias.floats(), nullptr};
-    const Array weight_workspace(backend().conv2d_backward_weight_bytes(by_weight));
-    by_weight.workspace = weight_workspace.data();
-    const double pixels = static_cast<double>(s.n * s.out_h * s.out_w);
-    check(name + ": dweight, dbias", {&x, &dy, &dweight, &dbias, &weight_workspace},
-          [&] { return backend().conv2d_backward_weight(by_weight, nullptr); },
-          {{dweight, want_dweight, pixels}, {dbias, want_dbias, pixels}});
-  }
+void test_gradients(const Case& c, size_t shift = 0) {
+  for (Dtype dtype : kDtypes) test_input(c, dtype, shift), test_weight(c, dtype, shift);
 }
 
 }  // namespace
 
 KERNEL_TEST(conv2d_backward_grouped3x3) {
-  for (int64_t channels : {4, 8, 16, 24, 32, 40, 48, 64})
+  for (int64_t channels : {4, 8, 16, 32})
     for (int64_t stride : {1, 2})
-      test_gradients({1, {7, 9}, channels < 32 ? 3 : 2, channels, channels, {3, 3}, {stride, stride}, kAround});
+      test_gradients({1, {5, 8}, channels < 16 ? 3 : 2, channels, channels, {3, 3}, {stride, stride}, kAround});
+  for (int64_t channels : {24, 48}) test_gradients({1, {4, 5}, 2, channels, channels, {3, 3}, {1, 1}, kAround});
+  for (int64_t channels : {40, 64}) test_gradients({1, {4, 5}, 2, channels, channels, {3, 3}, {2, 2}, kAround});
 }
 
 // Padding on each side alone, even and odd sizes: each phase of a stride sees other taps.
@@ -136,12 +146,13 @@ KERNEL_TEST(conv2d_backward_grouped3x3_blocks) {
 
 // Rows in tiles, several tiles of a block, and a row that is too long for a tile.
 KERNEL_TEST(conv2d_backward_grouped3x3_rows) {
-  for (int64_t stride : {1, 2}) {
-    test_gradients({2, {19, 13}, 2, 16, 16, {3, 3}, {stride, stride}, kAround});
-    test_gradients({1, {11, 22}, 1, 32, 32, {3, 3}, {stride, stride}, {0, 2, 1, 1}});
-    test_gradients({1, {2, 140}, 1, 16, 16, {3, 3}, {stride, stride}, kAround});
-  }
-  test_gradients({3, {2, 2}, 100, 16, 16, {3, 3}, {2, 2}, kAround});
+  for (Dtype dtype : {Dtype::kFloat16, Dtype::kBfloat16})
+    for (int64_t stride : {1, 2}) {
+      test_input({2, {19, 13}, 2, 16, 16, {3, 3}, {stride, stride}, kAround}, dtype);
+      test_input({1, {11, 22}, 1, 32, 32, {3, 3}, {stride, stride}, {0, 2, 1, 1}}, dtype);
+      test_input({1, {2, 140}, 1, 16, 16, {3, 3}, {stride, stride}, kAround}, dtype);
+    }
+  test_input({3, {2, 2}, 100, 16, 16, {3, 3}, {2, 2}, kAround}, Dtype::kFloat16);
 }
 
 // What looks like the grouped kernel's, and is not.
@@ -159,7 +170,7 @@ KERNEL_TEST(conv2d_backward_1x1) {
   test_gradients({1, {7, 7}, 1, 24, 72, {1, 1}, {2, 2}});
   test_gradients({1, {6, 5}, 1, 17, 19, {1, 1}});
   test_gradients({1, {9, 8}, 1, 72, 136, {1, 1}});
-  test_gradients({4, {32, 33}, 1, 8, 8, {1, 1}});  // more parts than threads that add them up
+  test_gradients({3, {32, 23}, 1, 8, 8, {1, 1}});  // more parts than threads that add them up
   test_gradients({1, {3, 3}, 1, 8, 8, {1, 1}, {5, 5}});
   test_gradients({1, {1, 1}, 1, 4, 4, {1, 1}});
   test_gradients({3, {1, 1}, 2, 16, 8, {1, 1}});
