@@ -14,12 +14,6 @@ constexpr int kMostReplays = 8;
 
 constexpr int64_t kAligned = 256;  // what memory of a device is aligned to
 
-// CUDA refuses to wait for a device while a graph is captured on one of its streams.
-std::mutex& capturing_or_waiting() {
-  static std::mutex mutex;
-  return mutex;
-}
-
 int64_t aligned(int64_t bytes) { return (bytes + kAligned - 1) / kAligned * kAligned; }
 
 lucid_status enqueue(const Entry& entry, Call call) {
@@ -129,7 +123,7 @@ lucid_status CudaPlan::create(lucid_device device, lucid_dtype dtype, std::uniqu
 // Kernels of any stream may still read the constants.
 CudaPlan::~CudaPlan() {
   const cuda::DeviceGuard guard(device_);
-  const std::lock_guard lock(capturing_or_waiting());
+  const std::lock_guard lock(cuda::device_wide());
   cuda_.synchronize();
 }
 
@@ -263,7 +257,7 @@ std::unique_ptr<CudaPlan::Replay> CudaPlan::capture(const lucid_plan& plan, cuda
                   .inputs = nullptr,
                   .outputs = nullptr,
                   .constants = nullptr};
-  const std::lock_guard lock(capturing_or_waiting());
+  const std::lock_guard lock(cuda::device_wide());
   if (capturing.get() == nullptr || cuda_.capture_begin(capturing.get()) != 0) return nullptr;
   const bool enqueued = enqueue(plan, call, steps_of(plan)) == LUCID_OK;
   const bool ended = cuda_.capture_end(capturing.get(), &replay->graph) == 0;

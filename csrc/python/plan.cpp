@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "python/arrays.h"
+#include "python/device_array.h"
 #include "python/module.h"
 
 namespace lucid::python {
@@ -141,11 +142,21 @@ py::tuple step_output_shape(const std::string& kind, const std::vector<Shape>& i
   return py::tuple(py::cast(sizes_of(y)));
 }
 
+lucid_dtype dtype_named(const std::string& name) {
+  if (name == "float32") return {LUCID_FLOAT, 32, 1};
+  if (name == "float16") return {LUCID_FLOAT, 16, 1};
+  if (name == "bfloat16") return {LUCID_BFLOAT, 16, 1};
+  throw py::value_error("plan: dtype must be float32, float16 or bfloat16, got " + name);
+}
+
 class Plan {
  public:
+  // `device` is the index of one of CUDA, or none for the CPU.
   Plan(const std::vector<Shape>& values, const std::vector<int32_t>& inputs, const std::vector<int32_t>& outputs,
-       const std::vector<py::dict>& steps, bool winograd)
-      : step_count_(static_cast<int32_t>(steps.size())), input_count_(inputs.size()) {
+       const std::vector<py::dict>& steps, bool winograd, std::optional<int32_t> device, const std::string& dtype)
+      : device_(device ? lucid_device{LUCID_CUDA, *device} : lucid_device{LUCID_CPU, 0}),
+        step_count_(static_cast<int32_t>(steps.size())),
+        input_count_(inputs.size()) {
     std::vector<lucid_shape> described;
     for (const Shape& sizes : values) described.push_back(shape_from(sizes));
     const Steps made(steps);
@@ -159,7 +170,9 @@ class Plan {
                                .input_count = static_cast<int32_t>(inputs.size()),
                                .output_count = static_cast<int32_t>(outputs.size()),
                                .winograd = winograd,
-                               .context = nullptr};
+                               .context = nullptr,
+                               .device = device_,
+                               .dtype = dtype_named(dtype)};
     lucid_plan* plan = nullptr;
     lucid_status status;
     {
@@ -171,7 +184,7 @@ class Plan {
     for (const int32_t output : outputs) output_shapes_.push_back(described[static_cast<size_t>(output)]);
   }
 
-  std::vector<py::array> run(const std::vector<py::object>& inputs) const { return run_with(inputs, nullptr); }
+  std::vector<py::object> run(const std::vector<py::object>& inputs) const { return run_with(inputs, nullptr); }
 
   std::vector<double> profile(const std::vector<py::object>& inputs) const {
     std::vector<double> milliseconds(static_cast<size_t>(step_count_));
@@ -200,31 +213,46 @@ class Plan {
     void operator()(lucid_plan* plan) const { lucid_plan_destroy(plan); }
   };
 
-  std::vector<py::array> run_with(const std::vector<py::object>& inputs, double* milliseconds) const {
+  // The results of a plan on CUDA are NumPy arrays if all inputs are.
+  std::vector<py::object> run_with(std::vector<py::object> inputs, double* milliseconds) const {
     if (inputs.size() != input_count_)
       throw py::value_error("plan: takes " + std::to_string(input_count_) + " inputs, got " +
                             std::to_string(inputs.size()));
+    const bool on_cuda = device_.type == LUCID_CUDA;
+    bool copies_back = on_cuda && milliseconds == nullptr;
+    for (py::object& input : inputs) {
+      if (!on_cuda) break;
+      if (py::isinstance<py::array>(input))
+        input = device_array(py::reinterpret_borrow<py::array>(input), device_.id);
+      else
+        copies_back = false;
+    }
     std::vector<std::unique_ptr<TensorArgument>> arguments;
     std::vector<lucid_tensor*> tensors;
-    std::vector<py::array> outputs;
+    std::vector<py::object> outputs;
     const auto add = [&](const char* name, const py::object& array) {
       arguments.push_back(std::make_unique<TensorArgument>("plan", name, array));
       tensors.push_back(arguments.back()->get());
     };
     for (const py::object& input : inputs) add("input", input);
     for (const lucid_shape& shape : output_shapes_) {
-      outputs.push_back(new_array("plan", shape));
+      outputs.push_back(new_result("plan", shape, device_));
       add("output", outputs.back());
     }
+    const lucid_context context = call_context(device_);
     lucid_status status;
     {
       WithoutGil released;
-      status = lucid_plan_run(plan_.get(), tensors.data(), tensors.data() + inputs.size(), milliseconds);
+      lucid_tensor* const* given = tensors.data();
+      status = lucid_plan_run_on(plan_.get(), given, given + inputs.size(), milliseconds, &context);
     }
     check(status);
+    if (copies_back)
+      for (py::object& output : outputs) output = to_host(output);
     return outputs;
   }
 
+  lucid_device device_;
   std::unique_ptr<lucid_plan, Destroy> plan_;
   int32_t step_count_;
   size_t input_count_;
@@ -239,8 +267,9 @@ void register_plan(py::module_& module) {
              py::arg("weights"));
   py::class_<Plan>(module, "Plan")
       .def(py::init<const std::vector<Shape>&, const std::vector<int32_t>&, const std::vector<int32_t>&,
-                    const std::vector<py::dict>&, bool>(),
-           py::arg("shapes"), py::arg("inputs"), py::arg("outputs"), py::arg("steps"), py::arg("winograd") = true)
+                    const std::vector<py::dict>&, bool, std::optional<int32_t>, const std::string&>(),
+           py::arg("shapes"), py::arg("inputs"), py::arg("outputs"), py::arg("steps"), py::arg("winograd") = true,
+           py::arg("device") = py::none(), py::arg("dtype") = "float32")
       .def("run", &Plan::run, py::arg("inputs"))
       .def("profile", &Plan::profile, py::arg("inputs"))
       .def("algorithms", &Plan::algorithms)
