@@ -11,14 +11,6 @@
 
 namespace lucid::cuda {
 
-// Until every kernel is there.
-#define LUCID_CUDA_KERNEL(name, Arguments) [[gnu::weak]] Error name(const Arguments& arguments, Stream stream);
-LUCID_CUDA_KERNELS(LUCID_CUDA_KERNEL)
-#undef LUCID_CUDA_KERNEL
-#define LUCID_CUDA_WORKSPACE(name, Arguments) [[gnu::weak]] size_t name##_bytes(const Arguments& arguments);
-LUCID_CUDA_WORKSPACES(LUCID_CUDA_WORKSPACE)
-#undef LUCID_CUDA_WORKSPACE
-
 namespace {
 
 const char* version() {
