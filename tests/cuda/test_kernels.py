@@ -1,4 +1,4 @@
-"""The CUDA kernels in the simulator: right, the same in every order of threads, and silent under sanitizers."""
+"""The CUDA kernels in the simulator: right, the same in any order of threads, silent under sanitizers."""
 
 from __future__ import annotations
 

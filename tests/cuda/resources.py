@@ -1,0 +1,145 @@
+"""Registers, spills, shared memory and occupancy of every CUDA kernel, as nvcc compiles it.
+
+    python tests/cuda/resources.py
+
+records them anew in resources.txt, which test_nvcc.py compares with. Needs nvcc and c++filt.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+CSRC = ROOT / "csrc"
+RECORDED = Path(__file__).parent / "resources.txt"
+ARCHITECTURES = (75, 90, 120)
+HEADER = "architecture registers spilled shared threads warps kernel"
+
+# Of a multiprocessor, from the tables of NVIDIA's programming guide: warps, blocks, bytes of shared memory.
+LIMITS = {75: (32, 16, 65536), 90: (64, 32, 233472), 120: (48, 24, 102400)}
+REGISTERS = 65536
+# Shared memory that the system takes of each block.
+RESERVED = {75: 0, 90: 1024, 120: 1024}
+
+
+@dataclass(frozen=True, order=True)
+class Kernel:
+    """A kernel on an architecture; ``spilled`` and ``shared``, without what a launch asks for, in bytes."""
+
+    name: str
+    architecture: int
+    registers: int
+    spilled: int
+    shared: int
+    threads: int  # of the largest block
+
+    @property
+    def warps(self) -> int:
+        """Warps that a multiprocessor holds at once."""
+        most_warps, most_blocks, shared = LIMITS[self.architecture]
+        warps = -(-self.threads // 32)
+        registers = -(-self.registers * 32 // 256) * 256 * warps
+        used = self.shared + RESERVED[self.architecture]
+        blocks = min(most_blocks, most_warps // warps, REGISTERS // registers, shared // max(used, 1))
+        return blocks * warps
+
+    def line(self) -> str:
+        numbers = (self.architecture, self.registers, self.spilled, self.shared, self.threads, self.warps)
+        return " ".join(map(str, (*numbers, self.name)))
+
+
+def sources() -> list[Path]:
+    return sorted((CSRC / "cuda").glob("*.cu"))
+
+
+def nvcc_version() -> str:
+    shown = subprocess.run(["nvcc", "--version"], check=True, capture_output=True, text=True).stdout
+    match = re.search(r"V([\d.]+)", shown)
+    assert match is not None
+    return match[1]
+
+
+def demangled(names: list[str]) -> list[str]:
+    """Names without namespaces and parameters, as one would write a template's instance."""
+    done = subprocess.run(["c++filt"], input="\n".join(names), check=True, capture_output=True, text=True)
+    return [plain_name(name) for name in done.stdout.splitlines()]
+
+
+def plain_name(name: str) -> str:
+    name = name.replace("(anonymous namespace)::", "").replace("lucid::cuda::", "").removeprefix("void ")
+    depth = 0
+    for place, character in enumerate(name):
+        depth += (character == "<") - (character == ">")
+        if character == "(" and depth == 0:
+            return name[:place]
+    return name
+
+
+def compile_file(source: Path) -> list[Kernel]:
+    """The kernels of a file, on every architecture."""
+    flags = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in ARCHITECTURES]
+    include = [f"-I{CSRC}", f"-I{CSRC / 'include'}"]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            "nvcc",
+            "-std=c++20",
+            "-O3",
+            *flags,
+            *include,
+            "-Xptxas=-v",
+            "--keep",
+            "--keep-dir",
+            folder,
+        ]
+        command += ["-c", str(source), "-o", f"{folder}/object.o"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0, done.stdout
+        ptx = "\n".join(path.read_text() for path in Path(folder).glob("*.ptx"))
+    threads = {
+        name: int(count)
+        for name, count in re.findall(r"\.entry (\w+)\([^{]*?\)\s*(?:\.\w+ [^\n]*\n)*?\.maxntid (\d+)", ptx)
+    }
+    return list(kernels_of(done.stdout, threads))
+
+
+ENTRY = re.compile(
+    r"Compiling entry function '(\w+)' for 'sm_(\d+)a?f?'.*?"
+    r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers([^\n]*)",
+    re.DOTALL,
+)
+
+
+def kernels_of(log: str, threads: dict[str, int]) -> Iterator[Kernel]:
+    """The kernels of what ptxas printed; one without launch bounds may have blocks of 1024 threads."""
+    found = ENTRY.findall(log)
+    for name, entry in zip(demangled([entry[0] for entry in found]), found, strict=True):
+        mangled, architecture, stores, loads, registers, rest = entry
+        shared = re.search(r"(\d+) bytes smem", rest)
+        yield Kernel(
+            name=name,
+            architecture=int(architecture),
+            registers=int(registers),
+            spilled=int(stores) + int(loads),
+            shared=int(shared[1]) if shared else 0,
+            threads=threads.get(mangled, 1024),
+        )
+
+
+def measured() -> list[Kernel]:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return sorted(kernel for found in pool.map(compile_file, sources()) for kernel in found)
+
+
+def table(kernels: list[Kernel]) -> str:
+    return "\n".join([f"nvcc {nvcc_version()}", HEADER, *(kernel.line() for kernel in kernels), ""])
+
+
+if __name__ == "__main__":
+    RECORDED.write_text(table(measured()))
