@@ -1,4 +1,4 @@
-"""What tests of DeviceArrays share: a plugin, arrays of each dtype, and how near results must be."""
+"""Arrays on a device for tests: the plugin, each dtype, and how near results must be."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def dtype_of(name: str) -> np.dtype[Any]:
     return np.dtype(pytest.importorskip("ml_dtypes").bfloat16 if name == "bfloat16" else name)
 
 
-def on_device(x: Array | None, dtype: str = "float32", order: str = "K") -> Any:
+def on_device(x: npt.ArrayLike | None, dtype: str = "float32", order: str = "K") -> Any:
     """``x`` on the first device; None stays None."""
     if x is None:
         return None
-    given = _core.device_array(x.astype(dtype_of(dtype)), 0)
+    given = _core.device_array(np.asarray(x, dtype_of(dtype)), 0)
     return given if order == "K" else given.convert(order=order)
 
 
