@@ -47,7 +47,8 @@ Error conv2d_pack(const Conv2dPack& arguments, Stream stream) {
 
 Error conv2d(const Conv2d& arguments, Stream stream) {
   const Conv2dAlgorithm* algorithm = find(arguments.algorithm, arguments.shape, arguments.dtype, arguments.tf32);
-  return algorithm != nullptr ? algorithm->run(arguments, stream) : cudaErrorInvalidValue;
+  if (algorithm == nullptr) return cudaErrorInvalidValue;
+  return arguments.shape.n != 0 ? algorithm->run(arguments, stream) : cudaSuccess;
 }
 
 }  // namespace lucid::cuda
