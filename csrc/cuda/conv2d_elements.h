@@ -28,6 +28,7 @@ __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float value) 
 
 template <class To, class From>
 __device__ __forceinline__ To convert_to(From value) {
+  if constexpr (std::is_same_v<To, From>) return value;
   return from_float<To>(to_float(value));
 }
 

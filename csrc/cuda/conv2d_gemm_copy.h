@@ -20,12 +20,11 @@ __device__ __forceinline__ void copy_unit(Shared* to, const T* from, bool inside
     else
       *reinterpret_cast<Elements<T, kUnit>*>(to) = Elements<T, kUnit>{};
   } else {
-    Elements<Shared, kUnit> values{};
-    if (inside) {
-      const auto loaded = *reinterpret_cast<const Elements<T, kUnit>*>(from);
+    Elements<T, kUnit> loaded{};
+    if (inside) loaded = *reinterpret_cast<const Elements<T, kUnit>*>(from);
+    Elements<Shared, kUnit> values;
 #pragma unroll
-      for (int i = 0; i < kUnit; ++i) values.at[i] = convert_to<Shared>(loaded.at[i]);
-    }
+    for (int i = 0; i < kUnit; ++i) values.at[i] = convert_to<Shared>(loaded.at[i]);
     *reinterpret_cast<Elements<Shared, kUnit>*>(to) = values;
   }
 }

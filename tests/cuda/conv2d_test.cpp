@@ -132,10 +132,10 @@ std::vector<std::string> algorithms(const Conv2dShape& shape, Dtype dtype) {
 bool is_tile(const std::string& algorithm) { return algorithm.find("gemm_") != std::string::npos; }
 
 std::string text_of(const Conv2dShape& s, Dtype dtype) {
-  return kernel_test::text_of("%dx%dx%d, %d groups of %d and %d, %dx%d by %d, %s", static_cast<int>(s.n), static_cast<int>(s.h),
-                 static_cast<int>(s.w), static_cast<int>(s.groups), static_cast<int>(s.in_group),
-                 static_cast<int>(s.out_group), static_cast<int>(s.kernel_h), static_cast<int>(s.kernel_w),
-                 static_cast<int>(s.stride_h), name_of(dtype));
+  return kernel_test::text_of("%dx%dx%d, %d groups of %d and %d, %dx%d by %d, %s", static_cast<int>(s.n),
+                              static_cast<int>(s.h), static_cast<int>(s.w), static_cast<int>(s.groups),
+                              static_cast<int>(s.in_group), static_cast<int>(s.out_group), static_cast<int>(s.kernel_h),
+                              static_cast<int>(s.kernel_w), static_cast<int>(s.stride_h), name_of(dtype));
 }
 
 void run_all(const Conv2dShape& shape, const Epilogue& epilogue) {
