@@ -91,11 +91,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm(P
       p.weights + place.group * p.packing.weights + column + first_weight_row<Tile, kVector>() * p.packing.columns;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int down = warp / (Tile::kAcross / 8) * 4 + lane / 8, vector = warp % (Tile::kAcross / 8) * 8 + lane % 8;
-  const int steps = (p.terms_of_sum + Tile::kDepth - 1) / Tile::kDepth;
+  const int steps = int((p.packing.sum + Tile::kDepth - 1) / Tile::kDepth);
 
   Conv2dTerm term = terms[0];
   __syncthreads();
-  copy_pixels<Tile, kUnit>(p.shape, x, windows, term, a[0]);
+  copy_pixels<Tile, kUnit, kUnit>(p.shape, x, windows, term, a[0]);
   copy_weights<Tile, kVector>(weights, p.packing.columns, has_weights, b[0]);
   __pipeline_commit();
   if (steps > 1) term = terms[Tile::kDepth];
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm(P
     __syncthreads();
     if (step + 1 < steps) {
       weights += Tile::kDepth * p.packing.columns;
-      copy_pixels<Tile, kUnit>(p.shape, x, windows, term, a[1 - now]);
+      copy_pixels<Tile, kUnit, kUnit>(p.shape, x, windows, term, a[1 - now]);
       copy_weights<Tile, kVector>(weights, p.packing.columns, has_weights, b[1 - now]);
       if (step + 2 < steps) term = terms[(step + 2) * Tile::kDepth];
     }
@@ -117,9 +117,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm(P
   store<T, Tile>(p, sums, place.pixel + down, place.group, place.column + vector * kVector);
 }
 
+GemmLayout layout_of(const Conv2dShape& shape) { return {kVector, shape.in_group}; }
+
 template <class T, int kUnit, class Tile>
 Error launch_gemm(const Conv2d& arguments, Stream stream) {
-  const auto p = gemm_problem<T, float>(arguments, kVector, Tile::kColumns);
+  const auto p = gemm_problem<T, float>(arguments, layout_of(arguments.shape), Tile::kColumns);
   const int64_t blocks = gemm_blocks(arguments.shape, Tile::kRows, Tile::kColumns);
   if (blocks > kMostBlocks) return cudaErrorInvalidConfiguration;
   return launch(implicit_gemm<T, kUnit, Tile>,
@@ -163,10 +165,12 @@ Error run_best(const Conv2d& arguments, Stream stream) {
 
 bool accepts(const Conv2dShape&, Dtype, bool) { return true; }
 
-size_t packed_bytes(const Conv2dShape& shape, Dtype) { return gemm_packed_bytes(shape, kVector, sizeof(float)); }
+size_t packed_bytes(const Conv2dShape& shape, Dtype) {
+  return gemm_packed_bytes(shape, layout_of(shape), sizeof(float));
+}
 
 Error pack(const Conv2dPack& arguments, Stream stream) {
-  return pack_gemm(arguments, kVector, Dtype::kFloat32, stream);
+  return pack_gemm(arguments, layout_of(arguments.shape), Dtype::kFloat32, stream);
 }
 
 }  // namespace

@@ -12,14 +12,21 @@ namespace lucid::cuda {
 // Packed weights have this many terms more than a multiple of it could need, so that no loop asks where they end.
 constexpr int64_t kGemmDepth = 32;
 
+// How an algorithm packs weights: output channels in vectors, and a tap's terms, which may be more than its channels.
+struct GemmLayout {
+  int64_t vector, channels;
+};
+
 // What conv2d_pack() writes: the terms, and behind them the weights [group][term][channel]. Terms behind the last are
 // outside of every image and have zero weights; so have channels that fill up a vector.
 struct GemmPacking {
-  int64_t terms, columns, weights;  // weights of a group
+  int64_t channels, sum, terms, columns, weights;  // terms of a tap, of a sum, with those behind; weights of a group
 
-  GemmPacking(const Conv2dShape& shape, int64_t vector)
-      : terms((shape.terms() + kGemmDepth - 1) / kGemmDepth * kGemmDepth),
-        columns((shape.out_group + vector - 1) / vector * vector),
+  GemmPacking(const Conv2dShape& shape, const GemmLayout& layout)
+      : channels(layout.channels),
+        sum(layout.channels * shape.taps()),
+        terms((sum + kGemmDepth - 1) / kGemmDepth * kGemmDepth),
+        columns((shape.out_group + layout.vector - 1) / layout.vector * layout.vector),
         weights(terms * columns) {}
 };
 
@@ -32,14 +39,13 @@ struct GemmProblem {
   const Weight* weights;
   Conv2dEpilogue<T> epilogue;
   int64_t pixels;
-  int32_t terms_of_sum;
   unsigned column_tiles, across;  // tiles of a group's channels, and of all groups
 };
 
 template <class T, class Weight>
-GemmProblem<T, Weight> gemm_problem(const Conv2d& arguments, int64_t vector, int64_t tile_columns) {
+GemmProblem<T, Weight> gemm_problem(const Conv2d& arguments, const GemmLayout& layout, int64_t tile_columns) {
   const Conv2dShape& shape = arguments.shape;
-  const GemmPacking packing(shape, vector);
+  const GemmPacking packing(shape, layout);
   const auto* terms = static_cast<const Conv2dTerm*>(arguments.packed);
   const int64_t column_tiles = (shape.out_group + tile_columns - 1) / tile_columns;
   return {shape,
@@ -49,7 +55,6 @@ GemmProblem<T, Weight> gemm_problem(const Conv2d& arguments, int64_t vector, int
           reinterpret_cast<const Weight*>(terms + packing.terms),
           epilogue_of<T>(arguments),
           shape.out_rows() * shape.out_w,
-          int32_t(shape.terms()),
           unsigned(column_tiles),
           unsigned(column_tiles * shape.groups)};
 }
@@ -80,8 +85,8 @@ int best_tile(const Conv2dShape& shape, const GemmTile (&tiles)[kCount]) {
   return best_gemm_tile(shape, tiles, kCount);
 }
 
-// conv2d_pack() with weights of this dtype, in vectors of `vector` channels.
-size_t gemm_packed_bytes(const Conv2dShape& shape, int64_t vector, size_t weight_bytes);
-Error pack_gemm(const Conv2dPack& arguments, int64_t vector, Dtype weights, Stream stream);
+// conv2d_pack() with weights of this dtype.
+size_t gemm_packed_bytes(const Conv2dShape& shape, const GemmLayout& layout, size_t weight_bytes);
+Error pack_gemm(const Conv2dPack& arguments, const GemmLayout& layout, Dtype weights, Stream stream);
 
 }  // namespace lucid::cuda

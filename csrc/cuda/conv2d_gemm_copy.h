@@ -10,21 +10,35 @@
 
 namespace lucid::cuda {
 
-// Neighbours that are copied together, zeros where they are outside. Copies of the same type are asynchronous: they are
-// there after __pipeline_wait_prior().
-template <int kUnit, class T, class Shared>
-__device__ __forceinline__ void copy_unit(Shared* to, const T* from, bool inside) {
-  if constexpr (std::is_same_v<T, Shared> && kUnit * sizeof(T) >= 4) {
-    if (inside)
-      __pipeline_memcpy_async(to, from, kUnit * sizeof(T));
-    else
-      *reinterpret_cast<Elements<T, kUnit>*>(to) = Elements<T, kUnit>{};
+// Neighbours that are copied together, zeros where they are outside. Copies of the same type and 4 bytes or more are
+// asynchronous: they are there after __pipeline_wait_prior().
+template <int kUnit, class T>
+__device__ __forceinline__ void copy_async(T* to, const T* from, bool inside) {
+  if (inside)
+    __pipeline_memcpy_async(to, from, kUnit * sizeof(T));
+  else
+    *reinterpret_cast<Elements<T, kUnit>*>(to) = Elements<T, kUnit>{};
+}
+
+// Others are loaded even if outside, from the beginning of x, since loads behind branches would wait for each other.
+// Fewer than a unit are loaded one by one.
+template <int kUnit, int kLoaded, class T, class Shared>
+__device__ __forceinline__ void copy_unit(Shared* to, const T* x, int64_t offset, bool inside) {
+  if constexpr (std::is_same_v<T, Shared> && kLoaded == kUnit && kUnit * sizeof(T) >= 4) {
+    copy_async<kUnit>(to, x + offset, inside);
   } else {
-    Elements<T, kUnit> loaded{};
-    if (inside) loaded = *reinterpret_cast<const Elements<T, kUnit>*>(from);
+    const T* from = x + (inside ? offset : 0);
+    Elements<T, kUnit> loaded;
+    if constexpr (kLoaded == kUnit) {
+      loaded = *reinterpret_cast<const Elements<T, kUnit>*>(from);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kLoaded; ++i) loaded.at[i] = from[i];
+    }
     Elements<Shared, kUnit> values;
 #pragma unroll
-    for (int i = 0; i < kUnit; ++i) values.at[i] = convert_to<Shared>(loaded.at[i]);
+    for (int i = 0; i < kUnit; ++i)
+      values.at[i] = inside && i < kLoaded ? convert_to<Shared>(loaded.at[i]) : Shared(0.0f);
     *reinterpret_cast<Elements<Shared, kUnit>*>(to) = values;
   }
 }
@@ -35,7 +49,7 @@ __device__ __forceinline__ int term_of_thread() {
   return threadIdx.x % (Tile::kDepth / kUnit) * kUnit;
 }
 
-template <class Tile, int kUnit, class T, class Shared>
+template <class Tile, int kUnit, int kLoaded, class T, class Shared>
 __device__ __forceinline__ void copy_pixels(const Conv2dShape& shape, const T* x, const Conv2dWindow* windows,
                                             const Conv2dTerm& term, Shared* pixels) {
   constexpr int kUnits = Tile::kDepth / kUnit, kStep = Tile::kThreads / kUnits;
@@ -48,7 +62,7 @@ __device__ __forceinline__ void copy_pixels(const Conv2dShape& shape, const T* x
     const Conv2dWindow window = windows[row];
     const bool inside =
         unsigned(window.h + term.h) < unsigned(shape.h) && unsigned(window.w + term.w) < unsigned(shape.w);
-    copy_unit<kUnit>(pixels + row * Tile::kPixelStride + column, x + window.offset + term.offset, inside);
+    copy_unit<kUnit, kLoaded>(pixels + row * Tile::kPixelStride + column, x, window.offset + term.offset, inside);
   }
 }
 
@@ -72,7 +86,7 @@ __device__ __forceinline__ void copy_weights(const Weight* from, int64_t columns
   for (int i = 0; i < (Tile::kDepth + kStep - 1) / kStep; ++i) {
     const int row = first + i * kStep;
     if (Tile::kDepth % kStep != 0 && row >= Tile::kDepth) break;
-    copy_unit<kVector>(weights + row * Tile::kWeightStride + column, from + i * kStep * columns, inside);
+    copy_async<kVector>(weights + row * Tile::kWeightStride + column, from + i * kStep * columns, inside);
   }
 }
 

@@ -12,28 +12,27 @@ __global__ void pack_weights(Conv2dShape shape, GemmPacking packing, const T* we
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= shape.groups * packing.weights) return;
   const int64_t column = i % packing.columns, term = i / packing.columns % packing.terms, group = i / packing.weights;
-  const int64_t tap = term / shape.in_group, taps = shape.kernel_h * shape.kernel_w;
+  const int64_t tap = term / packing.channels, taps = shape.kernel_h * shape.kernel_w;
+  const int64_t channel = term % packing.channels;
   float value = 0.0f;
-  if (column < shape.out_group && tap < taps) {
-    const int64_t channel = group * shape.out_group + column;
-    value = to_float(weight[(channel * shape.in_group + term % shape.in_group) * taps + tap]);
-  }
+  if (column < shape.out_group && tap < taps && channel < shape.in_group)
+    value = to_float(weight[((group * shape.out_group + column) * shape.in_group + channel) * taps + tap]);
   weights[i] = from_float<Weight>(value);
 }
 
-__global__ void pack_terms(Conv2dShape shape, int64_t count, Conv2dTerm* terms) {
+__global__ void pack_terms(Conv2dShape shape, GemmPacking packing, Conv2dTerm* terms) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < count) terms[i] = conv2d_term(shape, i);
+  if (i < packing.terms) terms[i] = conv2d_term(shape, packing.channels, i);
 }
 
 template <class T, class Weight>
-Error pack(const Conv2dPack& arguments, int64_t vector, Stream stream) {
+Error pack(const Conv2dPack& arguments, const GemmLayout& layout, Stream stream) {
   const Conv2dShape& shape = arguments.shape;
-  const GemmPacking packing(shape, vector);
+  const GemmPacking packing(shape, layout);
   auto* terms = static_cast<Conv2dTerm*>(arguments.packed);
   const int64_t count = shape.groups * packing.weights;
   if (count / kThreads >= kMostBlocks) return cudaErrorInvalidConfiguration;
-  if (const Error error = launch(pack_terms, threads_for(packing.terms, kThreads, stream), shape, packing.terms, terms))
+  if (const Error error = launch(pack_terms, threads_for(packing.terms, kThreads, stream), shape, packing, terms))
     return error;
   return launch(pack_weights<T, Weight>, threads_for(count, kThreads, stream), shape, packing,
                 static_cast<const T*>(arguments.weight), reinterpret_cast<Weight*>(terms + packing.terms));
@@ -59,20 +58,20 @@ int best_gemm_tile(const Conv2dShape& shape, const GemmTile* tiles, int count) {
   return best;
 }
 
-size_t gemm_packed_bytes(const Conv2dShape& shape, int64_t vector, size_t weight_bytes) {
-  const GemmPacking packing(shape, vector);
+size_t gemm_packed_bytes(const Conv2dShape& shape, const GemmLayout& layout, size_t weight_bytes) {
+  const GemmPacking packing(shape, layout);
   return size_t(packing.terms) * sizeof(Conv2dTerm) + size_t(shape.groups * packing.weights) * weight_bytes;
 }
 
-Error pack_gemm(const Conv2dPack& arguments, int64_t vector, Dtype weights, Stream stream) {
+Error pack_gemm(const Conv2dPack& arguments, const GemmLayout& layout, Dtype weights, Stream stream) {
   const bool floats = weights == Dtype::kFloat32;
   switch (arguments.dtype) {
-    case Dtype::kFloat32: return pack<float, float>(arguments, vector, stream);
+    case Dtype::kFloat32: return pack<float, float>(arguments, layout, stream);
     case Dtype::kFloat16:
-      return floats ? pack<__half, float>(arguments, vector, stream) : pack<__half, __half>(arguments, vector, stream);
+      return floats ? pack<__half, float>(arguments, layout, stream) : pack<__half, __half>(arguments, layout, stream);
     case Dtype::kBfloat16:
-      return floats ? pack<__nv_bfloat16, float>(arguments, vector, stream)
-                    : pack<__nv_bfloat16, __nv_bfloat16>(arguments, vector, stream);
+      return floats ? pack<__nv_bfloat16, float>(arguments, layout, stream)
+                    : pack<__nv_bfloat16, __nv_bfloat16>(arguments, layout, stream);
   }
   return cudaErrorInvalidValue;
 }

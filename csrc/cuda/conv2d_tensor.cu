@@ -84,7 +84,7 @@ __device__ __forceinline__ void store(const GemmProblem<T, T>& p, const Sums<Til
   }
 }
 
-template <class T, int kUnit, class Tile>
+template <class T, int kUnit, int kLoaded, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_tensor(GemmProblem<T, T> p) {
   if constexpr (kHasTensorCores<T>) {
     LUCID_DYN_SHARED(unsigned char, shared);
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
         p.weights + place.group * p.packing.weights + column + first_weight_row<Tile, kVector>() * p.packing.columns;
     const int warp = threadIdx.x / kWarp, down = warp % Tile::kDown * Tile::kWarpRows;
     const int across = warp / Tile::kDown * Tile::kWarpColumns;
-    const int steps = (p.terms_of_sum + Tile::kDepth - 1) / Tile::kDepth;
+    const int steps = int((p.packing.sum + Tile::kDepth - 1) / Tile::kDepth);
 
     Conv2dTerm term = terms[0];
     int copied = 0;
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
     const auto copy_step = [&] {
       if (copied < steps) {
         T* pixels = stage_pixels(copied % kStages);
-        copy_pixels<Tile, kUnit>(p.shape, x, windows, term, pixels);
+        copy_pixels<Tile, kUnit, kLoaded>(p.shape, x, windows, term, pixels);
         copy_weights<Tile, kVector>(weights, p.packing.columns, has_weights, pixels + Tile::kRows * Tile::kPixelStride);
         weights += Tile::kDepth * p.packing.columns;
         if (++copied < steps) term = terms[copied * Tile::kDepth];
@@ -140,12 +140,18 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
   }
 }
 
-template <class T, int kUnit, class Tile>
+// The three channels of an image get a fourth, whose weights are zeros, and are copied together.
+constexpr int kColours = 3, kColourUnit = 4;
+GemmLayout layout_of(const Conv2dShape& shape) {
+  return {kVector, shape.in_group == kColours ? kColourUnit : shape.in_group};
+}
+
+template <class T, int kUnit, int kLoaded, class Tile>
 Error launch_tensor(const Conv2d& arguments, Stream stream) {
-  const auto p = gemm_problem<T, T>(arguments, kVector, Tile::kColumns);
+  const auto p = gemm_problem<T, T>(arguments, layout_of(arguments.shape), Tile::kColumns);
   const int64_t blocks = gemm_blocks(arguments.shape, Tile::kRows, Tile::kColumns);
   if (blocks > kMostBlocks) return cudaErrorInvalidConfiguration;
-  const auto kernel = implicit_gemm_tensor<T, kUnit, Tile>;
+  const auto kernel = implicit_gemm_tensor<T, kUnit, kLoaded, Tile>;
   const Error error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(Tile::kShared));
   if (error != 0) return error;
   return launch(kernel,
@@ -155,8 +161,9 @@ Error launch_tensor(const Conv2d& arguments, Stream stream) {
 template <class T, class Tile>
 Error run_tile(const Conv2d& arguments, Stream stream) {
   if (arguments.shape.in_group % kVector == 0 && is_aligned(arguments.x, kVector * sizeof(T)))
-    return launch_tensor<T, kVector, Tile>(arguments, stream);
-  return launch_tensor<T, 1, Tile>(arguments, stream);
+    return launch_tensor<T, kVector, kVector, Tile>(arguments, stream);
+  if (arguments.shape.in_group == kColours) return launch_tensor<T, kColourUnit, kColours, Tile>(arguments, stream);
+  return launch_tensor<T, 1, 1, Tile>(arguments, stream);
 }
 
 template <class Tile>
@@ -185,10 +192,10 @@ bool accepts(const Conv2dShape& shape, Dtype dtype, bool) {
   return dtype != Dtype::kFloat32 && shape.out_group >= kFragment && has_tensor_cores(dtype);
 }
 
-size_t packed_bytes(const Conv2dShape& shape, Dtype) { return gemm_packed_bytes(shape, kVector, 2); }
+size_t packed_bytes(const Conv2dShape& shape, Dtype) { return gemm_packed_bytes(shape, layout_of(shape), 2); }
 
 Error pack(const Conv2dPack& arguments, Stream stream) {
-  return pack_gemm(arguments, kVector, arguments.dtype, stream);
+  return pack_gemm(arguments, layout_of(arguments.shape), arguments.dtype, stream);
 }
 
 }  // namespace

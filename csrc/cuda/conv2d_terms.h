@@ -22,11 +22,12 @@ struct alignas(16) Conv2dWindow {
 // Rows beyond every image: of a window of no pixel, and of a term behind the last.
 constexpr int32_t kNoPixel = -(1 << 30), kNoTerm = 1 << 29;
 
-__device__ __forceinline__ Conv2dTerm conv2d_term(const Conv2dShape& s, int64_t term) {
-  if (term >= s.in_group * s.kernel_h * s.kernel_w) return {0, kNoTerm, 0};
-  const int64_t tap = term / s.in_group;
+// A tap has `channels` terms, in_group or more; those behind the last channel are not there.
+__device__ __forceinline__ Conv2dTerm conv2d_term(const Conv2dShape& s, int64_t channels, int64_t term) {
+  const int64_t tap = term / channels, channel = term % channels;
+  if (tap >= s.kernel_h * s.kernel_w || channel >= s.in_group) return {0, kNoTerm, 0};
   const int64_t h = tap / s.kernel_w * s.dilation_h, w = tap % s.kernel_w * s.dilation_w;
-  return {(h * s.w + w) * (s.groups * s.in_group) + term % s.in_group, int32_t(h), int32_t(w)};
+  return {(h * s.w + w) * (s.groups * s.in_group) + channel, int32_t(h), int32_t(w)};
 }
 
 __device__ __forceinline__ Conv2dWindow conv2d_window(const Conv2dShape& s, int64_t pixel) {
