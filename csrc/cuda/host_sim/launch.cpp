@@ -7,6 +7,7 @@
 
 #include "cuda/host_sim/machine.h"
 #include "cuda/host_sim/memory.h"
+#include "cuda/host_sim/record.h"
 #include "cuda/host_sim/sanitizers.h"
 #include "cuda/host_sim/settings.h"
 #include "cuda/host_sim/streams.h"
@@ -56,7 +57,6 @@ class BlockOrder {
 };
 
 void run_grid(const Launch& how, const std::function<void()>& body) {
-  const DeviceAccess access;
   const Hidden hidden;
   Machine& m = machine;
   m.block_size = how.block;
@@ -87,15 +87,18 @@ void run_grid(const Launch& how, const std::function<void()>& body) {
 
 }  // namespace
 
-cudaError_t launch(const Launch& how, std::vector<const void*> pointers, std::function<void()> body) {
+cudaError_t launch(const Launch& how, Arguments arguments, std::function<void()> body) {
   {
     const std::lock_guard lock(mutex());
     if (!fits_device(how)) return failed(cudaErrorInvalidConfiguration, "the launch does not fit the device");
   }
   const int device = stream_of(how.stream)->device;
-  return submit(how.stream, [how, device, pointers = std::move(pointers), body = std::move(body)] {
-    check_pointers(pointers, device);
+  return submit(how.stream, [how, device, arguments = std::move(arguments), body = std::move(body)] {
+    check_pointers(arguments.pointers, device);
+    const DeviceAccess access;
+    const Record record(how, arguments.bytes);
     run_grid(how, body);
+    record.finish();
   });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -21,20 +22,25 @@ struct Launch {
   int line;
 };
 
-// `body` is the kernel with its arguments, which every thread calls; `pointers` are those among the arguments.
-cudaError_t launch(const Launch& launch, std::vector<const void*> pointers, std::function<void()> body);
+struct Arguments {
+  std::vector<const void*> pointers;  // those that are pointers
+  std::vector<std::string> bytes;     // of each
+};
+
+// `body` is the kernel with its arguments, which every thread calls.
+cudaError_t launch(const Launch& launch, Arguments arguments, std::function<void()> body);
 
 cudaError_t allow_dynamic_shared_memory(const void* kernel, size_t bytes);
 
 template <class... Parameters>
 cudaError_t launch(const Launch& how, void (*kernel)(Parameters...), std::tuple<Parameters...> arguments) {
-  std::vector<const void*> pointers;
-  const auto add = [&](const auto& argument) {
-    if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(argument)>>) pointers.push_back(argument);
+  Arguments seen;
+  const auto see = [&](const auto& argument) {
+    if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(argument)>>) seen.pointers.push_back(argument);
+    seen.bytes.emplace_back(reinterpret_cast<const char*>(&argument), sizeof argument);
   };
-  std::apply([&](const auto&... argument) { (add(argument), ...); }, arguments);
-  return launch(how, std::move(pointers),
-                [kernel, arguments = std::move(arguments)] { std::apply(kernel, arguments); });
+  std::apply([&](const auto&... argument) { (see(argument), ...); }, arguments);
+  return launch(how, std::move(seen), [kernel, arguments = std::move(arguments)] { std::apply(kernel, arguments); });
 }
 
 }  // namespace host_sim

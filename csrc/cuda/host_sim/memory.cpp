@@ -117,6 +117,10 @@ size_t DeviceMemory::bytes_in_use(int device) const {
   return bytes;
 }
 
+void DeviceMemory::for_each(const std::function<void(const void*, size_t)>& visit) const {
+  for (const auto& [offset, block] : blocks_) visit(base_ + offset, block.bytes);
+}
+
 DeviceAccess::DeviceAccess() {
   DeviceMemory& memory = device_memory();
   if (memory.accesses_++ == 0) memory.protect(false);

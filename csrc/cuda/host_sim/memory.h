@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <map>
 
 namespace host_sim {
@@ -19,6 +20,8 @@ class DeviceMemory {
   // Whether these bytes lie in one allocation.
   bool holds(const void* memory, size_t bytes) const;
   size_t bytes_in_use(int device) const;
+  // Every allocation and its size.
+  void for_each(const std::function<void(const void* block, size_t bytes)>& visit) const;
 
  private:
   friend class DeviceAccess;
