@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads, 4)
   const int32_t block_channel = (place.vector - place.lane) * kWidth;
   for (int i = static_cast<int>(threadIdx.x); i < channels && block_channel + i < p.c;
        i += static_cast<int>(blockDim.x)) {
-    const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, block_channel + i);
+    const SplitLogits logits(p.dtype, p.logits, image, static_cast<int32_t>(p.radix), p.c, width, block_channel + i);
     const SplitSoftmax softmax(logits);
     for (int r = 0; r < kept; ++r) weights[r * channels + i] = softmax.weight(logits, r);
   }
@@ -50,12 +50,12 @@ __global__ void __launch_bounds__(ChannelTile::kThreads, 4)
       }
     }
     if constexpr (kFurther)
-      for (int64_t r = kept; r < p.radix; ++r) {
+      for (int32_t r = kept; r < p.radix; ++r) {
         float values[kWidth];
         access.load(p.x, (pixel * p.radix + r) * p.c + channel, values);
 #pragma unroll
         for (int v = 0; v < kWidth; ++v) {
-          const SplitLogits logits(p.dtype, p.logits, image, p.radix, p.c, width, channel + v);
+          const SplitLogits logits(p.dtype, p.logits, image, static_cast<int32_t>(p.radix), p.c, width, channel + v);
           sum[v] = fmaf(values[v], SplitSoftmax(logits).weight(logits, r), sum[v]);
         }
       }
@@ -74,7 +74,7 @@ Error split_attention(const SplitAttention& p, Stream stream) {
                          static_cast<uint32_t>(tile.blocks()), static_cast<int32_t>(p.c / p.cardinality), kept, access);
   };
   if (p.radix > kMostKept) {
-    if (p.c > INT32_MAX) return cudaErrorInvalidValue;
+    if (p.c > INT32_MAX || p.radix > INT32_MAX) return cudaErrorInvalidValue;
     return launch_kernel(sum_splits<true, OneElement>, OneElement{p.dtype}, kMostKept);
   }
   return with_access(p.dtype, p.c, {p.x, p.y}, [&](auto access) {
