@@ -10,7 +10,7 @@ from lucid import installation as installation
 
 # isort: split
 
-from lucid import late_names, random, runtime
+from lucid import cuda, late_names, random, runtime
 from lucid._core import version
 from lucid.creation import arange, empty, from_dlpack, from_numpy, full, ones, tensor, zeros
 from lucid.runtime import get_num_threads, set_num_threads, show_config
@@ -29,6 +29,7 @@ __all__ = [
     "__version__",
     "arange",
     "compile",
+    "cuda",
     "data",
     "empty",
     "from_dlpack",

@@ -154,21 +154,26 @@ def dims(op: str, value: SupportsIndex | tuple[SupportsIndex, ...] | None, ndim:
     return tuple(found)
 
 
-def device(op: str, value: object) -> None:
-    """Checks that ``value`` is the CPU, which None is as well.
+def device(op: str, value: object) -> tuple[str, int | None]:
+    """``("cpu", None)`` or ``("cuda", index)``, the index None where none is given. None is the CPU.
 
     Raises:
-        NotImplementedError: It is another device.
+        NotImplementedError: It is a device on which lucid does not compute.
         ValueError: It is no device.
     """
     text = "cpu" if value is None else str(value)
     if text in ("cpu", "cpu:0"):
-        return
+        return "cpu", None
     if not is_device(text):
-        raise ValueError(f"{op}: device must be 'cpu' or another device such as 'cuda:0', got {value!r}")
-    raise NotImplementedError(
-        f"{op}: device must be 'cpu', the only one that lucid computes on, got {text!r}"
-    )
+        raise ValueError(
+            f"{op}: device must be 'cpu', 'cuda' or one of several such as 'cuda:1', got {value!r}"
+        )
+    kind, _, index = text.partition(":")
+    if kind != "cuda":
+        raise NotImplementedError(
+            f"{op}: device must be 'cpu' or 'cuda', those that lucid computes on, got {text!r}"
+        )
+    return kind, int(index) if index else None
 
 
 def is_device(value: object) -> bool:
@@ -179,21 +184,38 @@ def is_device(value: object) -> bool:
 
 
 def transfer_options(op: str, options: Mapping[str, object]) -> None:
-    """Checks the names of PyTorch's options of ``to``, which mean nothing on the only device."""
+    """Checks the names of PyTorch's options of ``to``, most of which mean nothing here."""
     unknown = options.keys() - {"non_blocking", "copy", "memory_format"}
     if unknown:
         raise TypeError(f"{op}: it has no argument {min(unknown)!r}")
 
 
-def dtype(op: str, value: Any) -> np.dtype[Any]:
-    """A NumPy dtype from all that names one, a dtype of PyTorch's included."""
+def dtype(op: str, value: Any, *, on_device: bool = False) -> np.dtype[Any]:
+    """A NumPy dtype from all that names one, a dtype of PyTorch's included.
+
+    ``on_device`` admits bfloat16, which NumPy lacks and kernels of a GPU have.
+    """
     named = str(value).removeprefix("torch.") if type(value).__module__ == "torch" else value
+    if on_device and "bfloat16" in (named, getattr(named, "__name__", None), getattr(named, "name", None)):
+        return _bfloat16(op)
     try:
         found = np.dtype(named)
     except TypeError:
         found = None
     if found is None or found.isbuiltin == _OTHER_PACKAGES:
         raise TypeError(f"{op}: dtype must be one of NumPy's, got {value!r}")
+    return found
+
+
+def _bfloat16(op: str) -> np.dtype[Any]:
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        raise TypeError(
+            f"{op}: bfloat16 must be known to NumPy, which needs the package ml_dtypes, got none: "
+            "pip install ml_dtypes"
+        ) from None
+    found: np.dtype[Any] = np.dtype(bfloat16)
     return found
 
 

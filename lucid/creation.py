@@ -8,7 +8,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from lucid import arguments, exchange
+from lucid import arguments, cuda, device_array, exchange
+from lucid.device_array import DeviceArray
 from lucid.methods import Methods
 from lucid.tensor import Array, Tensor
 
@@ -16,24 +17,34 @@ from lucid.tensor import Array, Tensor
 def tensor(data: Any, dtype: npt.DTypeLike | None = None, device: object = None) -> Tensor:
     """A copy of ``data``: an array, a number, or a nest of lists of numbers.
 
-    Python floats become float32, integers int64 and booleans bool; an array (or one of another library) keeps
-    its dtype.
+    It is on the CPU, or where ``data`` is, unless ``device`` is given. Python floats become float32, integers
+    int64 and booleans bool; an array (or one of another library) keeps its dtype.
 
     Raises:
         TypeError: ``data`` holds anything but booleans, integers and floats in native byte order, or it is an
             array on another device.
         ValueError: The lists are ragged.
-        NotImplementedError: The device is not the CPU.
+        RuntimeError: The device cannot be used; the message gives the reason.
     """
-    arguments.device("tensor", device)
+    index = cuda.device_index("tensor", device)
     has_dtype = hasattr(data, "dtype")
     if exchange.lends_memory(data) and not isinstance(data, Methods):
         data = exchange.array_of("tensor", "data", data)
+    if isinstance(data, Tensor):
+        data = data.data
+    if isinstance(data, DeviceArray):
+        return Tensor(data).to(device=device, dtype=dtype, copy=True)
+    if index is None:
+        return _copied(data, dtype, has_dtype)
+    wanted = None if dtype is None else arguments.dtype("tensor", dtype, on_device=True)
+    known = wanted is None or wanted.name != "bfloat16"  # by NumPy
+    return _copied(data, wanted if known else None, has_dtype).to(device=device, dtype=wanted)
+
+
+def _copied(data: Any, dtype: npt.DTypeLike | None, has_dtype: bool) -> Tensor:
+    """A tensor on the CPU."""
     try:
-        array = np.asarray(
-            data.data if isinstance(data, Tensor) else data,
-            dtype=None if dtype is None else arguments.dtype("tensor", dtype),
-        )
+        array = np.asarray(data, dtype=None if dtype is None else arguments.dtype("tensor", dtype))
     except ValueError as error:
         raise ValueError(
             f"tensor: data must be a number or an even nest of them, got {_brief(data)} ({error})"
@@ -51,38 +62,40 @@ def from_numpy(array: Array) -> Tensor:
 def from_dlpack(x: Any, *, device: object = None, copy: bool | None = None) -> Tensor:
     """A tensor of the memory of ``x``, an object of any library with ``__dlpack__``; no copy unless ``copy``.
 
+    Memory of a GPU stays there. Work that ``x``'s library has enqueued comes before that of lucid's.
+
     Raises:
         TypeError: ``x`` does not speak DLPack.
         BufferError: Its memory cannot be shared: on another device, of a dtype that NumPy lacks, ...
+        RuntimeError: It is memory of a GPU, and none can be used.
     """
-    arguments.device("from_dlpack", device)
+    place = None if device is None else cuda.name_of(cuda.device_index("from_dlpack", device))
     if not hasattr(x, "__dlpack__"):
         raise TypeError(f"from_dlpack: x must have __dlpack__, got {exchange.type_name(x)}")
-    array = np.from_dlpack(x)
-    return Tensor(array.copy() if copy else array)
+    array: Any = _memory_of(x)
+    result = Tensor(array.copy() if copy else array)
+    if place not in (None, result.device):
+        raise BufferError(f"from_dlpack: device must be that of the memory, {result.device}, got {place}")
+    return result
 
 
 def empty(
     *size: SupportsIndex | tuple[SupportsIndex, ...], dtype: npt.DTypeLike = np.float32, device: object = None
 ) -> Tensor:
     """A tensor of arbitrary values."""
-    return Tensor(_allocate("empty", size, dtype, device))
+    return _filled("empty", size, None, dtype, device)
 
 
 def zeros(
     *size: SupportsIndex | tuple[SupportsIndex, ...], dtype: npt.DTypeLike = np.float32, device: object = None
 ) -> Tensor:
-    array = _allocate("zeros", size, dtype, device)
-    array.fill(0)
-    return Tensor(array)
+    return _filled("zeros", size, 0, dtype, device)
 
 
 def ones(
     *size: SupportsIndex | tuple[SupportsIndex, ...], dtype: npt.DTypeLike = np.float32, device: object = None
 ) -> Tensor:
-    array = _allocate("ones", size, dtype, device)
-    array.fill(1)
-    return Tensor(array)
+    return _filled("ones", size, 1, dtype, device)
 
 
 def full(
@@ -92,9 +105,8 @@ def full(
     device: object = None,
 ) -> Tensor:
     """A tensor of one value; the dtype is that of ``tensor(fill_value)`` unless given."""
-    array = _allocate("full", tuple(size), tensor(fill_value).dtype if dtype is None else dtype, device)
-    array.fill(fill_value)
-    return Tensor(array)
+    used = tensor(fill_value).dtype if dtype is None else dtype
+    return _filled("full", tuple(size), fill_value, used, device)
 
 
 def arange(
@@ -108,7 +120,6 @@ def arange(
 
     int64 if all three are integers, else float32.
     """
-    arguments.device("arange", device)
     if end is None:
         start, end = 0, start
     if step == 0:
@@ -116,20 +127,43 @@ def arange(
     if dtype is None:
         whole = all(isinstance(value, (int, np.integer)) for value in (start, end, step))
         dtype = np.int64 if whole else np.float32
-    return Tensor(np.arange(start, end, step, dtype=arguments.dtype("arange", dtype)))
+    return placed("arange", np.arange(start, end, step, dtype=arguments.dtype("arange", dtype)), device)
 
 
-def _allocate(op: str, size: tuple[Any, ...], dtype: npt.DTypeLike, device: object) -> Array:
-    arguments.device(op, device)
+def placed(op: str, array: Array, device: object) -> Tensor:
+    """A tensor of the array, or of a copy of it on a device that is not the CPU."""
+    index = cuda.device_index(op, device)
+    return Tensor(array if index is None else device_array.moved(array, device=index))
+
+
+def _filled(
+    op: str, size: tuple[Any, ...], value: float | None, dtype: npt.DTypeLike, device: object
+) -> Tensor:
+    """A tensor of one value, or of any values for None."""
+    index = cuda.device_index(op, device)
     shape = arguments.shape(op, size)
     if any(length < 0 for length in shape):
         raise ValueError(f"{op}: size must not be negative, got {shape}")
+    wanted = arguments.dtype(op, dtype, on_device=index is not None)
+    if index is not None:
+        return Tensor(device_array.full(shape, value, wanted, index))
     try:
-        return np.empty(shape, arguments.dtype(op, dtype))
+        array = np.empty(shape, wanted)
     except (
         ValueError
     ) as error:  # more elements than an address can count, or more dimensions than NumPy allows
         raise ValueError(f"{op}: size must fit into memory, got {shape} ({error})") from None
+    if value is not None:
+        array.fill(value)
+    return Tensor(array)
+
+
+def _memory_of(x: Any) -> Any:
+    """The memory that ``x`` lends, as an array of NumPy or of a device."""
+    if not exchange.is_on_cuda(x):
+        return np.from_dlpack(x)
+    cuda.require("from_dlpack")
+    return exchange.device_array_of(x)
 
 
 def _brief(value: object) -> str:

@@ -1,7 +1,8 @@
 """The run column of the primitives: functions from arrays to arrays.
 
-What the kernels compute is computed by them; the rest is NumPy's. Arrays are those of tensors, arguments are
-normalised. Division by zero and overflow give infinities and NaN without a warning.
+What the kernels compute is computed by them; the rest is NumPy's. Arrays are those of tensors: on the CPU, or
+on a GPU, where ``device_array`` stands in for NumPy or refuses. Arguments are normalised. Division by zero
+and overflow give infinities and NaN without a warning.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lucid import _core
+from lucid import _core, device_array
+from lucid.device_array import DeviceArray, not_yet, write
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -22,10 +24,17 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def floating(op: str, x: Array) -> Array:
-    """``x``, if its dtype is floating."""
+    """``x``, if its dtype is floating and NumPy computes the rest."""
+    if not isinstance(x, np.ndarray):
+        raise not_yet(op)
     if x.dtype not in FLOATING:
         raise ValueError(f"{op}: dtype must be floating, got {x.dtype}")
     return x
+
+
+def _has_kernel(x: Any) -> bool:
+    """Whether the kernels know the dtype: all of a GPU's, and float32 on the CPU."""
+    return x.dtype == _FLOAT32 or type(x) is DeviceArray
 
 
 # ---- Two operands
@@ -44,7 +53,10 @@ class Binary:
 
     def __call__(self, left: Any, right: Any) -> Array:
         with np.errstate(all="ignore"):
-            result = np.asarray(self.function(left, right))
+            result = self.function(left, right)
+        if type(result) is DeviceArray:
+            return result  # type: ignore[return-value]
+        result = np.asarray(result)
         if result.dtype == _FLOAT64 and not (_is_float64(left) or _is_float64(right)):
             return result.astype(np.float32)
         return result
@@ -58,11 +70,11 @@ class Binary:
         """
         if not target.flags.writeable:
             raise ValueError(f"{op}: the tensor must be writable to be changed in place, got a read-only one")
-        shape = np.broadcast_shapes(target.shape, np.shape(other))
+        shape = np.broadcast_shapes(target.shape, getattr(other, "shape", ()))
         if shape != target.shape:
             raise ValueError(f"{op}: the result must have the tensor's shape {target.shape}, got {shape}")
         # One element decides the dtype as all of them do.
-        like = [np.ones(1, x.dtype) if isinstance(x, np.ndarray) else x for x in (target, other)]
+        like = [np.ones(1, x.dtype) if hasattr(x, "dtype") else x for x in (target, other)]
         dtype = self(*like).dtype
         if _rank(dtype) > _rank(target.dtype):
             raise TypeError(
@@ -77,8 +89,8 @@ def _is_float64(operand: Any) -> bool:
 
 
 def _rank(dtype: np.dtype[Any]) -> int:
-    """The order of PyTorch's categories of dtypes: bools, integers, floats."""
-    return {"b": 0, "i": 1, "u": 1, "f": 2}[dtype.kind]
+    """The order of PyTorch's categories of dtypes: bools, integers, floats, of which bfloat16 is one."""
+    return {"b": 0, "i": 1, "u": 1}.get(dtype.kind, 2)
 
 
 class Add(Binary):
@@ -97,7 +109,7 @@ class Add(Binary):
 
 def assign(target: Array, value: Any, index: Any = ...) -> Array:
     """Writes ``value`` into ``target``, in the dtype of ``target``."""
-    target[index] = value
+    write(target, value, index)
     return target
 
 
@@ -117,7 +129,7 @@ def elementwise(op: str, function: np.ufunc) -> Callable[[Array], Array]:
 
 def sigmoid(x: Array) -> Array:
     """Where exp overflows, the quotient is 0 as it should be."""
-    if x.dtype == _FLOAT32:
+    if _has_kernel(x):
         return _core.sigmoid(x)
     one = floating("sigmoid", x).dtype.type(1)
     with np.errstate(all="ignore"):
@@ -127,7 +139,7 @@ def sigmoid(x: Array) -> Array:
 
 def softmax(x: Array, *, dim: int, log: bool) -> Array:
     """The result does not depend on strides: the kernel and the copy made here see to that."""
-    if x.dtype == _FLOAT32 and x.ndim:
+    if _has_kernel(x) and x.ndim:
         return _core.softmax(x, dim, log)
     x = np.asarray(floating("log_softmax" if log else "softmax", x), order="C")
     with np.errstate(all="ignore"):
@@ -137,12 +149,16 @@ def softmax(x: Array, *, dim: int, log: bool) -> Array:
         return np.asarray(shifted - np.log(sums) if log else powers / sums)
 
 
-def dropout(x: Array, *, p: float, generator: np.random.Generator, inplace: bool) -> Array:
-    """Draws one number for each element."""
-    floating("dropout", x)
-    kept = generator.random(x.shape, dtype=np.float32) >= p
+def dropout(x: Any, *, p: float, generator: np.random.Generator, inplace: bool) -> Any:
+    """Draws one number for each element, on the CPU for any device."""
+    on_device = type(x) is DeviceArray
+    if not on_device:
+        floating("dropout", x)
+    kept, scale = generator.random(x.shape, dtype=np.float32) >= p, 1.0 / (1.0 - p) if p < 1.0 else 0.0
+    if on_device:
+        return device_array.masked(x, kept, scale, inplace)
     result = x if inplace else np.empty_like(x)
-    np.multiply(x, 1.0 / (1.0 - p) if p < 1.0 else 0.0, out=result, where=kept)
+    np.multiply(x, scale, out=result, where=kept)
     result[~kept] = 0
     return result
 
@@ -151,7 +167,7 @@ def dropout(x: Array, *, p: float, generator: np.random.Generator, inplace: bool
 
 
 def contiguous(x: Array) -> Array:
-    return np.asarray(x, order="C")
+    return x if x.flags.c_contiguous else x.copy(order="C")
 
 
 def view(x: Array, *, shape: tuple[int, ...]) -> Array:
@@ -191,7 +207,7 @@ def total(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
 
 def mean(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
     """The mean over height and width of images is the kernel's."""
-    if x.ndim == 4 and dim == (2, 3) and x.dtype == _FLOAT32 and x.size:
+    if x.ndim == 4 and dim == (2, 3) and _has_kernel(x) and x.size:
         pooled = _core.radix_sum_pool(x, 1)
         return pooled[:, :, None, None] if keepdim else pooled
     count = math.prod(x.shape[axis] for axis in dim)
@@ -237,6 +253,8 @@ def extreme(op: str) -> Callable[..., Array]:
 
 def sort(x: Array, *, dim: int, descending: bool) -> tuple[Array, Array]:
     """Values and places. NaN counts as the largest, and equal elements keep their order."""
+    if not isinstance(x, np.ndarray):
+        raise not_yet("sort")
     if descending:  # ascending from behind, since NumPy puts NaN last
         order = x.shape[dim] - 1 - np.flip(np.argsort(np.flip(x, dim), axis=dim, kind="stable"), dim)
     else:

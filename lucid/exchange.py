@@ -1,7 +1,7 @@
 """Arrays of other libraries, taken over without a copy.
 
 PyTorch, JAX, CuPy and others lend their memory by DLPack (https://dmlc.github.io/dlpack); pandas and others
-return an array from ``__array__``.
+return an array from ``__array__``. Memory of a GPU becomes a ``_core.DeviceArray``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lucid import _core, cuda
+
 Array: TypeAlias = npt.NDArray[Any]
 
-_CPU = 1  # DLPack's number of the device
+_CPU, _CUDA = 1, 2  # DLPack's numbers of devices
+_LEGACY_STREAM = 1  # DLPack's number of the default stream, whose pointer is null
 
 
 def lends_memory(value: object) -> bool:
@@ -26,23 +29,25 @@ def lends_memory(value: object) -> bool:
     )
 
 
-def array_of(op: str, name: str, value: object) -> Array:
-    """The memory of ``value`` as a NumPy array.
+def array_of(op: str, name: str, value: object) -> Any:
+    """The memory of ``value`` as a NumPy array, or as a DeviceArray where a GPU can be used.
 
     Raises:
         TypeError: ``value`` is no array, is on another device, requires grad, or has a dtype that NumPy
             lacks. The message names its type and the way out.
     """
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, _core.DeviceArray)):
         return value
     if not lends_memory(value):
         raise TypeError(f"{op}: {name} must be a lucid.Tensor or numpy.ndarray, got {type_name(value)}")
     try:
-        if _on_another_device(value):
+        if _device_kind(value) == _CUDA and cuda.is_available() and not _requires_grad(value):
+            return device_array_of(value)
+        if _device_kind(value) != _CPU:
             raise _refusal(
                 op, name, value, f"on device {_device_name(value)}; move it to the CPU, e.g. by .cpu()"
             )
-        if getattr(value, "requires_grad", False) is True:
+        if _requires_grad(value):
             raise _refusal(op, name, value, "that requires grad; pass x.detach()")
         return _array(value)
     except (BufferError, RuntimeError, ValueError) as error:
@@ -51,6 +56,17 @@ def array_of(op: str, name: str, value: object) -> Array:
         if str(error).startswith(f"{op}: "):
             raise
         raise _refusal(op, name, value, f"whose memory NumPy cannot read: {error}") from None
+
+
+def device_array_of(value: Any) -> _core.DeviceArray:
+    """The memory of a GPU that ``value`` lends, once it is safe to read on the current stream."""
+    stream = cuda.current_stream(value.__dlpack_device__()[1]).cuda_stream
+    return _core.device_from_dlpack(value.__dlpack__(stream=stream or _LEGACY_STREAM))
+
+
+def is_on_cuda(value: object) -> bool:
+    """Whether ``value`` lends memory of a GPU."""
+    return _device_kind(value) == _CUDA
 
 
 def type_name(value: object) -> str:
@@ -67,8 +83,12 @@ def _array(value: Any) -> Array:
     return np.from_dlpack(value)
 
 
-def _on_another_device(value: Any) -> bool:
-    return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) != _CPU
+def _device_kind(value: Any) -> int:
+    return int(value.__dlpack_device__()[0]) if hasattr(value, "__dlpack_device__") else _CPU
+
+
+def _requires_grad(value: object) -> bool:
+    return getattr(value, "requires_grad", False) is True
 
 
 def _device_name(value: Any) -> str:

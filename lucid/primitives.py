@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from lucid import _core, eager, recording
+from lucid import _core, device_array, eager, recording
 from lucid.recording import Symbolic, refuse, reshaped, step
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ permute: Primitive[Tensor] = Primitive(lambda x, dims: x.transpose(dims), refuse
 index: Primitive[Tensor] = Primitive(eager.index, refuse("indexing"))
 assign: Primitive[Tensor] = Primitive(eager.assign, refuse("assignment to elements"))
 pad: Primitive[Tensor] = Primitive(eager.pad, recording.pad)
+move: Primitive[Tensor] = Primitive(device_array.moved, recording.moved)
 cast: Primitive[Tensor] = Primitive(lambda x, dtype: x.astype(dtype), recording.cast)
 clone: Primitive[Tensor] = Primitive(lambda x: x.copy(order="K"), recording.copied)
 detach: Primitive[Tensor] = Primitive(lambda x: x, lambda recorder, x: x)

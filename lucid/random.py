@@ -6,7 +6,7 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from lucid import arguments
+from lucid import arguments, creation
 from lucid.tensor import Tensor
 
 _generator: np.random.Generator | None = None
@@ -30,12 +30,13 @@ def seed(value: SupportsIndex) -> None:
 
 
 def randn(*size: SupportsIndex | tuple[SupportsIndex, ...], device: object = None) -> Tensor:
-    """Float32 values from the normal distribution of mean 0 and variance 1."""
-    arguments.device("randn", device)
-    return Tensor(generator().standard_normal(arguments.shape("randn", size), dtype=np.float32))
+    """Float32 values from the normal distribution of mean 0 and variance 1, drawn on the CPU."""
+    draws = generator().standard_normal(arguments.shape("randn", size), dtype=np.float32)
+    return creation.placed("randn", draws, device)
 
 
 def rand(*size: SupportsIndex | tuple[SupportsIndex, ...], device: object = None) -> Tensor:
-    """Float32 values spread evenly over [0, 1)."""
-    arguments.device("rand", device)
-    return Tensor(generator().random(arguments.shape("rand", size), dtype=np.float32))
+    """Float32 values spread evenly over [0, 1), drawn on the CPU."""
+    return creation.placed(
+        "rand", generator().random(arguments.shape("rand", size), dtype=np.float32), device
+    )

@@ -187,6 +187,11 @@ def cast(recorder: Recorder, x: Any, *, dtype: np.dtype[Any]) -> Any:
     return x
 
 
+def moved(recorder: Recorder, x: Any, *, device: int | None) -> Any:
+    """Nothing: a plan computes where it was compiled for, and its values are all there."""
+    return x
+
+
 def copied(recorder: Recorder, x: Any, **options: Any) -> Any:
     """A name of its own, for operations in place."""
     return x.another()
@@ -275,7 +280,11 @@ def _per_channel(recorder: Recorder, written: str, x: Shape, value: Any) -> Arra
 
 
 def _array(value: Any) -> Array:
-    return value.data if isinstance(value, _core.TensorBase) else np.asarray(value)
+    """That of a constant. What a GPU holds is copied, and widened to float32 from 16 bits."""
+    array: Any = value.data if isinstance(value, _core.TensorBase) else value
+    if isinstance(array, _core.DeviceArray):
+        return array.convert(np.dtype(np.float32), "K").to_host()
+    return np.asarray(array)
 
 
 def _symbols(op: str, values: Sequence[Any]) -> list[Any]:

@@ -1,8 +1,9 @@
 """Tensor: an n-dimensional array of numbers.
 
-A CPU tensor holds a NumPy array of any strides. Results of the operators in ``lucid.nn.functional`` have NCHW
-shapes but lie channels-last in memory; no method depends on the strides. ``Methods``, ``Operators`` and
-``Conversions`` hold the methods that compute; this module knows the memory.
+A CPU tensor holds a NumPy array of any strides; one on a GPU a ``_core.DeviceArray``, which ``device_array``
+lets answer as a NumPy array would. Results of the operators in ``lucid.nn.functional`` have NCHW shapes but
+lie channels-last in memory; no method depends on the strides. ``Methods``, ``Operators`` and ``Conversions``
+hold the methods that compute; this module knows the memory.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lucid import _core, exchange
+from lucid import _core, cuda, exchange
 from lucid.conversions import Conversions
+from lucid.device_array import DeviceArray, on_host
 from lucid.methods import Methods, ValuesAndIndices
 from lucid.operators import Operators
 
@@ -32,11 +34,11 @@ _new_tensor, _hold, _ndarray = _core.TensorBase.__new__, _core.TensorBase.__init
 
 
 class Tensor(Methods, Operators, Conversions, _core.TensorBase):
-    """A NumPy array with PyTorch's method names.
+    """A NumPy array, or one on a GPU, with PyTorch's method names.
 
     ``Tensor(array)`` shares the array's memory, and so do ``data``, ``numpy()``, the buffer protocol and
-    DLPack; the array stays the same one for the tensor's life, so memory that was handed out never moves.
-    ``lucid.tensor`` copies.
+    DLPack; the array stays the same one for the tensor's life, so memory that was handed out never moves. The
+    parameters and buffers of a module alone change it, in ``Module.to``. ``lucid.tensor`` copies.
 
     NumPy's functions (``np.mean(tensor)``) see the array, and return arrays.
 
@@ -45,7 +47,10 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
             order.
     """
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array | DeviceArray) -> None:
+        if type(array) is DeviceArray:
+            super().__init__(array)
+            return
         if not isinstance(array, np.ndarray) or array.dtype not in _DTYPES:
             super().__init__(np.empty(0))  # debuggers print also an object whose __init__ fails
             raise _refusal("Tensor", "array", array)
@@ -57,8 +62,14 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
         if type(result) is tuple:
             return tuple([Tensor.wrap(array) for array in result])
         tensor = _new_tensor(Tensor)
-        _hold(tensor, result if type(result) is _ndarray else np.asarray(result))
+        _hold(
+            tensor, result if type(result) is _ndarray or type(result) is DeviceArray else np.asarray(result)
+        )
         return tensor
+
+    def _replace_data(self, array: Array | DeviceArray) -> None:
+        """Lets all who hold the tensor see another array. Memory that was lent before is the old one."""
+        self._hold(array)
 
     # ---- What it holds
 
@@ -78,11 +89,20 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
         return self.data.dtype  # type: ignore[no-any-return]
 
     @property
-    def device(self) -> str:
-        return "cpu"
+    def device(self) -> str:  # type: ignore[override]
+        """``"cpu"``, or ``"cuda:0"`` and the like."""
+        return "cpu" if type(self.data) is not DeviceArray else cuda.name_of(self.data.device_index)
+
+    @property
+    def is_cuda(self) -> bool:
+        return type(self.data) is DeviceArray
 
     def numpy(self) -> Array:
-        """The array itself, not a copy."""
+        """The array itself, not a copy; TypeError if it is on a GPU."""
+        if type(self.data) is DeviceArray:
+            raise TypeError(
+                f"numpy: the tensor must be on the CPU, got one on {self.device}; move it by .cpu()"
+            )
         return self.data  # type: ignore[no-any-return]
 
     def item(self) -> Any:
@@ -100,6 +120,7 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
     # ---- Exchange with others
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        self.numpy()  # refuses what is on a GPU
         wanted = self.dtype if dtype is None else np.dtype(dtype)
         if copy:
             return np.array(self.data, dtype=wanted)
@@ -110,13 +131,17 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
     def __dlpack__(
         self,
         *,
-        stream: None = None,
+        stream: int | None = None,
         max_version: tuple[int, int] | None = None,
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """NumPy's DLPack capsule, versioned (with a read-only flag) if consumer and NumPy know of that."""
-        if _NUMPY_SPEAKS_DLPACK_1:
+        """NumPy's DLPack capsule, versioned (with a read-only flag) if consumer and NumPy know of that.
+
+        That of a tensor on a GPU may be used on ``stream``, given by its number in DLPack; what was enqueued
+        for the tensor comes first there.
+        """
+        if _NUMPY_SPEAKS_DLPACK_1 or self.is_cuda:
             return self.data.__dlpack__(
                 stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
             )
@@ -129,6 +154,13 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
     def __dlpack_device__(self) -> tuple[int, int]:
         kind, index = self.data.__dlpack_device__()
         return int(kind), int(index)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The protocol of Numba and CuPy. On the CPU there is none, which ``hasattr`` tells."""
+        if not self.is_cuda:
+            raise AttributeError("'Tensor' object on the CPU has no attribute '__cuda_array_interface__'")
+        return self.data.__cuda_array_interface__  # type: ignore[no-any-return]
 
     def __array_function__(
         self, function: Callable[..., Any], types: object, args: Any, kwargs: dict[str, Any]
@@ -159,11 +191,14 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
         return value in self.data
 
     def __repr__(self) -> str:
-        text = np.array2string(self.data, separator=", ", prefix="tensor(", precision=4)
-        if self.data.size == 0:
+        array = on_host(self.data)
+        text = np.array2string(array, separator=", ", prefix="tensor(", precision=4)
+        if array.size == 0:
             text += f", shape={self.shape}"
         if self.dtype.name not in ("float32", "int64", "bool"):
             text += f", dtype={self.dtype.name}"
+        if self.is_cuda:
+            text += f", device={self.device!r}"
         return f"tensor({text})"
 
     def __format__(self, spec: str) -> str:
@@ -174,12 +209,12 @@ def as_tensor(op: str, name: str, value: Any) -> Any:
     """``value`` as a tensor that shares its memory; a tensor or symbol is returned as it is.
 
     Raises:
-        TypeError: ``value`` is no array, nor one of another library on the CPU.
+        TypeError: ``value`` is no array, nor one of another library on a device that can be used.
     """
     if isinstance(value, Methods):
         return value
     array = exchange.array_of(op, name, value)
-    if array.dtype not in _DTYPES:
+    if type(array) is not DeviceArray and array.dtype not in _DTYPES:
         raise _refusal(op, name, array)
     return Tensor(array)
 

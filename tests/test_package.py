@@ -133,8 +133,8 @@ def test_subpackages_are_imported_at_their_first_use() -> None:
     assert "lucid.nn" in modules
     assert not modules & {"torch", "matplotlib", "lucid.cli"}
     assert {"nn", "models", "data"} <= set(dir(lucid))
-    with pytest.raises(AttributeError, match="module 'lucid' has no attribute 'cuda'"):
-        _ = lucid.cuda
+    with pytest.raises(AttributeError, match="module 'lucid' has no attribute 'cudo'"):
+        _ = lucid.cudo
     with pytest.raises(AttributeError, match=r"module 'lucid\.nn' has no attribute 'Conv5d'"):
         _ = lucid.nn.Conv5d
 

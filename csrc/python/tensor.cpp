@@ -7,7 +7,7 @@ namespace lucid::python {
 namespace {
 
 struct TensorBase {
-  py::object data;  // fixed for life, so that a borrowed buffer stays valid as long as the tensor
+  py::object data;  // a borrowed buffer keeps it alive
 };
 
 TensorBase hold(const py::object& data) {
@@ -27,6 +27,8 @@ py::buffer_info lend(const TensorBase& tensor) {
 void register_tensor(py::module_& module) {
   py::class_<TensorBase>(module, "TensorBase", py::buffer_protocol())
       .def(py::init(&hold), py::arg("data"))
+      .def(
+          "_hold", [](TensorBase& tensor, const py::object& data) { tensor = hold(data); }, py::arg("data"))
       .def_property_readonly("data", [](const TensorBase& tensor) { return tensor.data; })
       .def_buffer([](TensorBase& tensor) { return lend(tensor); });
 }

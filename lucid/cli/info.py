@@ -50,11 +50,21 @@ def collect() -> dict[str, str]:
         **runtime.config(),
         "python": f"{platform.python_version()} on {platform.platform()}",
         "numpy": numpy.__version__,
+        "cuda": _cuda(),
         **{f"extra {name}": _extra(name, purpose) for name, purpose in _EXTRAS.items()},
         "models": f"{len(list_models())} (lucid info --models lists them)",
         "weights in the package": ", ".join(list_pretrained()),
         "cache of the hub": str(hub_cache()),
     }
+
+
+def _cuda() -> str:
+    from lucid import cuda
+
+    if not cuda.is_available():
+        return f"not available: {cuda.why_not()}"
+    names = [cuda.get_device_name(index) for index in range(cuda.device_count())]
+    return ", ".join(f"{cuda.name_of(index)} {name}" for index, name in enumerate(names))
 
 
 def _extra(name: str, purpose: str) -> str:

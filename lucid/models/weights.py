@@ -20,6 +20,7 @@ import numpy as np
 
 from lucid import nn
 from lucid.data.transforms import Preprocessing
+from lucid.device_array import on_host
 from lucid.models.checkpoint import Array, Checkpoint, Selection
 from lucid.models.fit import converted, identity_norm, source_names
 from lucid.models.hub_config import read_hub_config
@@ -239,7 +240,9 @@ def save_weights(
         raise FileNotFoundError(f"save_weights: the folder {target.parent} must exist")
     texts = _complete(model, metadata).to_texts()
     # The package writes memory as it lies, so each array must be row-major.
-    arrays = {name: np.asarray(tensor.data, order="C") for name, tensor in model.state_dict().items()}
+    arrays = {
+        name: np.asarray(on_host(tensor.data), order="C") for name, tensor in model.state_dict().items()
+    }
     temporary = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
         temporary.touch()

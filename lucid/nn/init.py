@@ -56,7 +56,7 @@ def uniform_(tensor: T, a: float = 0.0, b: float = 1.0) -> T:
     draws = generator().random(tensor.shape, dtype=np.float32)
     draws *= b - a
     draws += a
-    np.copyto(tensor.data, draws)
+    tensor.data[...] = draws
     return tensor
 
 
@@ -66,7 +66,7 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0) -> T:
     draws = generator().standard_normal(tensor.shape, dtype=np.float32)
     draws *= std
     draws += mean
-    np.copyto(tensor.data, draws)
+    tensor.data[...] = draws
     return tensor
 
 

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from lucid import arguments, exchange
+from lucid import arguments, cuda, exchange
+from lucid.conversions import Conversions
+from lucid.device_array import COMPUTED, write
 from lucid.methods import Methods
 from lucid.recording import recorder_in_use
 from lucid.tensor import Tensor, as_tensor
@@ -56,6 +58,9 @@ class Module:
 
     # Names of persistent buffers that a state dict may lack, because some libraries do not save them.
     optional_state: frozenset[str] = frozenset()
+
+    # Names of buffers that stay float32 in a module of 16 bits, which are too few for them.
+    float32_state: frozenset[str] = frozenset()
 
     # Subclasses define `def forward(self, input: Tensor) -> Tensor`, or whatever arguments they need.
     forward: Callable[..., Tensor]
@@ -227,7 +232,7 @@ class Module:
                 f"got {_listing(problems, '; ')}"
             )
         for _, target, value in pairs:
-            np.copyto(target, value, casting="same_kind")
+            write(target, value)
         return keys
 
     def _optional_names(self) -> set[str]:
@@ -236,57 +241,73 @@ class Module:
     # ---- Device and dtype
 
     def to(self: M, *targets: Any, dtype: Any = None, device: object = None, **options: Any) -> M:
-        """The module itself: its device is the CPU and its floats are float32, as the kernels want them.
+        """The module itself, with its floating parameters and buffers on another device or in another dtype.
 
-        Parameters and buffers that are floating in another dtype are replaced by float32 ones.
+        ``to("cuda")``, ``to("cuda", "float16")`` or ``to(tensor)``, whose device and dtype are taken.
+        Parameters and buffers stay the same objects. On the CPU the dtype is float32, as its kernels want it,
+        and what comes back from a GPU in 16 bits is widened. Buffers of integers, which only count, stay on
+        the CPU.
 
         Raises:
-            NotImplementedError: Another device or dtype is asked for.
+            RuntimeError: The device cannot be used; the message gives the reason.
+            NotImplementedError: Nothing computes on the device, or its kernels lack the dtype.
         """
         arguments.transfer_options("to", options)
         for target in targets:
             if arguments.is_device(target):
                 device = target
+            elif isinstance(target, Tensor):
+                dtype, device = target.dtype, target.device
             else:
-                dtype = target.dtype if isinstance(target, Tensor) else target
-        arguments.device("to", device)
-        return self if dtype is None else self._in_dtype("to", dtype)
+                dtype = target
+        place = None if device is None else cuda.name_of(cuda.device_index("to", device))
+        return self._brought("to", place, dtype)
 
-    def _in_dtype(self: M, op: str, dtype: Any) -> M:
-        wanted = arguments.dtype(op, dtype)
-        if wanted != np.float32:
+    def _brought(self: M, op: str, place: str | None, dtype: Any) -> M:
+        wanted = None if dtype is None else arguments.dtype(op, dtype, on_device=True)
+        held = [
+            (name in module.float32_state, value)
+            for module in self.modules()
+            for name, value in vars(module).items()
+            if isinstance(value, (Parameter, Buffer)) and value.dtype.kind not in "biu"
+        ]
+        on_cpu = place == "cpu" or (place is None and not any(value.is_cuda for _, value in held))
+        if wanted is not None and wanted.name not in (("float32",) if on_cpu else COMPUTED):
             raise NotImplementedError(
-                f"{op}: the dtype of a module must be float32, the kernels' only one, got {wanted}; "
+                f"{op}: the dtype of a module must be float32, the kernels' only one on the CPU, or on cuda "
+                f"float16 or bfloat16, as in to('cuda', 'float16'), got {wanted}; "
                 "convert single tensors with tensor.to(dtype)"
             )
-        for module in self.modules():
-            for name, value in vars(module).items():
-                if (
-                    isinstance(value, (Parameter, Buffer))
-                    and value.dtype.kind == "f"
-                    and value.dtype != wanted
-                ):
-                    setattr(module, name, _like(value, value.data.astype(wanted)))
+        for keeps_float32, value in held:
+            used = wanted
+            if (keeps_float32 and wanted is not None) or (value.is_cuda and place == "cpu"):
+                used = np.dtype(np.float32)
+            changed = Conversions.to(value, device=place, dtype=used)
+            if changed is not value:
+                value._replace_data(changed.data)
         return self
 
     def cpu(self: M) -> M:
         return self.to("cpu")
 
-    def cuda(self: M, device: object = None) -> M:
-        """NotImplementedError: lucid computes on the CPU only."""
-        arguments.device("cuda", "cuda" if device is None else f"cuda:{device}")
-        return self
+    def cuda(self: M, device: Any = None) -> M:
+        """The module itself, moved to a GPU: the current one, or that of a number or name."""
+        return self.to(cuda.as_device("cuda", device))
 
     def float(self: M) -> M:
-        return self._in_dtype("float", np.float32)
+        return self._brought("float", None, np.float32)
 
     def double(self: M) -> M:
-        """NotImplementedError: the kernels compute in float32."""
-        return self._in_dtype("double", np.float64)
+        """NotImplementedError: no kernel computes in float64."""
+        return self._brought("double", None, np.float64)
 
     def half(self: M) -> M:
-        """NotImplementedError: the kernels compute in float32."""
-        return self._in_dtype("half", np.float16)
+        """NotImplementedError on the CPU, whose kernels compute in float32."""
+        return self._brought("half", None, np.float16)
+
+    def bfloat16(self: M) -> M:
+        """NotImplementedError on the CPU, whose kernels compute in float32."""
+        return self._brought("bfloat16", None, "bfloat16")
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
         """Sets ``requires_grad`` of every parameter."""
@@ -309,11 +330,6 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
-def _like(value: Parameter | Buffer, array: Array) -> Parameter | Buffer:
-    """``array`` in the place of ``value``."""
-    return Buffer(array, value.persistent) if isinstance(value, Buffer) else Parameter(array)
-
-
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
@@ -323,9 +339,9 @@ def _check_name(op: str, name: str) -> None:
         raise ValueError(f"{op}: name must be a str without dots and not empty, got {name!r}")
 
 
-def _as_array(name: str, value: Any) -> Array:
+def _as_array(name: str, value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.data  # type: ignore[no-any-return]
+        return value.data
     if isinstance(value, np.generic):
         return np.asarray(value)
     return exchange.array_of("load_state_dict", name, value)

@@ -30,6 +30,8 @@ class BatchNorm2d(Module):
 
     # Files of other libraries often lack it, and only momentum=None uses it.
     optional_state = frozenset({"num_batches_tracked"})
+    # A share of a batch of 16 bits would often be rounded to none.
+    float32_state = frozenset({"running_mean", "running_var"})
 
     def __init__(
         self,

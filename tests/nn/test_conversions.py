@@ -31,7 +31,7 @@ def test_detach_shares_memory_and_is_no_parameter():
     assert x.data is parameter.data
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps", "xpu:1"])
+@pytest.mark.parametrize("device", ["mps", "xpu:1", "hip"])
 def test_other_devices_are_refused(device):
     x, layer = lucid.ones(2), nn.Linear(2, 2)
     makers = [lucid.zeros, lucid.ones, lucid.empty, lucid.random.rand, lucid.random.randn, lucid.arange]
@@ -43,13 +43,7 @@ def test_other_devices_are_refused(device):
         lambda: lucid.from_dlpack(x, device=device),
     ]
     for call in calls:
-        with pytest.raises(NotImplementedError, match=rf"device must be 'cpu', .* got '{device}'"):
-            call()
-
-
-def test_cuda_is_refused():
-    for call in (lucid.ones(2).cuda, nn.ReLU().cuda, lambda: nn.ReLU().cuda(1)):
-        with pytest.raises(NotImplementedError, match="device must be 'cpu'"):
+        with pytest.raises(NotImplementedError, match=rf"device must be 'cpu' or 'cuda', .* got '{device}'"):
             call()
 
 
@@ -59,7 +53,7 @@ def test_what_is_neither_device_nor_dtype_is_refused():
             holder.to("cpuu")
         with pytest.raises(TypeError, match="to: it has no argument 'colour'"):
             holder.to("cpu", colour=1)
-    with pytest.raises(ValueError, match="zeros: device must be 'cpu' or another device such as 'cuda:0'"):
+    with pytest.raises(ValueError, match="zeros: device must be 'cpu', 'cuda' or one of several"):
         lucid.zeros(2, device="gpu")
 
 

@@ -24,10 +24,10 @@ class Lent:
 
 
 class OnDevice(Lent):
-    device = "cuda:1"
+    device = "mps:1"
 
     def __dlpack_device__(self):
-        return (2, 1)
+        return (8, 1)  # Metal
 
 
 class Converted:
@@ -97,10 +97,10 @@ def test_tensor_copies_them(foreign):
 
 
 def test_another_device_is_named_with_the_way_out():
-    message = r"relu: input must be a lucid\.Tensor .* got a .*OnDevice on device cuda:1; move it to the CPU"
+    message = r"relu: input must be a lucid\.Tensor .* got a .*OnDevice on device mps:1; move it to the CPU"
     with pytest.raises(TypeError, match=message):
         F.relu(OnDevice(np.zeros(2, np.float32)))
-    with pytest.raises(TypeError, match=r"ReLU: input must be .*OnDevice on device cuda:1"):
+    with pytest.raises(TypeError, match=r"ReLU: input must be .*OnDevice on device mps:1"):
         nn.ReLU()(OnDevice(np.zeros(2, np.float32)))
 
 

@@ -1,0 +1,76 @@
+"""lucid.cuda where no device can be used: one sentence that says why, whoever asks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cuda_plugin import LIBRARIES, PLUGIN, SIMULATOR
+
+pytestmark = pytest.mark.cuda
+
+ASKS = """
+import lucid
+from lucid import cuda, nn
+assert not cuda.is_available() and cuda.device_count() == 0
+print(cuda.why_not())
+calls = [
+    lambda: lucid.ones(2).cuda(), lambda: lucid.ones(2).to("cuda:1"), lambda: lucid.zeros(2, device="cuda"),
+    lambda: lucid.tensor([1.0], device="cuda"), lambda: nn.Linear(2, 2).to("cuda"), lambda: nn.ReLU().cuda(),
+    lambda: lucid.random.rand(2, device="cuda"), lambda: lucid.arange(2, device="cuda"), cuda.synchronize,
+    cuda.get_device_name, cuda.Stream, cuda.Event, cuda.current_device,
+]
+for call in calls:
+    try:
+        call()
+    except RuntimeError as error:
+        assert type(error) is RuntimeError and str(error).endswith(cuda.why_not()), error
+        assert ": cuda must be available, got: " in str(error), error
+    else:
+        raise AssertionError("a call went through")
+cuda.empty_cache()
+layer = nn.Linear(2, 2)
+assert layer.weight.device == "cpu" and layer(lucid.ones(1, 2)).shape == (1, 2)
+"""
+
+
+def asked(tmp_path: Path, **variables: str) -> str:
+    """The sentence, in a process of its own: a plugin is opened once."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LUCID_", "CUDA_"))}
+    command = [sys.executable, "-c", ASKS]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**kept, **variables}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [sentence] = done.stdout.splitlines()
+    return sentence
+
+
+def test_no_plugin(tmp_path: Path) -> None:
+    if PLUGIN.is_file():
+        pytest.skip("this build has the plugin")
+    assert asked(tmp_path).startswith("no plugin is installed: pip install lucid-kernels-cuda13")
+
+
+def test_a_variable_that_names_no_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "nowhere.so")
+    assert asked(tmp_path, LUCID_CUDA_LIBRARY=path) == f"LUCID_CUDA_LIBRARY must name a file, got {path!r}"
+
+
+def test_a_file_that_is_no_plugin(tmp_path: Path) -> None:
+    for name, content in (("text.so", b"no library"), ("empty.so", b"")):
+        (tmp_path / name).write_bytes(content)
+        assert name in asked(tmp_path, LUCID_CUDA_LIBRARY=str(tmp_path / name))
+    core = str(LIBRARIES / "liblucid.so")
+    assert core in asked(tmp_path, LUCID_CUDA_LIBRARY=core)
+
+
+def test_no_device(tmp_path: Path) -> None:
+    if not SIMULATOR.is_file():
+        pytest.skip("this build has no simulator")
+    for variables in ({"LUCID_SIM_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "", "LUCID_SIM_DEVICES": "0"}):
+        sentence = asked(tmp_path, LUCID_CUDA_LIBRARY=str(SIMULATOR), **variables)
+        assert "no device" in sentence.lower() or "no CUDA-capable device" in sentence

@@ -1,0 +1,17 @@
+"""The plugin for the tests of this process: that of CUDA where the build has it, else the simulator."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lucid import _core
+
+LIBRARIES = Path(_core.__file__).parent / "lib"
+PLUGIN, SIMULATOR = LIBRARIES / "liblucid_cuda.so", LIBRARIES / "liblucid_cuda_sim.so"
+
+
+def choose() -> None:
+    """Sets the variable that lucid reads; before anything opens a plugin, which a process does once."""
+    if SIMULATOR.is_file() and not PLUGIN.is_file():
+        os.environ.setdefault("LUCID_CUDA_LIBRARY", str(SIMULATOR))
