@@ -13,17 +13,21 @@ __all__ = ["TorchGraph"]
 class TorchGraph:
     """Calling it with the input gives the output; both are torch tensors.
 
+    Args:
+        device: Where the weights are, by its name in PyTorch.
+        dtype: Of the weights, one of PyTorch's; float32 if None.
+
     Raises:
         NotImplementedError: A node is of a kind that is not translated.
         ImportError: There is no PyTorch.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, device: str = "cpu", dtype: Any = None) -> None:
         unknown = {node.kind for node in graph.nodes} - COMPUTE.keys()
         if unknown:
             raise NotImplementedError(f"nodes of the kind {', '.join(sorted(unknown))} are not translated")
         [self._input], [self._output] = graph.inputs, graph.outputs
-        self._nodes = [(node, _parameters(node)) for node in graph.nodes]
+        self._nodes = [(node, _parameters(node, device, dtype)) for node in graph.nodes]
 
     def __call__(self, x: Any) -> Any:
         values = {self._input: x}
@@ -33,12 +37,12 @@ class TorchGraph:
         return values[self._output]
 
 
-def _parameters(node: Node) -> dict[str, Any]:
+def _parameters(node: Node, device: str, dtype: Any) -> dict[str, Any]:
     import torch
 
     found: dict[str, Any] = {"bias": None}
     for name, array in node.weights.items():
-        tensor = torch.from_numpy(array.copy())
+        tensor = torch.from_numpy(array.copy()).to(device, dtype)
         found[name] = tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
     return found
 
