@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ptx_access import WINDOWS, check_alignment, load_bytes, names, space_of, store_bytes
 from ptx_matrices import wmma
 from ptx_memory import Fault, Lanes
 from ptx_parser import Instruction
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 Execute = Callable[["Threads", Instruction, Lanes], None]
 
 ROUNDINGS = {"rn", "rm", "rp", "rz"}
-
-
-def names(operand: str) -> list[str]:
-    return [name.strip() for name in operand.strip("{}").split(",")]
 
 
 def finish(values: Values, parts: tuple[str, ...]) -> Values:
@@ -35,17 +32,18 @@ def finish(values: Values, parts: tuple[str, ...]) -> Values:
 # ---- memory
 
 
-def space_of(parts: tuple[str, ...]) -> str:
-    for part in parts[1:]:
-        if part in ("global", "shared", "local", "param"):
-            return part
-    raise Fault("no space of memory is named")
+def change_space(t: Threads, i: Instruction, lanes: Lanes) -> None:
+    """cvta: between addresses of a space and generic ones."""
+    begin = WINDOWS.get(i.parts[2 if i.parts[1] == "to" else 1], 0)
+    addresses = t.get(i.operands[1], "u64", lanes).astype(np.int64)
+    moved = addresses - begin if i.parts[1] == "to" else addresses + begin
+    t.put(i.operands[0], moved.astype(np.uint64), "u64", lanes)
 
 
 def load(t: Threads, i: Instruction, lanes: Lanes) -> None:
-    kind, space, targets = i.parts[-1], space_of(i.parts), names(i.operands[0])
+    kind, targets = i.parts[-1], names(i.operands[0])
     size = width(kind) // 8
-    addresses = t.address(i.operands[1], lanes)
+    space, addresses = space_of(i.parts, t.address(i.operands[1], lanes))
     check_alignment(addresses, size * len(targets))
     if space in ("global", "shared"):
         t.counts.access(space, "load", t.warp[lanes], t.lane[lanes], addresses, size * len(targets))
@@ -55,42 +53,15 @@ def load(t: Threads, i: Instruction, lanes: Lanes) -> None:
 
 
 def store(t: Threads, i: Instruction, lanes: Lanes) -> None:
-    kind, space, sources = i.parts[-1], space_of(i.parts), names(i.operands[1])
+    kind, sources = i.parts[-1], names(i.operands[1])
     size = width(kind) // 8
-    addresses = t.address(i.operands[0], lanes)
+    space, addresses = space_of(i.parts, t.address(i.operands[0], lanes))
     check_alignment(addresses, size * len(sources))
     if space in ("global", "shared"):
         t.counts.access(space, "store", t.warp[lanes], t.lane[lanes], addresses, size * len(sources))
     for place, source in enumerate(sources):
         bits = to_bits(t.get(source, kind, lanes), kind)
         store_bytes(t, space, addresses + place * size, bits, lanes)
-
-
-def check_alignment(addresses: Lanes, size: int) -> None:
-    if (addresses % size).any():
-        raise Fault(f"an address is no multiple of {size}")
-
-
-def load_bytes(t: Threads, space: str, addresses: Lanes, size: int, lanes: Lanes) -> Values:
-    if space == "global":
-        found = t.device.load(addresses, size)
-    elif space == "shared":
-        found = t.shared.load(t.block[lanes], t.thread[lanes], addresses, size)
-    elif space == "param":
-        found = t.parameters[addresses[:, None] + np.arange(size)]
-    else:
-        found = t.local[lanes[:, None], addresses[:, None] + np.arange(size)]
-    return np.ascontiguousarray(found)
-
-
-def store_bytes(t: Threads, space: str, addresses: Lanes, bits: Values, lanes: Lanes) -> None:
-    raw = np.ascontiguousarray(bits).view(np.uint8).reshape(len(lanes), -1)
-    if space == "global":
-        t.device.store(addresses, raw)
-    elif space == "shared":
-        t.shared.store(t.block[lanes], t.thread[lanes], addresses, raw)
-    else:
-        t.local[lanes[:, None], addresses[:, None] + np.arange(raw.shape[1])] = raw
 
 
 def copy_later(t: Threads, i: Instruction, lanes: Lanes) -> None:
@@ -325,6 +296,30 @@ def permute(t: Threads, i: Instruction, lanes: Lanes) -> None:
     t.put(i.operands[0], found.astype(np.uint32), "b32", lanes)
 
 
+def field(t: Threads, i: Instruction, lanes: Lanes, begin: int) -> tuple[Values, Values]:
+    """Where a field of bits begins, and its bits as a mask at the right."""
+    place, length = (
+        t.get(name, "u32", lanes).astype(np.uint64) & np.uint64(255) for name in i.operands[begin:]
+    )
+    whole = np.uint64(width(i.parts[-1]))
+    inside = np.minimum(length, np.where(place < whole, whole - place, np.uint64(0)))
+    mask = np.where(inside >= 64, ~np.uint64(0), (np.uint64(1) << (inside & np.uint64(63))) - np.uint64(1))
+    return np.minimum(place, np.uint64(63)), mask
+
+
+def insert_bits(t: Threads, i: Instruction, lanes: Lanes) -> None:
+    bits, into = (t.get(name, i.parts[-1], lanes).astype(np.uint64) for name in i.operands[1:3])
+    place, mask = field(t, i, lanes, 3)
+    t.put(i.operands[0], (into & ~(mask << place)) | ((bits & mask) << place), i.parts[-1], lanes)
+
+
+def extract_bits(t: Threads, i: Instruction, lanes: Lanes) -> None:
+    if i.parts[-1][0] == "s":
+        raise Fault("bfe of signed numbers is not known here")
+    place, mask = field(t, i, lanes, 2)
+    t.put(i.operands[0], (t.get(i.operands[1], i.parts[-1], lanes) >> place) & mask, i.parts[-1], lanes)
+
+
 # ---- warps
 
 
@@ -357,7 +352,8 @@ def nothing(t: Threads, i: Instruction, lanes: Lanes) -> None:
 
 
 EXECUTE: dict[str, Execute] = {
-    "ld": load, "st": store, "cp": copy_later, "mov": move, "cvta": move, "selp": select, "cvt": convert,
+    "ld": load, "st": store, "cp": copy_later, "mov": move, "cvta": change_space, "selp": select,
+    "cvt": convert, "bfi": insert_bits, "bfe": extract_bits,
     "add": wraps(np.add), "sub": wraps(np.subtract), "and": wraps(np.bitwise_and), "or": wraps(np.bitwise_or),
     "xor": wraps(np.bitwise_xor), "not": wraps(np.invert), "neg": wraps(np.negative), "abs": wraps(np.abs),
     "min": extreme(True), "max": extreme(False), "mul": multiply, "mad": multiply, "fma": fused,

@@ -6,16 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ptx_access import load_bytes, names, space_of, store_bytes
 from ptx_memory import Fault, Lanes
 from ptx_parser import Instruction
 from ptx_values import Values, from_bits, to_bits, width
 
 if TYPE_CHECKING:
     from ptx_machine import Threads
-
-
-def names(operand: str) -> list[str]:
-    return [name.strip() for name in operand.strip("{}").split(",")]
 
 
 def size_of(parts: tuple[str, ...], matrix: str) -> tuple[int, int]:
@@ -37,17 +34,15 @@ def wmma(t: Threads, i: Instruction, lanes: Lanes) -> None:
 
 def transfer(t: Threads, i: Instruction, lanes: Lanes) -> None:
     """Loads or stores a matrix: element j of lane l is element l + 32 j of the matrix in rows."""
-    from ptx_instructions import load_bytes, space_of, store_bytes
-
     stores, matrix, kind = i.parts[1] == "store", i.parts[2], i.parts[-1]
     layout = next(part for part in i.parts if part in ("row", "col"))
-    space, size = space_of(i.parts), 2 if kind in ("f16", "bf16") else 4
+    size = 2 if kind in ("f16", "bf16") else 4
     memory, registers = (
         (i.operands[0], names(i.operands[1])) if stores else (i.operands[1], names(i.operands[0]))
     )
     rows, columns = size_of(i.parts, matrix)
     step = t.get(i.operands[2], "u32", lanes).astype(np.int64)
-    addresses = t.address(memory, lanes)
+    space, addresses = space_of(i.parts, t.address(memory, lanes))
     if (addresses % 32).any() or (step * size % 16).any():
         raise Fault("wmma of an address or a step that is not aligned")
     per_lane = rows * columns // 32
@@ -61,7 +56,9 @@ def transfer(t: Threads, i: Instruction, lanes: Lanes) -> None:
         if stores:
             store_bytes(t, space, at, to_bits(t.get(registers[place], kind, lanes), kind), lanes)
         else:
-            fragment[:, place] = load_bytes(t, space, at, size, lanes).view(f"u{size}").ravel()
+            # A tile may reach beyond what is used: there it is NaN, which would be seen if it were used.
+            found = load_bytes(t, space, at, size, lanes, written=False)
+            fragment[:, place] = found.view(f"u{size}").ravel()
     if not stores:
         put_fragment(t, registers, fragment, size, lanes)
 

@@ -71,9 +71,10 @@ class SharedMemory:
             raise Fault(f"a {what} outside of shared memory")
         return places
 
-    def load(self, blocks: Lanes, threads: Lanes, addresses: Lanes, size: int) -> Bytes:
+    def load(self, blocks: Lanes, threads: Lanes, addresses: Lanes, size: int, written: bool = True) -> Bytes:
+        """Content, which somebody must have written unless ``written`` is false."""
         places, block, thread = self.places(addresses, size, "load"), blocks[:, None], threads[:, None]
-        if not self.written[block, places].all():
+        if written and not self.written[block, places].all():
             raise Fault("a load of shared memory that nobody wrote")
         writer = self.writer[block, places]
         if ((writer >= 0) & (writer // 32 != thread // 32)).any():
