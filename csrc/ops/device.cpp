@@ -7,8 +7,8 @@
 
 namespace lucid {
 
-lucid_status find_device(const char* op, const lucid_context* context, std::initializer_list<Operand> operands,
-                         lucid_device* device) {
+lucid_status find_other_device(const char* op, const lucid_context* context, std::initializer_list<Operand> operands,
+                               lucid_device* device) {
   const Operand& first = *operands.begin();
   *device = first.tensor->device;
   for (const Operand& other : operands)

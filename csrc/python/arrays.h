@@ -105,8 +105,9 @@ py::object new_output(const char* op, lucid_status (*output_shape)(const Args*, 
 // Calls an operator.
 template <class Args>
 void call(lucid_status (*operation)(const Args*), Args args) {
-  const lucid_context context = call_context(device_of(args));
-  args.context = &context;
+  const lucid_device device = device_of(args);
+  lucid_context context;
+  if (device.type == LUCID_CUDA) args.context = &(context = call_context(device));
   without_gil([&] { return operation(&args); });
 }
 

@@ -108,7 +108,7 @@ class Shape(ctypes.Structure):
 @pytest.mark.parametrize(
     ("device", "reason"),
     [
-        ((2, 3), "x is on cuda:3: no CUDA library was opened"),
+        ((2, 99), "x is on cuda:99(: .*|, but devices are cuda:0 to .*)"),
         ((12, 0), "x must be on the CPU or on CUDA, got device type 12"),
     ],
 )
@@ -120,4 +120,4 @@ def test_a_tensor_elsewhere_has_a_shape_but_does_not_run(device: tuple[int, int]
     assert library.lucid_relu_output_shape(ctypes.byref(args), ctypes.byref(shape)) == c_abi.OK
     assert shape.sizes[: shape.ndim] == [3, 4]
     assert library.lucid_relu(ctypes.byref(args)) == c_abi.UNSUPPORTED
-    assert library.lucid_last_error().decode() == f"relu: {reason}"
+    assert re.fullmatch(f"relu: {reason}", library.lucid_last_error().decode())
