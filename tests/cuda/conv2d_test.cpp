@@ -34,7 +34,8 @@ constexpr Case kCases[] = {
     {1, 4, 4, 2, 8, 4, 3, 3, 1, 3},       // windows in the padding
     {1, 11, 13, 5, 16, 32, 3, 3, 1, 1},   // groups that do not fill a slab, and fewer inputs than outputs
     {1, 12, 12, 3, 64, 12, 3, 3, 2, 1},   // and more
-    {1, 3, 35, 2, 16, 16, 3, 3, 1, 1},    // tiles side by side
+    {1, 2, 133, 2, 16, 16, 3, 3, 1, 1},   // tiles side by side
+    {1, 5, 6, 3, 20, 12, 3, 3, 1, 1},     // groups that fill neither a fragment nor a vector
     {1, 40, 3, 9, 4, 4, 3, 3, 2, 1},      // and one below the other
     {1, 5, 5, 33, 4, 8, 3, 3, 1, 0},      // blocks of channels of which the last has few
 };
@@ -213,16 +214,17 @@ KERNEL_TEST(conv2d_batch) {
 
 // What is no number stays one, in the windows that see it and nowhere else.
 KERNEL_TEST(conv2d_not_a_number) {
-  const Conv2dShape shape = Case{1, 6, 7, 3, 16, 16, 3, 3, 1, 1}.shape();
-  for (const Dtype dtype : kDtypes) {
-    Operands operands(shape, dtype);
-    operands.x.set(static_cast<size_t>(shape.in_channels() * 9 + 20), NAN);
-    operands.x.set(static_cast<size_t>(shape.in_channels() * 30 + 47), INFINITY);
-    for (size_t i = 0; i < operands.sums.size(); ++i) operands.sums[i] = operands.sum(static_cast<int64_t>(i));
-    const Array y(dtype, operands.sums.size());
-    for (const std::string& algorithm : algorithms(shape, dtype))
-      if (!is_tile(algorithm)) run("with a NaN", operands, algorithm, {true, false, true}, y);
-  }
+  for (const int64_t channels : {16, 20})
+    for (const Dtype dtype : kDtypes) {
+      const Conv2dShape shape = Case{1, 6, 7, 3, channels, 16, 3, 3, 1, 1}.shape();
+      Operands operands(shape, dtype);
+      operands.x.set(static_cast<size_t>(shape.in_channels() * 9 + 20), NAN);
+      operands.x.set(static_cast<size_t>(shape.in_channels() * 30 + 2 * channels), INFINITY);
+      for (size_t i = 0; i < operands.sums.size(); ++i) operands.sums[i] = operands.sum(static_cast<int64_t>(i));
+      const Array y(dtype, operands.sums.size());
+      for (const std::string& algorithm : algorithms(shape, dtype))
+        if (!is_tile(algorithm)) run("with a NaN", operands, algorithm, {true, false, true}, y);
+    }
 }
 
 KERNEL_TEST(conv2d_without_images) {
