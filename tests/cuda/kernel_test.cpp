@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #ifdef LUCID_CUDA_HOST
+#include "cuda/host_sim/memory.h"
 #include "cuda/host_sim/settings.h"
 #endif
 
@@ -160,17 +161,20 @@ std::vector<float> random_values(int64_t count, uint64_t seed, double scale, dou
   return values;
 }
 
-Array::Array(Dtype dtype, size_t bytes, size_t shift_bytes, bool)
+Array::Array(Dtype dtype, size_t bytes, size_t shift_bytes, [[maybe_unused]] bool is_typed)
     : dtype_(dtype), bytes_(bytes), begin_(kGuard + shift_bytes), host_(bytes + shift_bytes + 2 * kGuard, 0xff) {
   void* memory = nullptr;
   require(backend().allocate(std::max<size_t>(host_.size(), 1), &memory), "allocate");
   memory_ = static_cast<unsigned char*>(memory);
+#ifdef LUCID_CUDA_HOST
+  if (is_typed) host_sim::device_memory().describe(memory, name_of(dtype));
+#endif
 }
 
 Array::Array(Dtype dtype, size_t count, size_t shift)
     : Array(dtype, count * bytes_of(dtype), shift * bytes_of(dtype), true) {}
 
-Array::Array(size_t bytes) : Array(Dtype::kFloat32, bytes, 0, true) {}
+Array::Array(size_t bytes) : Array(Dtype::kFloat32, bytes, 0, false) {}
 
 Array::Array(Dtype dtype, const std::vector<float>& values, size_t shift) : Array(dtype, values.size(), shift) {
   for (size_t i = 0; i < values.size(); ++i) set(i, values[i]);

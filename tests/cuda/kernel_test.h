@@ -73,7 +73,7 @@ class Array {
   std::vector<double> values() const;
 
  private:
-  Array(Dtype dtype, size_t bytes, size_t shift_bytes, bool);
+  Array(Dtype dtype, size_t bytes, size_t shift_bytes, bool is_typed);
 
   Dtype dtype_;
   size_t bytes_, begin_;

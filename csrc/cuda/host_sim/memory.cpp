@@ -56,7 +56,7 @@ void* DeviceMemory::allocate(int device, size_t bytes) {
   if (base_ == nullptr || bytes > settings().memory || bytes_in_use(device) > settings().memory - bytes) return nullptr;
   const size_t offset = place(with_gap(bytes));
   if (offset == 0) return nullptr;
-  blocks_[offset] = {bytes, device};
+  blocks_[offset] = {bytes, device, "bytes"};
   const DeviceAccess access;
   forbid(base_ + offset, with_gap(bytes));
   allow(base_ + offset, bytes);
@@ -117,8 +117,12 @@ size_t DeviceMemory::bytes_in_use(int device) const {
   return bytes;
 }
 
-void DeviceMemory::for_each(const std::function<void(const void*, size_t)>& visit) const {
-  for (const auto& [offset, block] : blocks_) visit(base_ + offset, block.bytes);
+void DeviceMemory::describe(const void* memory, const std::string& elements) {
+  blocks_.at(static_cast<size_t>(static_cast<const unsigned char*>(memory) - base_)).elements = elements;
+}
+
+void DeviceMemory::for_each(const std::function<void(const void*, size_t, const std::string&)>& visit) const {
+  for (const auto& [offset, block] : blocks_) visit(base_ + offset, block.bytes, block.elements);
 }
 
 DeviceAccess::DeviceAccess() {

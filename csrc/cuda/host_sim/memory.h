@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <string>
 
 namespace host_sim {
 
@@ -20,14 +21,17 @@ class DeviceMemory {
   // Whether these bytes lie in one allocation.
   bool holds(const void* memory, size_t bytes) const;
   size_t bytes_in_use(int device) const;
-  // Every allocation and its size.
-  void for_each(const std::function<void(const void* block, size_t bytes)>& visit) const;
+  // For records: of what its elements are, as in "float16".
+  void describe(const void* memory, const std::string& elements);
+  // Every allocation, its size and what is known of its elements.
+  void for_each(const std::function<void(const void* block, size_t bytes, const std::string& elements)>& visit) const;
 
  private:
   friend class DeviceAccess;
   struct Block {
     size_t bytes;
     int device;
+    std::string elements = "bytes";
   };
   void reserve();
   void protect(bool on);

@@ -25,7 +25,7 @@ size_t product(dim3 size) { return size_t{size.x} * size.y * size.z; }
 
 void write_memory(const std::string& path) {
   std::ofstream file(path, std::ios::binary);
-  device_memory().for_each([&](const void* block, size_t bytes) {
+  device_memory().for_each([&](const void* block, size_t bytes, const std::string&) {
     file.write(static_cast<const char*>(block), static_cast<int64_t>(bytes));
   });
 }
@@ -41,7 +41,7 @@ bool is_recording() { return record_folder() != nullptr; }
 Record::Record(const Launch& launch, const std::vector<std::string>& arguments) {
   static std::set<const void*> recorded;
   size_t memory = 0;
-  device_memory().for_each([&](const void*, size_t bytes) { memory += bytes; });
+  device_memory().for_each([&](const void*, size_t bytes, const std::string&) { memory += bytes; });
   if (!is_recording() || product(launch.grid) * product(launch.block) > kMostThreads || memory > kMostMemory ||
       !recorded.insert(launch.kernel).second)
     return;
@@ -63,8 +63,8 @@ Record::Record(const Launch& launch, const std::vector<std::string>& arguments) 
     }
     file << '\n';
   }
-  device_memory().for_each([&](const void* block, size_t bytes) {
-    file << "memory " << reinterpret_cast<uintptr_t>(block) << ' ' << bytes << '\n';
+  device_memory().for_each([&](const void* block, size_t bytes, const std::string& elements) {
+    file << "memory " << reinterpret_cast<uintptr_t>(block) << ' ' << bytes << ' ' << elements << '\n';
   });
   write_memory(folder_ + "/before.bin");
 }

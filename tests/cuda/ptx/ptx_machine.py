@@ -147,9 +147,13 @@ class Threads:
         register[lanes] = bits.astype(UNSIGNED[size])
 
     def address(self, operand: str, lanes: Lanes) -> Lanes:
-        """What stands in brackets: a register or a variable, and an offset."""
+        """Address in brackets: a register or a variable, and an offset."""
         base, _, offset = operand.strip("[] ").partition("+")
-        return self.get(base.strip(), "u64", lanes).astype(np.int64) + int(offset or 0)
+        name = base.strip()
+        addresses = self.get(name, "u64", lanes).astype(np.int64) + int(offset or 0)
+        if name in self.registers and self.registers[name].dtype == np.uint32:  # it wraps around
+            addresses &= 0xFFFFFFFF
+        return addresses
 
 
 class Launch:

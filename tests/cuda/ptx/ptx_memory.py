@@ -111,7 +111,7 @@ class Traffic:
 
 
 class Counts:
-    """What a launch has done, counted in instructions of a warp."""
+    """Work of a launch, counted in instructions of a warp."""
 
     def __init__(self) -> None:
         self.instructions: Counter[str] = Counter()
