@@ -158,6 +158,7 @@ _ARRAY_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
 
 def masked(x: DeviceArray, kept: npt.NDArray[np.bool_], scale: float, inplace: bool) -> DeviceArray:
     """``x * scale`` where ``kept``, and 0 elsewhere (NaN where ``x`` is not finite)."""
+    _common_dtype("dropout", (x,))
     factors = _core.device_array(kept * np.float32(scale), x.device_index).convert(x.dtype)
     return np.multiply(x, factors, out=x if inplace else None)  # type: ignore[call-overload, no-any-return]
 

@@ -368,9 +368,7 @@ def test_stub_is_that_of_the_compiled_module(tmp_path: Path) -> None:
     installed = parent in map(Path, [*site.getsitepackages(), site.getusersitepackages()])
     where = {} if installed else {"MYPYPATH": str(parent), "PYTHONPATH": str(parent)}
     allowed = tmp_path / "allowed.txt"
-    classes = (
-        "CudaEvent|CudaStream|DeviceArray|DeviceArray\\.__init__|Plan|TensorBase"  # by their metaclass
-    )
+    classes = "CudaEvent|CudaStream|DeviceArray|DeviceArray\\.__init__|Plan|TensorBase"  # by their metaclass
     given = "|".join({*vars(NDArrayOperatorsMixin), *vars(device_array.Protocols)})
     allowed.write_text(f"lucid\\._core\\.({classes}|DeviceArray\\.({given}))\n")
     command = [sys.executable, "-m", "mypy.stubtest", "--allowlist", str(allowed)]

@@ -353,6 +353,7 @@ NOT_YET: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "index by a tensor": ("indexing", lambda x: x[lucid.tensor([0, 1])]),
     "pad": ("pad", lambda x: F.pad(x, (1, 1))),
     "numpy.mean": ("mean", np.mean),
+    "dropout of integers": ("dropout", lambda x: F.dropout(lucid.arange(2, device="cuda"))),
     "float to int": ("to", lambda x: x.long()),
     "integers": ("add", lambda x: lucid.arange(2, device="cuda") + 1),
     "in": ("in", lambda x: 1.0 in x),

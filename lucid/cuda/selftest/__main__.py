@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts = {**_facts(device), "device": device}
     for name, value in facts.items():
         print(f"{name}: {value}")
+    if facts["simulation"]:
+        print("This is the simulator, the kernels on a CPU: what is right here may be wrong on a GPU.")
     outcomes = []
     for suite in (operators, networks):
         for outcome in suite.run(device):
@@ -68,8 +70,15 @@ def _facts(device: str) -> dict[str, Any]:
     return {
         "lucid": _core.version(),
         **_core.cuda_backend(),
+        "driver": _driver(),
         **asdict(cuda.get_device_properties(device)),
     }
+
+
+def _driver() -> str:
+    """The kernel module's version, as Linux shows it."""
+    path = Path("/proc/driver/nvidia/version")
+    return path.read_text().splitlines()[0] if path.is_file() else "none found"
 
 
 def _show(outcome: Outcome) -> None:
