@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cuda
 
 
 def run(program: str, **environment: str) -> str:
-    """What a program printed that began with ``from lucid import _core``."""
+    """The output of a program that begins with ``from lucid import _core``."""
     result = subprocess.run(
         [sys.executable, "-c", f"import numpy as np\nfrom lucid import _core\n{program}"],
         capture_output=True,
