@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lucid import _core, arguments
+from lucid import _core, arguments, cuda
 from lucid.inference.graph import Array, Graph, size_text
 from lucid.inference.onnx import to_onnx
 from lucid.inference.passes import optimize
@@ -30,7 +30,11 @@ _PLANS: weakref.WeakValueDictionary[tuple[Any, ...], InferencePlan] = weakref.We
 
 
 def compile(
-    model: Module, input_shape: InputShape, dtype: npt.DTypeLike = "float32", winograd: bool = True
+    model: Module,
+    input_shape: InputShape,
+    dtype: npt.DTypeLike = "float32",
+    winograd: bool = True,
+    device: str = "cpu",
 ) -> InferencePlan:
     """A plan that computes the outputs of ``model``, for inputs of one shape.
 
@@ -52,35 +56,43 @@ def compile(
         model: Any module made of lucid's layers, in eval mode.
         input_shape: ``(n, c, h, w)`` or ``(n, c)``; for a ``forward`` of several tensors, a sequence of
             shapes.
-        dtype: Only float32.
+        dtype: Of the activations and weights in the plan: float32; on CUDA also "float16" and "bfloat16".
+            Sums are formed in float32 in any case, and inputs and outputs are float32.
         winograd: Whether 3x3 convolutions of stride 1 may be computed by Winograd's algorithm (Lavin and
             Gray, 2015, https://arxiv.org/abs/1509.09308), the fastest there is for them. Its sums cancel more
             than those of the definition: up to 3e-6 of the largest value in the root mean square, where the
             direct algorithms have 2e-7; a network's logits stay within 1e-4. An infinity in the input of such
             a step gives NaN in its whole tile of the output (up to 4x4 pixels) and in the tiles around it,
-            where the definition gives an infinity or NaN only in the pixels that see it.
+            where the definition gives an infinity or NaN only in the pixels that see it. CUDA has no such
+            algorithm yet, and ignores it.
+        device: Where the plan runs: "cpu", "cuda" (the current device), "cuda:1". The model may be anywhere.
 
     Raises:
         NotImplementedError: ``forward`` does something that no plan can; the message names the line. Or
             ``dtype`` is another.
+        RuntimeError: ``device`` is not there; the message says why.
         ValueError: The model is in training mode, or does not fit ``input_shape``.
         TypeError: ``model`` is no Module, or does not return tensors.
     """
     if not isinstance(model, Module):
         raise TypeError(f"compile: model must be a lucid.nn.Module, got {type(model).__name__}")
-    if not _is_float32(dtype):
-        raise NotImplementedError(f"compile: dtype must be 'float32', got {dtype!r}")
+    place = _device("compile", device)
+    name = _dtype("compile", dtype, place)
     traced = trace(model, *_shapes(input_shape))
-    key = _content(traced, bool(winograd))
+    key = (*_content(traced, bool(winograd)), place, name)
     plan = _PLANS.get(key)
     if plan is None:
-        plan = InferencePlan(optimize(traced), winograd=bool(winograd))
+        plan = InferencePlan(optimize(traced), bool(winograd), place, name)
         _PLANS[key] = plan
     return plan
 
 
-def load_plan(path: str | PathLike[str]) -> InferencePlan:
+def load_plan(
+    path: str | PathLike[str], device: str = "cpu", dtype: npt.DTypeLike = "float32"
+) -> InferencePlan:
     """The plan that ``InferencePlan.save`` wrote, packed for this machine.
+
+    A file is for no device or dtype in particular; see ``compile`` for both.
 
     The file is checked before anything is computed from it: its graph, the shape and dtype of each tensor,
     and a checksum of each.
@@ -88,11 +100,14 @@ def load_plan(path: str | PathLike[str]) -> InferencePlan:
     Raises:
         ValueError: The file is damaged, or no plan, or one of another version.
         FileNotFoundError: There is none.
+        NotImplementedError, RuntimeError: As for ``compile``.
     """
+    place = _device("load_plan", device)
+    name = _dtype("load_plan", dtype, place)
     source = Path(path).absolute()
     graph, winograd = read_plan(source)
     try:
-        return InferencePlan(graph, winograd)
+        return InferencePlan(graph, winograd, place, name)
     except (NotImplementedError, ValueError) as error:
         raise ValueError(f"load_plan: {source}: {error}") from None
 
@@ -102,32 +117,42 @@ class InferencePlan:
 
     Calling it runs it. It never changes, and any number of threads may call it at once.
 
+    On CUDA it runs on the calling thread's stream, and from the second run on as one CUDA graph, where the
+    runtime can capture it: a launch a run instead of one a step.
+
     Attributes:
         graph: The computation, with the unpacked weights, which ``save`` writes. It prints readably.
         winograd: Whether Winograd's algorithm may be used.
+        device: Where it runs: "cpu", "cuda:0".
+        internal_dtype: The dtype of the activations and weights in it: "float32", "float16", "bfloat16".
         input_shapes: The shape of each input.
         output_shapes: The shape of each output.
         steps: The steps, in the order in which they run.
     """
 
-    def __init__(self, graph: Graph, winograd: bool = True) -> None:
+    def __init__(
+        self, graph: Graph, winograd: bool = True, device: str = "cpu", internal_dtype: str = "float32"
+    ) -> None:
         self.graph = graph
         self.winograd = winograd
+        self.device = _device("plan", device)
+        self.internal_dtype = _dtype("plan", internal_dtype, self.device)
         self.input_shapes = tuple(graph.inputs.values())
         self.output_shapes = tuple(graph.shapes[name] for name in graph.outputs)
-        self._plan = _executor(graph, winograd)
-        self.steps = steps_of(graph, self._plan.algorithms())
+        self._plan = _executor(graph, winograd, self.device, self.internal_dtype)
+        self.steps = steps_of(graph, self._plan.algorithms(), 4 if self.internal_dtype == "float32" else 2)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of inputs, outputs and all between."""
+        """The dtype of inputs and outputs."""
         return np.dtype(np.float32)
 
-    def __call__(self, *inputs: Tensor | Array) -> Any:
+    def __call__(self, *inputs: Tensor | Array | _core.DeviceArray) -> Any:
         """The model's outputs for inputs of ``input_shapes``: arrays if no input is a Tensor.
 
         A tuple if the model returns a tuple or list. The results have memory of their own and are
-        channels-last.
+        channels-last. A plan on CUDA takes inputs from anywhere; its results are on its device if one of them
+        is, and are copied to the CPU otherwise.
 
         Raises:
             ValueError: An input has another shape or dtype than the plan.
@@ -139,11 +164,14 @@ class InferencePlan:
             return wrapped if self.graph.as_tuple else wrapped[0]
         return tuple(results) if self.graph.as_tuple else results[0]
 
-    def _arrays(self, inputs: Sequence[Tensor | Array]) -> list[Array]:
+    def _arrays(
+        self, inputs: Sequence[Tensor | Array | _core.DeviceArray]
+    ) -> list[Array | _core.DeviceArray]:
         if len(inputs) != len(self.input_shapes):
             raise TypeError(f"plan: it takes {len(self.input_shapes)} inputs, got {len(inputs)}")
         arrays = [
-            as_tensor("plan", name, value).data for name, value in zip(self.graph.inputs, inputs, strict=True)
+            value if isinstance(value, _core.DeviceArray) else as_tensor("plan", name, value).data
+            for name, value in zip(self.graph.inputs, inputs, strict=True)
         ]
         for (name, shape), array in zip(self.graph.inputs.items(), arrays, strict=True):
             if array.shape != shape or array.dtype != np.float32:
@@ -164,8 +192,11 @@ class InferencePlan:
         """
         return dict(self._plan.memory())
 
-    def profile(self, *inputs: Tensor | Array, runs: int = 10) -> Profile:
+    def profile(self, *inputs: Tensor | Array | _core.DeviceArray, runs: int = 10) -> Profile:
         """The time of each step: the median of some runs, after one that is not counted.
+
+        On CUDA the steps are launched one by one, and the device measures them: a step that is over before
+        the next one is launched lasts until then.
 
         Raises:
             ValueError, TypeError: As for a call; or ``runs`` is not positive.
@@ -181,7 +212,7 @@ class InferencePlan:
                 for step, time in zip(self.steps, times, strict=True)
             ),
             count,
-            _core.fma_peak(),
+            _core.fma_peak() if self.device == "cpu" else None,
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -209,17 +240,32 @@ class InferencePlan:
             ", ".join(size_text(shape) for shape in shapes)
             for shapes in (self.input_shapes, self.output_shapes)
         )
-        return f"InferencePlan({inputs} -> {outputs}, float32, {len(self.steps)} steps)"
+        place = "" if self.device == "cpu" else f" on {self.device}"
+        return f"InferencePlan({inputs} -> {outputs}, {self.internal_dtype}{place}, {len(self.steps)} steps)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.graph, self.winograd)
+        return type(self), (self.graph, self.winograd, self.device, self.internal_dtype)
 
 
-def _is_float32(dtype: Any) -> bool:
+def _device(op: str, device: Any) -> str:
+    """The device's full name: "cpu", "cuda:0". RuntimeError if it is not there."""
+    return cuda.name_of(cuda.device_index(op, device))
+
+
+def _dtype(op: str, dtype: Any, device: str) -> str:
+    """The name of a dtype that a plan on ``device`` may have; else NotImplementedError."""
     try:
-        return bool(np.dtype(dtype) == np.float32)
-    except TypeError:  # a name that NumPy does not know, such as bfloat16
-        return False
+        found = np.dtype(dtype)
+        name: str = found.name if found.isnative else found.str
+    except TypeError:  # NumPy knows bfloat16 with the package ml_dtypes only
+        name = str(dtype)
+    if name == "float32" or (device != "cpu" and name in ("float16", "bfloat16")):
+        return name
+    if device == "cpu":
+        raise NotImplementedError(
+            f"{op}: dtype must be 'float32', got {dtype!r}; on cuda it may also be 'float16' or 'bfloat16'"
+        )
+    raise NotImplementedError(f"{op}: dtype must be 'float32', 'float16' or 'bfloat16', got {dtype!r}")
 
 
 def _shapes(input_shape: Any) -> list[Shape]:
@@ -244,7 +290,7 @@ def _content(graph: Graph, winograd: bool) -> tuple[Any, ...]:
     return inputs, nodes, weights, graph.outputs, graph.as_tuple, winograd, _core.isa()
 
 
-def _executor(graph: Graph, winograd: bool) -> _core.Plan:
+def _executor(graph: Graph, winograd: bool, device: str, dtype: str) -> _core.Plan:
     """The C++ plan, which copies and packs the weights."""
     index = {name: position for position, name in enumerate(graph.shapes)}
     steps = [
@@ -263,4 +309,6 @@ def _executor(graph: Graph, winograd: bool) -> _core.Plan:
         [index[name] for name in graph.outputs],
         steps,
         winograd,
+        None if device == "cpu" else int(device.removeprefix("cuda:")),
+        dtype,
     )

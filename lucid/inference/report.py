@@ -22,7 +22,7 @@ class Step:
         algorithm: How it is computed on this machine.
         shape: Shape of its output.
         macs: Multiplications with an addition each; see ``Graph.macs``.
-        bytes: The least that it must read and write: inputs, weights and output, in float32.
+        bytes: The least that it must read and write: inputs, weights and output, in the plan's dtype.
     """
 
     name: str
@@ -49,21 +49,24 @@ class Profile:
     Attributes:
         steps: In the order in which they run.
         runs: How many runs the medians are taken of.
-        peak_gflops: ``lucid.runtime.fma_peak()``, measured together with the steps.
+        peak_gflops: ``lucid.runtime.fma_peak()``, measured together with the steps; None on CUDA.
     """
 
     steps: tuple[StepTime, ...]
     runs: int
-    peak_gflops: float
+    peak_gflops: float | None
 
     @property
     def milliseconds(self) -> float:
         """The sum over all steps."""
         return sum(entry.milliseconds for entry in self.steps)
 
-    def percent_of_peak(self, entry: StepTime) -> float:
-        """The step's rate in percent of the machine's. Winograd's and the matrix unit's may exceed 100."""
-        return 100.0 * entry.gflops / self.peak_gflops
+    def percent_of_peak(self, entry: StepTime) -> float | None:
+        """The step's rate in percent of the machine's. Winograd's and the matrix unit's may exceed 100.
+
+        None where the peak is not known.
+        """
+        return None if self.peak_gflops is None else 100.0 * entry.gflops / self.peak_gflops
 
     def __str__(self) -> str:
         total = self.milliseconds
@@ -73,23 +76,29 @@ class Profile:
                 f"{entry.milliseconds:.3f}",
                 f"{100.0 * entry.milliseconds / total:.1f} %" if total else "",
                 f"{entry.gflops:.1f}" if entry.step.macs else "",
-                f"{self.percent_of_peak(entry):.0f} %" if entry.step.macs else "",
             ]
             for entry in self.steps
         ]
-        columns = ["step", "kind", "algorithm", "output", "ms", "share", "GFLOP/s", "of peak"]
-        facts = f"{total:.3f} ms, medians of {self.runs} runs, peak {self.peak_gflops:.1f} GFLOP/s"
+        columns = ["step", "kind", "algorithm", "output", "ms", "share", "GFLOP/s"]
+        facts = f"{total:.3f} ms, medians of {self.runs} runs"
+        if self.peak_gflops is not None:
+            columns.append("of peak")
+            facts += f", peak {self.peak_gflops:.1f} GFLOP/s"
+            for row, entry in zip(rows, self.steps, strict=True):
+                row.append(f"{self.percent_of_peak(entry):.0f} %" if entry.step.macs else "")
         return f"{table(columns, rows, left=4)}\n{facts}"
 
 
-def steps_of(graph: Graph, algorithms: Sequence[str]) -> tuple[Step, ...]:
+def steps_of(graph: Graph, algorithms: Sequence[str], element_bytes: int = 4) -> tuple[Step, ...]:
     """The steps that compute a graph, one for each of its nodes, which ``algorithms`` belong to."""
     steps = []
     for node, algorithm in zip(graph.nodes, algorithms, strict=True):
         shape = graph.shapes[node.output]
         elements = math.prod(shape) + sum(math.prod(graph.shapes[name]) for name in node.inputs)
         elements += sum(array.size for array in node.weights.values())
-        steps.append(Step(node.output, node.kind, algorithm, shape, graph.macs(node), 4 * elements))
+        steps.append(
+            Step(node.output, node.kind, algorithm, shape, graph.macs(node), element_bytes * elements)
+        )
     return tuple(steps)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import math
+import os
 import pickle
 import re
 import subprocess
@@ -20,7 +21,7 @@ from small_networks import PlainCnn, TwoOutputs, randomize, resnet18, small_mode
 from tolerance import assert_close
 
 import lucid
-from lucid import Tensor, nn
+from lucid import Tensor, _core, nn
 from lucid.inference import InferencePlan
 from lucid.nn import functional as F
 
@@ -256,6 +257,34 @@ def test_refuses_arguments() -> None:
 def test_refuses_other_dtypes(dtype: Any) -> None:
     with pytest.raises(NotImplementedError, match=r"compile: dtype must be 'float32', got "):
         lucid.compile(nn.ReLU().eval(), (1, 3, 4, 4), dtype=dtype)
+
+
+def test_the_library_refuses_other_dtypes_on_the_cpu() -> None:
+    for dtype, error in (
+        ("float16", NotImplementedError),
+        ("bfloat16", NotImplementedError),
+        ("int8", ValueError),
+    ):
+        with pytest.raises(error, match="plan: dtype must be float32"):
+            _core.Plan([(1, 4)], [0], [0], [], True, None, dtype)
+
+
+def test_a_device_that_is_not_there() -> None:
+    code = """
+import lucid
+for make in (lambda: lucid.compile(lucid.nn.ReLU().eval(), (1, 4), device="cuda"),
+             lambda: lucid.load_plan("nowhere.lucid", "cuda")):
+    try:
+        make()
+    except RuntimeError as error:
+        assert lucid.cuda.why_not() in str(error), error
+    else:
+        raise AssertionError
+"""
+    environment = {**os.environ, "LUCID_CUDA_LIBRARY": "/nowhere/liblucid_cuda.so"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype(np.float32)])
