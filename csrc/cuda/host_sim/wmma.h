@@ -21,7 +21,7 @@ struct row_major;
 struct col_major;
 enum layout_t { mem_row_major, mem_col_major };
 namespace precision {
-struct tf32;
+struct tf32 {};
 }
 
 // 10 bits of mantissa, to the nearest, ties away from zero.
