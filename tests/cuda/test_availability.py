@@ -74,3 +74,35 @@ def test_no_device(tmp_path: Path) -> None:
     for variables in ({"LUCID_SIM_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "", "LUCID_SIM_DEVICES": "0"}):
         sentence = asked(tmp_path, LUCID_CUDA_LIBRARY=str(SIMULATOR), **variables)
         assert "no device" in sentence.lower() or "no CUDA-capable device" in sentence
+
+
+TWO = """
+import lucid
+from lucid import cuda, nn
+assert cuda.device_count() == 2
+x, y = lucid.ones(2, device="cuda"), lucid.ones(2, device="cuda:1")
+assert (x.device, y.device, y.to("cuda").device, x.cuda(1).device) == ("cuda:0", "cuda:1", "cuda:0", "cuda:1")
+assert (x.to(y) + y).device == "cuda:1" and (x.to(y) + y).tolist() == [2.0, 2.0]
+with cuda.device(1):
+    assert cuda.current_device() == 1 and lucid.zeros(1, device="cuda").device == "cuda:1"
+    assert nn.Linear(2, 2).cuda().weight.device == "cuda:1"
+assert cuda.current_device() == 0
+cuda.set_device("cuda:1")
+assert lucid.ones(1).cuda().device == "cuda:1"
+try:
+    x + y
+except ValueError as error:
+    assert "cuda:0" in str(error) and "cuda:1" in str(error), error
+else:
+    raise AssertionError("devices were mixed")
+"""
+
+
+def test_two_devices(tmp_path: Path) -> None:
+    if not SIMULATOR.is_file():
+        pytest.skip("this build has no simulator")
+    variables = {"LUCID_CUDA_LIBRARY": str(SIMULATOR), "LUCID_SIM_DEVICES": "2"}
+    command = [sys.executable, "-c", TWO]
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
