@@ -42,12 +42,14 @@ class _Plugin:
             _core.cuda_load(str(path))
             self.device_count = _core.cuda_device_count()
         except (RuntimeError, ValueError) as error:
-            return str(error)
-        if self.device_count:
-            return ""
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        hidden = "" if visible is None else f", with CUDA_VISIBLE_DEVICES={visible!r}"
-        return f"the driver shows no device{hidden}"
+            return f"{error}{_hidden()}"
+        return "" if self.device_count else f"the machine has no CUDA device{_hidden()}"
+
+
+def _hidden() -> str:
+    """A hint at the variable by which a program sees no device of several."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if visible not in ("", "-1") else f", and CUDA_VISIBLE_DEVICES={visible!r} hides all"
 
 
 def _place() -> Path | None:

@@ -63,8 +63,7 @@ def _eager(model: Module, images: Array, device: str, dtype: str) -> Array:
 
 def _plan(model: Module, images: Array, device: str, dtype: str) -> Array:
     """The second run, which replays a captured graph where there is one."""
-    options: Any = {"device": device}
-    plan = inference.compile(model, images.shape, dtype, **options)
+    plan = inference.compile(model, images.shape, dtype, device=device)
     plan(images)
     return np.asarray(plan(images))
 

@@ -62,8 +62,7 @@ def run(device: str) -> Iterator[Time]:
 
 
 def timed(case: Case, dtype: str, device: str) -> Time:
-    options: Any = {"device": device, "internal_dtype": dtype}
-    plan = InferencePlan(case.graph, **options)
+    plan = InferencePlan(case.graph, device=device, internal_dtype=dtype)
     x = tensor(case.input(), device=device)
     own = milliseconds(lambda: plan(x), device)
     return Time(case.name, dtype, own, roofline(case, dtype, device), _torch(case, dtype, device))
