@@ -1,7 +1,7 @@
-// Convolution of any shape in float16 or bfloat16 on tensor cores, with sums in float32.
+// Convolution of any shape on tensor cores, in float16, bfloat16 or TF32, with sums in float32.
 //
 // Bound by memory in most layers of the networks, by the tensor cores in the last ones. A warp multiplies 32 pixels by
-// 64 or 32 channels: 3 KiB from shared memory for 2 x 4 products of 16 x 16 x 16. Eight elements of padding a row let 8
+// 64 or 32 channels: 3 KiB from shared memory for 2 x 4 products of 16 x 16 x 16. Sixteen bytes of padding a row let 8
 // rows be read at once from different banks. Three stages: the operands of two steps are under way while one is
 // multiplied. What a warp has computed goes through shared memory on its way out: how a fragment lies in registers is
 // not specified.
@@ -13,44 +13,65 @@ namespace {
 
 namespace wmma = nvcuda::wmma;
 
-constexpr int kStages = 3, kVector = 8, kFragment = 16, kQuad = 4, kWarp = 32;
+constexpr int kStages = 3, kFragment = 16, kQuad = 4, kWarp = 32;
+
+// What a fragment of the type has in it, and how many terms; elements of 16 bytes.
+template <class T>
+struct Operand {
+  using Fragment = T;
+  static constexpr int kTerms = 16, kVector = 8;
+};
+template <>
+struct Operand<float> {
+  using Fragment = wmma::precision::tf32;
+  static constexpr int kTerms = 8, kVector = 4;
+};
 
 // kDown by kAcross warps, each with kWarpRows pixels by kWarpColumns channels.
-template <int kDown_, int kAcross, int kWarpRows_, int kWarpColumns_, int kBlocks_>
+template <class T, int kDown_, int kAcross, int kWarpRows_, int kWarpColumns_, int kBlocks_>
 struct Tile {
   static constexpr int kWarpRows = kWarpRows_, kWarpColumns = kWarpColumns_, kBlocks = kBlocks_, kDown = kDown_;
-  static constexpr int kRows = kDown * kWarpRows, kColumns = kAcross * kWarpColumns, kDepth = 32;
-  static constexpr int kPixelStride = kDepth + 8, kWeightStride = kColumns + 8;
+  static constexpr int kRows = kDown * kWarpRows, kColumns = kAcross * kWarpColumns, kDepth = 64 / sizeof(T);
+  static constexpr int kVector = Operand<T>::kVector, kTerms = Operand<T>::kTerms;
+  static constexpr int kPixelStride = kDepth + kVector, kWeightStride = kColumns + kVector;
   static constexpr int kWarps = kDown * kAcross, kThreads = kWarps * kWarp;
   static constexpr int kFragmentsDown = kWarpRows / kFragment, kFragmentsAcross = kWarpColumns / kFragment;
   static constexpr int kResultStride = kWarpColumns + 4;
-  static constexpr size_t kPixelBytes = kRows * kPixelStride * 2, kWeightBytes = kDepth * kWeightStride * 2;
-  static constexpr size_t kWindowBytes = kRows * sizeof(Conv2dWindow);
+  static constexpr size_t kPixelBytes = kRows * kPixelStride * sizeof(T), kWindowBytes = kRows * sizeof(Conv2dWindow);
+  static constexpr size_t kWeightBytes = kDepth * kWeightStride * sizeof(T);
   static constexpr size_t kShared = kWindowBytes + kStages * (kPixelBytes + kWeightBytes);
   // Fragments are loaded and stored at multiples of 32 bytes.
-  static_assert(kPixelBytes % 32 == 0 && kWeightBytes % 32 == 0 && kWeightStride * 2 * kFragment % 32 == 0);
+  static_assert(kPixelBytes % 32 == 0 && kWeightBytes % 32 == 0 && kWeightStride * sizeof(T) * kTerms % 32 == 0);
   static_assert(kShared <= 64 * 1024, "the oldest of the devices has 64 KiB");
   static_assert(kWarps * kFragment * kResultStride * sizeof(float) <= kStages * (kPixelBytes + kWeightBytes));
   static_assert(kGemmDepth % kDepth == 0 && kThreads <= 1024);
+
+  using Sums = wmma::fragment<wmma::accumulator, kFragment, kFragment, kTerms, float>[kFragmentsDown][kFragmentsAcross];
+  template <class Use>
+  using Matrix = wmma::fragment<Use, kFragment, kFragment, kTerms, typename Operand<T>::Fragment, wmma::row_major>;
 };
 
-template <class Tile>
-using Sums = wmma::fragment<wmma::accumulator, kFragment, kFragment, kFragment, float>[Tile::kFragmentsDown]
-                                                                                      [Tile::kFragmentsAcross];
+template <class T, class Fragment>
+__device__ __forceinline__ void load(Fragment& fragment, const T* from, int stride) {
+  wmma::load_matrix_sync(fragment, from, stride);
+  if constexpr (std::is_same_v<T, float>)
+#pragma unroll
+    for (float& value : fragment.x) value = wmma::__float_to_tf32(value);
+}
 
 // a: the warp's first pixel; b: its first channel.
 template <class T, class Tile>
-__device__ __forceinline__ void multiply(const T* a, const T* b, Sums<Tile>& sums) {
+__device__ __forceinline__ void multiply(const T* a, const T* b, typename Tile::Sums& sums) {
 #pragma unroll
-  for (int k = 0; k < Tile::kDepth; k += kFragment) {
-    wmma::fragment<wmma::matrix_a, kFragment, kFragment, kFragment, T, wmma::row_major> pixels[Tile::kFragmentsDown];
+  for (int k = 0; k < Tile::kDepth; k += Tile::kTerms) {
+    typename Tile::template Matrix<wmma::matrix_a> pixels[Tile::kFragmentsDown];
 #pragma unroll
     for (int m = 0; m < Tile::kFragmentsDown; ++m)
-      wmma::load_matrix_sync(pixels[m], a + m * kFragment * Tile::kPixelStride + k, Tile::kPixelStride);
+      load(pixels[m], a + m * kFragment * Tile::kPixelStride + k, Tile::kPixelStride);
 #pragma unroll
     for (int j = 0; j < Tile::kFragmentsAcross; ++j) {
-      wmma::fragment<wmma::matrix_b, kFragment, kFragment, kFragment, T, wmma::row_major> channels;
-      wmma::load_matrix_sync(channels, b + k * Tile::kWeightStride + j * kFragment, Tile::kWeightStride);
+      typename Tile::template Matrix<wmma::matrix_b> channels;
+      load(channels, b + k * Tile::kWeightStride + j * kFragment, Tile::kWeightStride);
 #pragma unroll
       for (int m = 0; m < Tile::kFragmentsDown; ++m) wmma::mma_sync(sums[m][j], pixels[m], channels, sums[m][j]);
     }
@@ -59,7 +80,7 @@ __device__ __forceinline__ void multiply(const T* a, const T* b, Sums<Tile>& sum
 
 // The rows of fragments one after another, each through the 16 rows in `result` that the warp has for itself.
 template <class T, class Tile>
-__device__ __forceinline__ void store(const GemmProblem<T, T>& p, const Sums<Tile>& sums, int64_t first_pixel,
+__device__ __forceinline__ void store(const GemmProblem<T, T>& p, const typename Tile::Sums& sums, int64_t first_pixel,
                                       int64_t group, int64_t first_column, float* result) {
   constexpr int kQuads = Tile::kWarpColumns / kQuad, kStep = kWarp / kQuads;
   const int lane = threadIdx.x % kWarp, quad = lane % kQuads * kQuad;
@@ -98,10 +119,10 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
 
     const T* x = p.x + place.group * p.shape.in_group;
     const Conv2dTerm* terms = p.terms + term_of_thread<Tile, kUnit>();
-    const int64_t column = place.column + column_of_thread<Tile, kVector>();
+    const int64_t column = place.column + column_of_thread<Tile, Tile::kVector>();
     const bool has_weights = column < p.packing.columns;
-    const T* weights =
-        p.weights + place.group * p.packing.weights + column + first_weight_row<Tile, kVector>() * p.packing.columns;
+    const T* weights = p.weights + place.group * p.packing.weights + column +
+                       first_weight_row<Tile, Tile::kVector>() * p.packing.columns;
     const int warp = threadIdx.x / kWarp, down = warp % Tile::kDown * Tile::kWarpRows;
     const int across = warp / Tile::kDown * Tile::kWarpColumns;
     const int steps = int((p.packing.sum + Tile::kDepth - 1) / Tile::kDepth);
@@ -113,7 +134,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
       if (copied < steps) {
         T* pixels = stage_pixels(copied % kStages);
         copy_pixels<Tile, kUnit, kLoaded>(p.shape, x, windows, term, pixels);
-        copy_weights<Tile, kVector>(weights, p.packing.columns, has_weights, pixels + Tile::kRows * Tile::kPixelStride);
+        copy_weights<Tile, Tile::kVector>(weights, p.packing.columns, has_weights,
+                                          pixels + Tile::kRows * Tile::kPixelStride);
         weights += Tile::kDepth * p.packing.columns;
         if (++copied < steps) term = terms[copied * Tile::kDepth];
       }
@@ -121,7 +143,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
     };
     __syncthreads();
     for (int i = 0; i < kStages - 1; ++i) copy_step();
-    Sums<Tile> sums;
+    typename Tile::Sums sums;
 #pragma unroll
     for (auto& row : sums)
 #pragma unroll
@@ -142,13 +164,14 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
 
 // The three channels of an image get a fourth, whose weights are zeros, and are copied together.
 constexpr int kColours = 3, kColourUnit = 4;
-GemmLayout layout_of(const Conv2dShape& shape) {
-  return {kVector, shape.in_group == kColours ? kColourUnit : shape.in_group};
+GemmLayout layout_of(const Conv2dShape& shape, Dtype dtype) {
+  const int64_t vector = dtype == Dtype::kFloat32 ? Operand<float>::kVector : Operand<__half>::kVector;
+  return {vector, shape.in_group == kColours ? kColourUnit : shape.in_group};
 }
 
 template <class T, int kUnit, int kLoaded, class Tile>
 Error launch_tensor(const Conv2d& arguments, Stream stream) {
-  const auto p = gemm_problem<T, T>(arguments, layout_of(arguments.shape), Tile::kColumns);
+  const auto p = gemm_problem<T, T>(arguments, layout_of(arguments.shape, arguments.dtype), Tile::kColumns);
   const int64_t blocks = gemm_blocks(arguments.shape, Tile::kRows, Tile::kColumns);
   if (blocks > kMostBlocks) return cudaErrorInvalidConfiguration;
   const auto kernel = implicit_gemm_tensor<T, kUnit, kLoaded, Tile>;
@@ -160,22 +183,27 @@ Error launch_tensor(const Conv2d& arguments, Stream stream) {
 
 template <class T, class Tile>
 Error run_tile(const Conv2d& arguments, Stream stream) {
+  constexpr int kVector = Tile::kVector;
   if (arguments.shape.in_group % kVector == 0 && is_aligned(arguments.x, kVector * sizeof(T)))
     return launch_tensor<T, kVector, kVector, Tile>(arguments, stream);
   if (arguments.shape.in_group == kColours) return launch_tensor<T, kColourUnit, kColours, Tile>(arguments, stream);
   return launch_tensor<T, 1, 1, Tile>(arguments, stream);
 }
 
-template <class Tile>
-Error run(const Conv2d& arguments, Stream stream) {
-  if (arguments.dtype == Dtype::kFloat16) return run_tile<__half, Tile>(arguments, stream);
-  return run_tile<__nv_bfloat16, Tile>(arguments, stream);
-}
+template <class T>
+using Tile128x128 = Tile<T, 4, 2, 32, 64, 2>;
+template <class T>
+using Tile128x64 = Tile<T, 4, 1, 32, 64, 4>;
+template <class T>
+using Tile64x64 = Tile<T, 2, 2, 32, 32, 4>;
+template <class T>
+using Tile128x32 = Tile<T, 4, 1, 32, 32, 4>;
 
-using Tile128x128 = Tile<4, 2, 32, 64, 2>;
-using Tile128x64 = Tile<4, 1, 32, 64, 4>;
-using Tile64x64 = Tile<2, 2, 32, 32, 4>;
-using Tile128x32 = Tile<4, 1, 32, 32, 4>;
+template <template <class> class TileOf>
+Error run(const Conv2d& arguments, Stream stream) {
+  if (arguments.dtype == Dtype::kFloat16) return run_tile<__half, TileOf<__half>>(arguments, stream);
+  return run_tile<__nv_bfloat16, TileOf<__nv_bfloat16>>(arguments, stream);
+}
 
 constexpr GemmTile kTiles[] = {{128, 128, 1.0}, {128, 64, 0.9}, {64, 64, 0.75}, {128, 32, 0.7}};
 
@@ -188,19 +216,34 @@ Error run_best(const Conv2d& arguments, Stream stream) {
   }
 }
 
+// Two tiles only: who asks for TF32 has large layers.
+constexpr GemmTile kTf32Tiles[] = {{128, 128, 1.0}, {64, 64, 0.75}};
+
+Error run_tf32(const Conv2d& arguments, Stream stream) {
+  return best_tile(arguments.shape, kTf32Tiles) == 0 ? run_tile<float, Tile128x128<float>>(arguments, stream)
+                                                     : run_tile<float, Tile64x64<float>>(arguments, stream);
+}
+
+bool accepts_tf32(const Conv2dShape& shape, Dtype dtype, bool tf32) {
+  return tf32 && dtype == Dtype::kFloat32 && shape.out_group >= kFragment && has_tensor_cores(dtype);
+}
+
 bool accepts(const Conv2dShape& shape, Dtype dtype, bool) {
   return dtype != Dtype::kFloat32 && shape.out_group >= kFragment && has_tensor_cores(dtype);
 }
 
-size_t packed_bytes(const Conv2dShape& shape, Dtype) { return gemm_packed_bytes(shape, layout_of(shape), 2); }
+size_t packed_bytes(const Conv2dShape& shape, Dtype dtype) {
+  return gemm_packed_bytes(shape, layout_of(shape, dtype), dtype == Dtype::kFloat32 ? 4 : 2);
+}
 
 Error pack(const Conv2dPack& arguments, Stream stream) {
-  return pack_gemm(arguments, layout_of(arguments.shape), arguments.dtype, stream);
+  return pack_gemm(arguments, layout_of(arguments.shape, arguments.dtype), arguments.dtype, stream);
 }
 
 }  // namespace
 
 const Conv2dAlgorithm conv2d_tensor = {"tensor_gemm", accepts, packed_bytes, pack, run_best};
+const Conv2dAlgorithm conv2d_tensor_tf32 = {"tensor_gemm_tf32", accepts_tf32, packed_bytes, pack, run_tf32};
 const Conv2dAlgorithm conv2d_tensor_128x128 = {"tensor_gemm_128x128", accepts, packed_bytes, pack, run<Tile128x128>};
 const Conv2dAlgorithm conv2d_tensor_128x64 = {"tensor_gemm_128x64", accepts, packed_bytes, pack, run<Tile128x64>};
 const Conv2dAlgorithm conv2d_tensor_64x64 = {"tensor_gemm_64x64", accepts, packed_bytes, pack, run<Tile64x64>};

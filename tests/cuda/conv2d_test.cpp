@@ -45,6 +45,7 @@ struct Operands {
   Dtype dtype;
   Array x, weight, bias, residual;
   std::vector<Value> sums;  // without bias and residual
+  bool tf32 = false;
 
   Operands(const Conv2dShape& s, Dtype type, size_t shift = 0)
       : shape(s),
@@ -88,7 +89,7 @@ void run(const std::string& name, const Operands& o, const std::string& algorith
   lucid::cuda::Conv2dPack pack{.shape = o.shape,
                                .dtype = o.dtype,
                                .algorithm = algorithm.c_str(),
-                               .tf32 = false,
+                               .tf32 = o.tf32,
                                .weight = o.weight.data(),
                                .packed = nullptr};
   const Array packed(backend().conv2d_packed_bytes(pack));
@@ -97,13 +98,15 @@ void run(const std::string& name, const Operands& o, const std::string& algorith
   const lucid::cuda::Conv2d arguments{.shape = o.shape,
                                       .dtype = o.dtype,
                                       .algorithm = algorithm.c_str(),
-                                      .tf32 = false,
+                                      .tf32 = o.tf32,
                                       .x = o.x.data(),
                                       .packed = packed.data(),
                                       .bias = epilogue.bias ? o.bias.floats() : nullptr,
                                       .residual = epilogue.residual ? o.residual.data() : nullptr,
                                       .relu = epilogue.relu,
                                       .y = out.data()};
+  // Both factors of a product lose all but 11 bits.
+  const bool rounds = algorithm.find("tf32") != std::string::npos;
   std::vector<Value> want = o.sums;
   for (size_t i = 0; i < want.size(); ++i) {
     if (epilogue.bias) want[i].add(o.bias.at(i % o.bias.size()));
@@ -115,12 +118,12 @@ void run(const std::string& name, const Operands& o, const std::string& algorith
     return error != 0 ? error : backend().conv2d(arguments, nullptr);
   };
   check(algorithm + ", " + name, {&o.x, &o.weight, &o.bias, &packed, &out}, kernel,
-        {{out, want, static_cast<double>(o.shape.terms() + 3)}});
+        {{out, want, static_cast<double>(o.shape.terms() + 3), rounds ? 0x1p-10 : 0.0}});
 }
 
-std::vector<std::string> algorithms(const Conv2dShape& shape, Dtype dtype) {
+std::vector<std::string> algorithms(const Conv2dShape& shape, Dtype dtype, bool tf32 = false) {
   std::vector<std::string> names;
-  const std::string list = backend().conv2d_algorithms(shape, dtype, false);
+  const std::string list = backend().conv2d_algorithms(shape, dtype, tf32);
   for (size_t begin = 0; begin < list.size();) {
     const size_t end = std::min(list.find(',', begin), list.size());
     names.push_back(list.substr(begin, end - begin));
@@ -130,7 +133,9 @@ std::vector<std::string> algorithms(const Conv2dShape& shape, Dtype dtype) {
 }
 
 // Whether an algorithm is one tile of another that chooses it.
-bool is_tile(const std::string& algorithm) { return algorithm.find("gemm_") != std::string::npos; }
+bool is_tile(const std::string& algorithm) {
+  return algorithm.find("gemm_") != std::string::npos && algorithm.find("tf32") == std::string::npos;
+}
 
 std::string text_of(const Conv2dShape& s, Dtype dtype) {
   return kernel_test::text_of("%dx%dx%d, %d groups of %d and %d, %dx%d by %d, %s", static_cast<int>(s.n),
@@ -234,5 +239,21 @@ KERNEL_TEST(conv2d_without_images) {
     const Array y(dtype, size_t{0});
     for (const std::string& algorithm : algorithms(shape, dtype))
       run("no image", operands, algorithm, {true, false, true}, y);
+  }
+}
+
+// TF32 only where it is asked for.
+KERNEL_TEST(conv2d_tf32) {
+  for (const Case& p : {Case{2, 5, 7, 1, 16, 24, 1, 1, 1, 0}, Case{1, 9, 11, 1, 3, 16, 7, 7, 2, 3},
+                        Case{1, 5, 4, 2, 10, 33, 3, 3, 1, 1}}) {
+    Operands operands(p.shape(), Dtype::kFloat32);
+    const auto exact = algorithms(p.shape(), Dtype::kFloat32);
+    check_that("tensor_gemm_tf32 without tf32",
+               std::find(exact.begin(), exact.end(), "tensor_gemm_tf32") == exact.end());
+    operands.tf32 = true;
+    const Array y(Dtype::kFloat32, operands.sums.size());
+    const auto names = algorithms(p.shape(), Dtype::kFloat32, true);
+    check_that("no tensor_gemm_tf32", std::find(names.begin(), names.end(), "tensor_gemm_tf32") != names.end());
+    run(text_of(p.shape(), Dtype::kFloat32), operands, "tensor_gemm_tf32", {true, false, true}, y);
   }
 }
