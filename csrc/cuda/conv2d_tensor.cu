@@ -23,7 +23,11 @@ struct Operand {
 };
 template <>
 struct Operand<float> {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  using Fragment = __half;  // never computed with: devices without TF32 are not given this kernel
+#else
   using Fragment = wmma::precision::tf32;
+#endif
   static constexpr int kTerms = 8, kVector = 4;
 };
 
@@ -54,9 +58,11 @@ struct Tile {
 template <class T, class Fragment>
 __device__ __forceinline__ void load(Fragment& fragment, const T* from, int stride) {
   wmma::load_matrix_sync(fragment, from, stride);
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   if constexpr (std::is_same_v<T, float>)
 #pragma unroll
     for (float& value : fragment.x) value = wmma::__float_to_tf32(value);
+#endif
 }
 
 // a: the warp's first pixel; b: its first channel.
