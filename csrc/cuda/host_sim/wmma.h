@@ -22,7 +22,7 @@ struct col_major;
 enum layout_t { mem_row_major, mem_col_major };
 namespace precision {
 struct tf32 {};
-}
+}  // namespace precision
 
 // 10 bits of mantissa, to the nearest, ties away from zero.
 inline float __float_to_tf32(float value) {
