@@ -5,12 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import c_abi
 from source_files import ROOT
 
 
+def printed_for(batch: int) -> str:
+    """The output, by the installed package and not by that of the source tree."""
+    code = f"""
+import runpy, sys
+sys.path.append({str(ROOT)!r})
+sys.argv[1:] = ["cuda-model", "--batch", "{batch}"]
+runpy.run_module("bench", run_name="__main__")
+"""
+    command = [sys.executable, "-c", code]
+    installed = c_abi.PACKAGE.parent
+    return subprocess.run(command, cwd=installed, capture_output=True, text=True, check=True).stdout
+
+
 def test_a_layer_by_hand() -> None:
-    command = [sys.executable, "-m", "bench", "cuda-model", "--batch", "8"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = printed_for(8)
     # 3x3, 32 groups of 4 channels, 56x56: two tensors of 8 * 128 * 56 * 56, and 128 * 4 * 9 weights.
     elements, flops = 2 * 8 * 128 * 56 * 56 + 128 * 4 * 9, 2 * 8 * 128 * 56 * 56 * 4 * 9
     in_float32, in_float16 = 1e-3 * 4 * elements / 3350, 1e-3 * 2 * elements / 3350
@@ -25,8 +38,7 @@ def test_a_layer_by_hand() -> None:
 
 
 def test_layers_add_up() -> None:
-    command = [sys.executable, "-m", "bench", "cuda-model", "--batch", "1"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = printed_for(1)
     assert "nothing was measured" in " ".join(printed.split())
     for model in printed.split("\n## ")[1:]:
         rows = [

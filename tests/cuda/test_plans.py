@@ -198,7 +198,9 @@ def test_the_order_of_threads_changes_nothing(dtype: str) -> None:
     for seed in ("0", "1", "12345"):
         environment = {**os.environ, "LUCID_SIM_SEED": seed, "PYTHONPATH": str(Path(__file__).parents[1])}
         command = [sys.executable, "-c", ORDER, dtype]
-        outputs.add(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+        installed = Path(lucid.__file__).parents[1]
+        done = subprocess.run(command, env=environment, cwd=installed, capture_output=True, check=True)
+        outputs.add(done.stdout)
     assert len(outputs) == 1
 
 

@@ -283,7 +283,8 @@ for make in (lambda: lucid.compile(lucid.nn.ReLU().eval(), (1, 4), device="cuda"
 """
     environment = {**os.environ, "LUCID_CUDA_LIBRARY": "/nowhere/liblucid_cuda.so"}
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    installed = Path(lucid.__file__).parents[1]
+    result = subprocess.run(command, env=environment, cwd=installed, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
