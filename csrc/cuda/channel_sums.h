@@ -67,6 +67,7 @@ struct Combiner {
   __device__ __forceinline__ double sum(double (&parts)[kRows][kChannels], int64_t blocks, Function value) const {
     double total = 0.0;
     if (active)
+#pragma unroll 2  // by 4, the compiler's choice, it would spill on sm_120
       for (int64_t block = row; block < blocks; block += kRows) total += value(block);
     parts[row][lane] = total;
     __syncthreads();

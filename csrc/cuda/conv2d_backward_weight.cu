@@ -98,27 +98,24 @@ Error backward_bias(const Conv2dBackwardWeight& arguments, Stream stream) {
   return add_up({partial, parts, channels, channels, 1, 1, 1, 1, 1}, arguments.dbias, Dtype::kFloat32, stream);
 }
 
-int64_t floats_of(const Conv2dShape& s, const WeightParts& parts) {
-  return parts.parts * s.groups * parts.rows * parts.columns;
+WeightParts parts_for(const Conv2dShape& s, Dtype dtype) {
+  return is_grouped3x3(s, dtype) ? weight_parts_grouped(s) : weight_parts_gemm(s, dtype);
 }
 
 }  // namespace
 
 size_t conv2d_backward_weight_bytes(const Conv2dBackwardWeight& arguments) {
   const Conv2dShape& s = arguments.shape;
-  const int64_t gemm = floats_of(s, weight_parts_gemm(s, arguments.dtype));
-  const int64_t grouped = is_grouped3x3(s, arguments.dtype) ? floats_of(s, weight_parts_grouped(s)) : 0;
-  const int64_t bias = bias_parts(s) * s.out_channels(), weight = gemm > grouped ? gemm : grouped;
+  const WeightParts parts = parts_for(s, arguments.dtype);
+  const int64_t weight = parts.parts * s.groups * parts.rows * parts.columns, bias = bias_parts(s) * s.out_channels();
   return static_cast<size_t>(weight > bias ? weight : bias) * sizeof(float);
 }
 
 Error conv2d_backward_weight(const Conv2dBackwardWeight& arguments, Stream stream) {
   const Conv2dShape& s = arguments.shape;
   if (!fits(s)) return cudaErrorInvalidValue;
-  const size_t quad = 4 * element_bytes(arguments.dtype);
-  const bool grouped =
-      is_grouped3x3(s, arguments.dtype) && is_aligned(arguments.x, quad) && is_aligned(arguments.dy, quad);
-  const WeightParts parts = grouped ? weight_parts_grouped(s) : weight_parts_gemm(s, arguments.dtype);
+  const bool grouped = is_grouped3x3(s, arguments.dtype);
+  const WeightParts parts = parts_for(s, arguments.dtype);
   const Error error =
       grouped ? backward_weight_grouped(arguments, parts, stream) : backward_weight_gemm(arguments, parts, stream);
   if (error != cudaSuccess) return error;

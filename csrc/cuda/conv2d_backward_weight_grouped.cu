@@ -28,6 +28,12 @@ struct WeightGrouped {
   Divisor out_h;
 };
 
+template <bool kAligned, class T>
+__device__ __forceinline__ float4 load(const T* from) {
+  if constexpr (kAligned) return load_quad(from);
+  return make_float4(to_float(from[0]), to_float(from[1]), to_float(from[2]), to_float(from[3]));
+}
+
 // What a thread adds up.
 struct Sums {
   float4 sum[3][4];  // by column of the window and output channel, of four input channels
@@ -37,8 +43,8 @@ struct Sums {
     for (int i = 0; i < 12; ++i) sum[i / 4][i % 4] = zero_quad();
   }
 
-  // Four pixels of dy from column `column` on, and what of row x they see.
-  template <class T, int kStride>
+  // Four pixels of dy from column `column` on, and what of row x they see. kAligned: where both may be loaded in fours.
+  template <class T, int kStride, bool kAligned>
   __device__ void add(const GradientShape& s, const T* dy, const T* x, int column, int64_t dy_step, int64_t x_step) {
     constexpr int kSeen = (kPixels - 1) * kStride + 3;
     float4 gradient[kPixels], seen[kSeen];
@@ -46,12 +52,12 @@ struct Sums {
     dy += column * dy_step, x += first * x_step;
 #pragma unroll
     for (int i = 0; i < kPixels; ++i) {
-      gradient[i] = column + i < s.out_w ? load_quad(dy) : zero_quad();
+      gradient[i] = column + i < s.out_w ? load<kAligned>(dy) : zero_quad();
       dy += dy_step;
     }
 #pragma unroll
     for (int i = 0; i < kSeen; ++i) {
-      seen[i] = static_cast<unsigned>(first + i) < static_cast<unsigned>(s.w) ? load_quad(x) : zero_quad();
+      seen[i] = static_cast<unsigned>(first + i) < static_cast<unsigned>(s.w) ? load<kAligned>(x) : zero_quad();
       x += x_step;
     }
 #pragma unroll
@@ -80,7 +86,7 @@ __device__ inline void add_turns(Sums& sums, float4* staged, int turn, int turns
   }
 }
 
-template <class T, int kStride>
+template <class T, int kStride, bool kAligned>
 __global__ void __launch_bounds__(kLanes* kMostLanes, 2) backward_weight_grouped3x3(const WeightGrouped p) {
   LUCID_SHARED(float4, staged, [12 * kLanes * (kMostLanes / 2)]);
   const GradientShape& s = p.shape;
@@ -106,7 +112,7 @@ __global__ void __launch_bounds__(kLanes* kMostLanes, 2) backward_weight_grouped
         static_cast<const T*>(p.x) + (int64_t{image} * s.h + row) * s.w * x_step + group * s.in_group + in_channel;
 #pragma unroll 1
     for (int column = 0; column < s.out_w; column += kPixels)
-      sums.template add<T, kStride>(s, dy, x, column, dy_step, x_step);
+      sums.template add<T, kStride, kAligned>(s, dy, x, column, dy_step, x_step);
   }
   add_turns(sums, staged, turn, p.turns, place, places);
   if (turn != 0 || !works) return;
@@ -128,7 +134,8 @@ struct Sharing {
   }
 };
 
-template <class T>
+// Views may begin anywhere, and give the same sums.
+template <class T, bool kAligned>
 Error run(const Conv2dBackwardWeight& arguments, const WeightParts& parts, Stream stream) {
   const Conv2dShape& s = arguments.shape;
   const Sharing sharing(s);
@@ -145,7 +152,8 @@ Error run(const Conv2dBackwardWeight& arguments, const WeightParts& parts, Strea
                         static_cast<int>(ceil_div(lines, parts.parts)),
                         static_cast<int>(lines),
                         Divisor(s.out_h)};
-  const auto kernel = s.stride_h == 1 ? backward_weight_grouped3x3<T, 1> : backward_weight_grouped3x3<T, 2>;
+  const auto kernel =
+      s.stride_h == 1 ? backward_weight_grouped3x3<T, 1, kAligned> : backward_weight_grouped3x3<T, 2, kAligned>;
   const int64_t threads = kLanes * sharing.in_quads * sharing.turns;
   return launch(
       kernel,
@@ -162,7 +170,11 @@ WeightParts weight_parts_grouped(const Conv2dShape& s) {
 }
 
 Error backward_weight_grouped(const Conv2dBackwardWeight& arguments, const WeightParts& parts, Stream stream) {
-  return with_element(arguments.dtype, [&](auto element) { return run<decltype(element)>(arguments, parts, stream); });
+  return with_element(arguments.dtype, [&](auto element) {
+    using T = decltype(element);
+    const bool aligned = is_aligned(arguments.x, 4 * sizeof(T)) && is_aligned(arguments.dy, 4 * sizeof(T));
+    return aligned ? run<T, true>(arguments, parts, stream) : run<T, false>(arguments, parts, stream);
+  });
 }
 
 }  // namespace lucid::cuda

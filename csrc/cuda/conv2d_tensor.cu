@@ -1,10 +1,12 @@
 // Convolution of any shape on tensor cores, in float16, bfloat16 or TF32, with sums in float32.
 //
-// Bound by memory in most layers of the networks, by the tensor cores in the last ones. A warp multiplies 32 pixels by
-// 64 or 32 channels: 3 KiB from shared memory for 2 x 4 products of 16 x 16 x 16. Sixteen bytes of padding a row let 8
-// rows be read at once from different banks. Three stages: the operands of two steps are under way while one is
-// multiplied. What a warp has computed goes through shared memory on its way out: how a fragment lies in registers is
-// not specified.
+// Bound by memory in most layers of the networks, in the last ones by the tensor cores and by what the second cache
+// delivers, so that large tiles come first. A warp of 128 x 128 multiplies 64 pixels by 64 channels: 4 KiB from shared
+// memory for 4 x 4 products of 16 x 16 x 16; of 32 by 64 it would be 3 KiB for 2 x 4, which takes longer to read than
+// to multiply. 224 pixels divide those of all layers where there are 32 images, and a warp has 112 by 32. The padding
+// of rows lets what is read at once come from different banks. Three stages: the operands of two steps are under way
+// while one is multiplied. What a warp has computed goes through shared memory on its way out: how a fragment lies in
+// registers is not specified.
 #include "cuda/conv2d_algorithm.h"
 #include "cuda/conv2d_gemm_copy.h"
 
@@ -37,7 +39,7 @@ struct Tile {
   static constexpr int kWarpRows = kWarpRows_, kWarpColumns = kWarpColumns_, kBlocks = kBlocks_, kDown = kDown_;
   static constexpr int kRows = kDown * kWarpRows, kColumns = kAcross * kWarpColumns, kDepth = 64 / sizeof(T);
   static constexpr int kVector = Operand<T>::kVector, kTerms = Operand<T>::kTerms;
-  static constexpr int kPixelStride = kDepth + kVector, kWeightStride = kColumns + kVector;
+  static constexpr int kPixelStride = kDepth + kVector, kWeightStride = kColumns + 8;
   static constexpr int kWarps = kDown * kAcross, kThreads = kWarps * kWarp;
   static constexpr int kFragmentsDown = kWarpRows / kFragment, kFragmentsAcross = kWarpColumns / kFragment;
   static constexpr int kResultStride = kWarpColumns + 4;
@@ -46,7 +48,7 @@ struct Tile {
   static constexpr size_t kShared = kWindowBytes + kStages * (kPixelBytes + kWeightBytes);
   // Fragments are loaded and stored at multiples of 32 bytes.
   static_assert(kPixelBytes % 32 == 0 && kWeightBytes % 32 == 0 && kWeightStride * sizeof(T) * kTerms % 32 == 0);
-  static_assert(kShared <= 64 * 1024, "the oldest of the devices has 64 KiB");
+  static_assert(kShared <= (kRows > 128 ? 99 : 64) * 1024, "the oldest of the devices has 64 KiB, others 99 or more");
   static_assert(kWarps * kFragment * kResultStride * sizeof(float) <= kStages * (kPixelBytes + kWeightBytes));
   static_assert(kGemmDepth % kDepth == 0 && kThreads <= 1024);
 
@@ -187,17 +189,25 @@ Error launch_tensor(const Conv2d& arguments, Stream stream) {
                 {dim3(unsigned(blocks)), dim3(Tile::kThreads), Tile::kShared, static_cast<cudaStream_t>(stream)}, p);
 }
 
+// Copies of 16 bytes pass the first cache by. Where windows overlap, copies of 8 bytes find there what another tap has
+// brought.
 template <class T, class Tile>
 Error run_tile(const Conv2d& arguments, Stream stream) {
-  constexpr int kVector = Tile::kVector;
-  if (arguments.shape.in_group % kVector == 0 && is_aligned(arguments.x, kVector * sizeof(T)))
-    return launch_tensor<T, kVector, kVector, Tile>(arguments, stream);
-  if (arguments.shape.in_group == kColours) return launch_tensor<T, kColourUnit, kColours, Tile>(arguments, stream);
+  constexpr int kVector = Tile::kVector, kHalfVector = kVector / 2;
+  const Conv2dShape& shape = arguments.shape;
+  const auto lies_in = [&](int unit) {
+    return shape.in_group % unit == 0 && is_aligned(arguments.x, unit * sizeof(T));
+  };
+  if (shape.taps() == 1 && lies_in(kVector)) return launch_tensor<T, kVector, kVector, Tile>(arguments, stream);
+  if (lies_in(kHalfVector)) return launch_tensor<T, kHalfVector, kHalfVector, Tile>(arguments, stream);
+  if (shape.in_group == kColours) return launch_tensor<T, kColourUnit, kColours, Tile>(arguments, stream);
   return launch_tensor<T, 1, 1, Tile>(arguments, stream);
 }
 
 template <class T>
-using Tile128x128 = Tile<T, 4, 2, 32, 64, 2>;
+using Tile224x128 = Tile<T, 2, 4, 112, 32, 1>;
+template <class T>
+using Tile128x128 = Tile<T, 2, 2, 64, 64, 2>;
 template <class T>
 using Tile128x64 = Tile<T, 4, 1, 32, 64, 4>;
 template <class T>
@@ -211,19 +221,28 @@ Error run(const Conv2d& arguments, Stream stream) {
   return run_tile<__nv_bfloat16, TileOf<__nv_bfloat16>>(arguments, stream);
 }
 
-constexpr GemmTile kTiles[] = {{128, 128, 1.0}, {128, 64, 0.9}, {64, 64, 0.75}, {128, 32, 0.7}};
+// A tile is as good as the products that it makes of an operand, which is what the second cache must deliver: those of
+// 224 x 128 are 1. Of the others, 128 x 64 gets a little more, for it to win where there are 64 channels.
+constexpr int kTileCount = 5;
+constexpr GemmTile kTiles[kTileCount] = {
+    {224, 128, 1.0}, {128, 128, 0.78}, {128, 64, 0.57}, {64, 64, 0.39}, {128, 32, 0.31}};
+
+// The largest tile wants 82 KiB of shared memory, more than devices without bfloat16 have.
+bool has_largest_tile() { return has_tensor_cores(Dtype::kBfloat16); }
 
 Error run_best(const Conv2d& arguments, Stream stream) {
-  switch (best_tile(arguments.shape, kTiles)) {
-    case 0: return run<Tile128x128>(arguments, stream);
-    case 1: return run<Tile128x64>(arguments, stream);
-    case 2: return run<Tile64x64>(arguments, stream);
+  const int first = has_largest_tile() ? 0 : 1;
+  switch (first + best_gemm_tile(arguments.shape, kTiles + first, kTileCount - first)) {
+    case 0: return run<Tile224x128>(arguments, stream);
+    case 1: return run<Tile128x128>(arguments, stream);
+    case 2: return run<Tile128x64>(arguments, stream);
+    case 3: return run<Tile64x64>(arguments, stream);
     default: return run<Tile128x32>(arguments, stream);
   }
 }
 
 // Two tiles only: who asks for TF32 has large layers.
-constexpr GemmTile kTf32Tiles[] = {{128, 128, 1.0}, {64, 64, 0.75}};
+constexpr GemmTile kTf32Tiles[] = {{128, 128, 1.0}, {64, 64, 0.5}};
 
 Error run_tf32(const Conv2d& arguments, Stream stream) {
   return best_tile(arguments.shape, kTf32Tiles) == 0 ? run_tile<float, Tile128x128<float>>(arguments, stream)
@@ -238,6 +257,10 @@ bool accepts(const Conv2dShape& shape, Dtype dtype, bool) {
   return dtype != Dtype::kFloat32 && shape.out_group >= kFragment && has_tensor_cores(dtype);
 }
 
+bool accepts_largest(const Conv2dShape& shape, Dtype dtype, bool tf32) {
+  return accepts(shape, dtype, tf32) && has_largest_tile();
+}
+
 size_t packed_bytes(const Conv2dShape& shape, Dtype dtype) {
   return gemm_packed_bytes(shape, layout_of(shape, dtype), dtype == Dtype::kFloat32 ? 4 : 2);
 }
@@ -250,6 +273,8 @@ Error pack(const Conv2dPack& arguments, Stream stream) {
 
 const Conv2dAlgorithm conv2d_tensor = {"tensor_gemm", accepts, packed_bytes, pack, run_best};
 const Conv2dAlgorithm conv2d_tensor_tf32 = {"tensor_gemm_tf32", accepts_tf32, packed_bytes, pack, run_tf32};
+const Conv2dAlgorithm conv2d_tensor_224x128 = {"tensor_gemm_224x128", accepts_largest, packed_bytes, pack,
+                                               run<Tile224x128>};
 const Conv2dAlgorithm conv2d_tensor_128x128 = {"tensor_gemm_128x128", accepts, packed_bytes, pack, run<Tile128x128>};
 const Conv2dAlgorithm conv2d_tensor_128x64 = {"tensor_gemm_128x64", accepts, packed_bytes, pack, run<Tile128x64>};
 const Conv2dAlgorithm conv2d_tensor_64x64 = {"tensor_gemm_64x64", accepts, packed_bytes, pack, run<Tile64x64>};

@@ -69,8 +69,9 @@ __global__ void __launch_bounds__(ChannelTile::kThreads, 3)
   }
 }
 
-// The total of each split takes the place of its first partial sum.
-__global__ void __launch_bounds__(Combiner::kThreads)
+// The total of each split takes the place of its first partial sum. One block a multiprocessor is enough: for two, the
+// compiler would spill on sm_90.
+__global__ void __launch_bounds__(Combiner::kThreads, 1)
     gradients_of_logits(SplitAttentionBackward p, int64_t blocks, int32_t width, float* partial) {
   LUCID_SHARED(double, parts, [Combiner::kRows][Combiner::kChannels]);
   const Combiner combiner(p.n * p.c);

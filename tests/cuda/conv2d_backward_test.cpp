@@ -94,7 +94,8 @@ void test_input(const Case& c, Dtype dtype, size_t shift = 0) {
         {{dx, want, static_cast<double>(s.out_group * s.taps())}});
 }
 
-void test_weight(const Case& c, Dtype dtype, size_t shift = 0) {
+// Returns the bytes of dweight.
+auto test_weight(const Case& c, Dtype dtype, size_t shift = 0) {
   const Conv2dShape s = c.shape();
   const int64_t pixels = s.n * s.out_h * s.out_w;
   const Array x(dtype, random_values(s.n * s.h * s.w * s.in_channels(), 1), shift);
@@ -110,6 +111,7 @@ void test_weight(const Case& c, Dtype dtype, size_t shift = 0) {
   check(name_of(c, dtype, shift) + ": dweight, dbias", {&x, &dy, &dweight, &dbias, &workspace},
         [&] { return backend().conv2d_backward_weight(p, nullptr); },
         {{dweight, want, terms}, {dbias, want_bias, terms}});
+  return dweight.contents();
 }
 
 void test_gradients(const Case& c, size_t shift = 0) {
@@ -190,4 +192,13 @@ KERNEL_TEST(conv2d_backward_unaligned) {
     test_gradients({1, {5, 5}, 2, 16, 16, {3, 3}, {2, 2}, kAround}, shift);
     test_gradients({1, {4, 5}, 1, 64, 72, {1, 1}}, shift);
   }
+}
+
+// Where a view begins decides how it is loaded, and not in which order dweight is summed.
+KERNEL_TEST(conv2d_backward_weight_of_views) {
+  for (const Case& c :
+       {Case{2, {7, 6}, 2, 4, 8, {3, 3}, {1, 1}, kAround}, Case{2, {9, 5}, 2, 8, 8, {3, 3}, {2, 2}, kAround},
+        Case{1, {5, 5}, 2, 16, 16, {3, 3}, {1, 1}, kAround}, Case{3, {9, 8}, 1, 24, 32, {1, 1}}})
+    for (Dtype dtype : kDtypes)
+      check_that(name_of(c, dtype, 1) + ": other bits of dweight", test_weight(c, dtype) == test_weight(c, dtype, 1));
 }
