@@ -63,8 +63,9 @@ struct Problem {
   Conv2dEpilogue<T> epilogue;
   Slabs slabs;
   ImageTile tile;
-  int32_t tap[kTaps];  // pixels from an output's first tap
-  bool aligned;        // x
+  int32_t tap[kTaps];    // pixels from an output's first tap
+  int32_t image_pixels;  // of the tile of an image
+  bool aligned;          // x
 };
 
 struct Place {
@@ -93,7 +94,7 @@ __device__ __forceinline__ Fragments fragments_of_warp(const Problem<T>& p, cons
   const int row = int(threadIdx.x) / (kSlabWarps * kWarp);
   if (p.tile.images == kWarpRows) {
     const int64_t image = place.image + row;
-    return {image, row * p.tile.image(), 0, kFragment, image < p.shape.n ? fragments : 0};
+    return {image, row * p.image_pixels, 0, kFragment, image < p.shape.n ? fragments : 0};
   }
   const int count = row >= fragments ? 0 : (fragments - row + kWarpRows - 1) / kWarpRows;
   return {place.image, 0, row * kFragment, kWarpRows * kFragment, count};
@@ -206,7 +207,7 @@ __global__ void __launch_bounds__(kThreads, 3) grouped_tensor_3x3(Problem<T> p, 
     Fragments own = fragments_of_warp(p, place, fragments);
     if (output >= p.slabs.groups * p.slabs.out) own.count = 0;  // behind the last output
     for (int i = 0; i < p.tile.images; ++i)
-      copy_tile(p, place, place.image + i, pixels + i * p.tile.image() * kPixelStride);
+      copy_tile(p, place, place.image + i, pixels + i * p.image_pixels * kPixelStride);
     __pipeline_commit();
     Sums sums;
 #pragma unroll
@@ -290,6 +291,7 @@ Error run_dtype(const Conv2d& arguments, Stream stream) {
                slabs,
                tile,
                {},
+               tile.image(),
                is_aligned(x, kVector * sizeof(T)) && shape.in_group % kVector == 0};
   for (int i = 0; i < 3; ++i)
     for (int j = 0; j < 3; ++j) {
@@ -312,13 +314,13 @@ Error run(const Conv2d& arguments, Stream stream) {
                                             : run_dtype<__nv_bfloat16>(arguments, stream);
 }
 
-// Groups of 8 channels are computed with three zeros for each product, which is still the faster way by the peaks of the
-// data sheets. 28x28x256 in groups of 8, an image: fragments are 16128 loads of eight cycles (512 bytes, two rows a bank)
-// and so 0.56, 0.85 and 0.40 us on an H100, A100 and RTX 4090, and products 0.19, 0.37 and 0.70 us (116 MFLOP; an H100
-// at 62 % of its peak, as mma.sync is). The FMA units alone take 0.43, 1.48 and 0.35 us, before float16 becomes float32;
-// memory 0.24, 0.39 and 0.80. Two groups in one fragment would be half the loads, but a NaN or an infinity of one,
-// times zero, would reach the other. Groups of 4 channels are left to conv2d_grouped: 56x56x128 is 15 zeros for each
-// product, 0.75 us on an H100, against 0.43 of its FMA units.
+// Groups of 8 channels are computed with three zeros for each product, which is still the faster way by the peaks of
+// the data sheets. 28x28x256 in groups of 8, an image: fragments are 16128 loads of eight cycles (512 bytes, two rows a
+// bank) and so 0.56, 0.85 and 0.40 us on an H100, A100 and RTX 4090, and products 0.19, 0.37 and 0.70 us (116 MFLOP; an
+// H100 at 62 % of its peak, as mma.sync is). The FMA units alone take 0.43, 1.48 and 0.35 us, before float16 becomes
+// float32; memory 0.24, 0.39 and 0.80. Two groups in one fragment would be half the loads, but a NaN or an infinity of
+// one, times zero, would reach the other. Groups of 4 channels are left to conv2d_grouped: 56x56x128 is 15 zeros for
+// each product, 0.75 us on an H100, against 0.43 of its FMA units.
 bool accepts(const Conv2dShape& s, Dtype dtype, bool) {
   return dtype != Dtype::kFloat32 && has_tensor_cores(dtype) && s.groups > 1 && s.kernel_h == 3 && s.kernel_w == 3 &&
          s.dilation_h == 1 && s.dilation_w == 1 && s.stride_h == s.stride_w && s.stride_h <= 2 &&
