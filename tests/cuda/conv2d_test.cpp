@@ -37,6 +37,7 @@ constexpr Case kCases[] = {
     {1, 2, 133, 2, 16, 16, 3, 3, 1, 1},   // tiles side by side
     {1, 5, 6, 3, 20, 12, 3, 3, 1, 1},     // groups that fill neither a fragment nor a vector
     {1, 40, 3, 9, 4, 4, 3, 3, 2, 1},      // and one below the other
+    {1, 6, 5, 9, 8, 12, 3, 3, 1, 1},      // groups that fill half a fragment, and a last slab of one
     {1, 5, 5, 33, 4, 8, 3, 3, 1, 0},      // blocks of channels of which the last has few
 };
 
@@ -168,6 +169,14 @@ KERNEL_TEST(conv2d_grouped) {
               kEpilogues[number++ % std::size(kEpilogues)]);
 }
 
+// One image to five, of which some blocks have two, and the last none or one.
+KERNEL_TEST(conv2d_grouped_images) {
+  for (int64_t n = 1; n <= 5; ++n)
+    for (const int64_t stride : {1, 2})
+      run_all(Case{n, 7, 7, 8, 32, 32, 3, 3, stride, 1}.shape(),
+              kEpilogues[static_cast<size_t>(n) % std::size(kEpilogues)]);
+}
+
 // One step, several, and more tiles than one on every side.
 KERNEL_TEST(conv2d_tiles) {
   for (const Case& p : {Case{1, 3, 5, 1, 16, 20, 1, 1, 1, 0}, Case{1, 16, 15, 1, 40, 136, 1, 1, 1, 0},
@@ -196,7 +205,8 @@ KERNEL_TEST(conv2d_epilogues) {
 
 // An image has the same bits alone as in a batch, where it lies in other tiles and other rows of them.
 KERNEL_TEST(conv2d_batch) {
-  for (const Case& p : {Case{3, 5, 7, 1, 24, 40, 1, 1, 1, 0}, Case{3, 5, 7, 2, 16, 16, 3, 3, 1, 1}})
+  for (const Case& p : {Case{3, 5, 7, 1, 24, 40, 1, 1, 1, 0}, Case{3, 5, 7, 2, 16, 16, 3, 3, 1, 1},
+                        Case{2, 7, 7, 8, 32, 32, 3, 3, 1, 1}, Case{3, 7, 7, 8, 32, 32, 3, 3, 1, 1}})
     for (const Dtype dtype : kDtypes) {
       const Operands all(p.shape(), dtype);
       Conv2dShape shape = p.shape();
@@ -208,7 +218,7 @@ KERNEL_TEST(conv2d_batch) {
       const Array many(dtype, all.sums.size()), single(dtype, one.sums.size());
       for (const std::string& algorithm : algorithms(shape, dtype)) {
         if (is_tile(algorithm)) continue;
-        run("three images", all, algorithm, {true, false, false}, many);
+        run("all images", all, algorithm, {true, false, false}, many);
         run("the last of them", one, algorithm, {true, false, false}, single);
         const auto bits = many.contents(), last = single.contents();
         check_that(algorithm + ", " + name_of(dtype) + ": an image depends on the batch",
@@ -219,7 +229,7 @@ KERNEL_TEST(conv2d_batch) {
 
 // What is no number stays one, in the windows that see it and nowhere else.
 KERNEL_TEST(conv2d_not_a_number) {
-  for (const int64_t channels : {16, 20})
+  for (const int64_t channels : {8, 16, 20})
     for (const Dtype dtype : kDtypes) {
       const Conv2dShape shape = Case{1, 6, 7, 3, channels, 16, 3, 3, 1, 1}.shape();
       Operands operands(shape, dtype);
