@@ -50,7 +50,7 @@ def test_a_kernel_computes_and_is_counted() -> None:
     launch = run()
     found = launch.device.read(BASE, 4 * THREADS).view(np.uint32)
     assert found.tolist() == list(range(THREADS - 1, -1, -1))
-    assert launch.counts.instructions["st.shared"] == 2
+    assert launch.counts.instructions["st.shared.u32"] == 2
     stores = launch.counts.traffic["global", "store"]
     assert (stores.requests, stores.cost, stores.least) == (2, 8, 8)
     loads = launch.counts.traffic["shared", "load"]
