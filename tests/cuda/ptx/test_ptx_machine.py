@@ -7,7 +7,7 @@ import ptx_parser
 import ptx_records
 import pytest
 from ptx_machine import Launch
-from ptx_memory import DeviceMemory, Fault
+from ptx_memory import Counts, DeviceMemory, Fault
 
 BASE = 0x7000_0000
 THREADS = 64
@@ -86,3 +86,27 @@ def test_a_wrong_value_is_not_taken_for_rounding(kind: str) -> None:
         for values in (want, near, wrong, missing)
     ]
     assert outcomes == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "places", "passes"),
+    [
+        ("load", "lane % 4", 4),
+        ("load", "lane // 8", 2),
+        ("load", "lane // 2 % 2", 2),
+        ("store", "lane // 8", 4),
+    ],
+)
+def test_passes_of_wide_accesses(kind: str, places: str, passes: int) -> None:
+    lane = np.arange(32)
+    counts = Counts()
+    counts.access("shared", kind, np.zeros_like(lane), lane, 16 * eval(places, {"lane": lane}), 16)
+    assert counts.traffic["shared", kind].cost == passes
+
+
+def test_distinct_sectors_count_once() -> None:
+    lane, counts = np.arange(32), Counts()
+    for begin in (0, 64):  # 128 bytes each, half of them in common
+        counts.access("global", "load", np.zeros_like(lane), lane, begin + 4 * lane, 4)
+    assert counts.traffic["global", "load"].cost == 8
+    assert counts.distinct_sectors() == 6
