@@ -38,6 +38,8 @@ class Work:
         products: Multiplications of tensor cores.
         passes: Over shared memory, 128 bytes each at most.
         sectors: Of 32 bytes, over all accesses to global memory; ``distinct`` counts each of them once.
+        requests: Accesses of warps to global memory.
+        multiplying: Instructions that multiply and add, on whatever unit.
         least_passes, least_sectors: As few as accesses of that width can do with.
     """
 
@@ -52,7 +54,7 @@ class Work:
     sectors: float = 0
     least_sectors: float = 0
     distinct: float = 0
-    multiplying: float = 0  # instructions that multiply and add, on whatever unit
+    multiplying: float = 0
 
     @property
     def l1(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import ptx_parser
 import ptx_records
@@ -88,25 +90,27 @@ def test_a_wrong_value_is_not_taken_for_rounding(kind: str) -> None:
     assert outcomes == [True, True, False, False]
 
 
+LANES = np.arange(32)
+
+
 @pytest.mark.parametrize(
     ("kind", "places", "passes"),
     [
-        ("load", "lane % 4", 4),
-        ("load", "lane // 8", 2),
-        ("load", "lane // 2 % 2", 2),
-        ("store", "lane // 8", 4),
+        ("load", LANES % 4, 4),  # neither lanes n and n ^ 1 nor n and n ^ 2 are together
+        ("load", LANES // 8, 2),
+        ("load", LANES % 2, 2),
+        ("store", LANES // 8, 4),
     ],
 )
-def test_passes_of_wide_accesses(kind: str, places: str, passes: int) -> None:
-    lane = np.arange(32)
+def test_passes_of_wide_accesses(kind: str, places: np.ndarray[Any, np.dtype[np.int64]], passes: int) -> None:
     counts = Counts()
-    counts.access("shared", kind, np.zeros_like(lane), lane, 16 * eval(places, {"lane": lane}), 16)
+    counts.access("shared", kind, np.zeros_like(LANES), LANES, 16 * places, 16)
     assert counts.traffic["shared", kind].cost == passes
 
 
 def test_distinct_sectors_count_once() -> None:
-    lane, counts = np.arange(32), Counts()
+    counts = Counts()
     for begin in (0, 64):  # 128 bytes each, half of them in common
-        counts.access("global", "load", np.zeros_like(lane), lane, begin + 4 * lane, 4)
+        counts.access("global", "load", np.zeros_like(LANES), LANES, begin + 4 * LANES, 4)
     assert counts.traffic["global", "load"].cost == 8
     assert counts.distinct_sectors() == 6
