@@ -59,7 +59,7 @@ def memory_of(path: Path, allocations: tuple[tuple[int, int], ...]) -> Any:
 
 
 def count(launch: Any, path: Path, allocations: tuple[tuple[int, int], ...]) -> Work:
-    """What the block in the middle of a launch does, which has its whole share of the work."""
+    """Work of the block in the middle of a launch, which has its whole share."""
     import ptx_records
 
     middle = math.prod(launch.grid) // 2
@@ -126,7 +126,7 @@ class Recorder:
         return plan.steps
 
     def count(self, launches: Mapping[Any, Any], memory: Path, title: str) -> dict[Any, Work]:
-        """What a block of each launch does."""
+        """Work of a block of each launch."""
         from tqdm import tqdm
 
         allocations = tuple(next(iter(launches.values())).allocations)

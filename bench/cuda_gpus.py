@@ -99,7 +99,7 @@ class Counted:
 
 
 def cycles(gpu: Gpu, work: Work) -> dict[str, float]:
-    """What each unit of a multiprocessor needs for a block, if it is never idle."""
+    """Cycles of each unit of a multiprocessor for a block, if it is never idle."""
     products_a_cycle = gpu.wmma * 1e6 * gpu.fp16 / (2 * gpu.multiprocessors * gpu.clock)
     return {
         "issue": work.issued / 4,

@@ -37,7 +37,7 @@ kernel cannot be fast.
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of a model in one dtype: layers, and for each GPU the launches of a plan's steps."""
+    """A model in one dtype: its layers, and for each GPU the launches of a plan's steps."""
 
     layers: Sequence[Layer]
     steps: Mapping[str, Steps]
@@ -45,7 +45,7 @@ class Predictions:
     batch: int
 
     def launches(self, gpu: Gpu, layer: Layer) -> list[Counted]:
-        """Of the first step that is such a layer; the plan's import comes before them all."""
+        """Launches of the first step that is such a layer; the plan's import comes before them all."""
         return self.steps[gpu.name][1 + list(self.layers).index(layer)]
 
     def predicted(self, gpu: Gpu, layer: Layer) -> tuple[float, str]:
@@ -91,7 +91,7 @@ class Predictions:
         yield f"  Above {MOST:g} times its roofline: {named or 'none'}."
 
     def counts(self) -> Iterator[str]:
-        """What a block does, as launched on the first GPU."""
+        """A table of what a block does, as launched on the first GPU."""
         gpu = GPUS[0]
         yield f"Counts of a block, launched as on {gpu.name}:\n"
         yield from header(

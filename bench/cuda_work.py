@@ -1,4 +1,4 @@
-"""What a block asks of a multiprocessor, made of the counts of its PTX.
+"""Work of a block for the units of a multiprocessor, made of the counts of its PTX.
 
 PTX is not what a GPU runs: ptxas makes machine instructions of it. Here moves and address spaces are taken
 to cost nothing, 64-bit integers two instructions, and what has no instruction of its own as many as
@@ -31,7 +31,7 @@ DIVISION = 8  # of float32, with its special function
 
 @dataclass(frozen=True)
 class Work:
-    """Of one block, on average.
+    """Work of one block, on average.
 
     Attributes:
         issued: Instructions of warps; of these those of each unit follow.

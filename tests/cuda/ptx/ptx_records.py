@@ -102,7 +102,7 @@ def read(folder: Path, program: Path) -> Record:
 def run(
     launch: Described, kernel: Kernel, device: DeviceMemory, blocks: Sequence[int] | None = None
 ) -> Counts:
-    """What all blocks of a launch do, or some, counted."""
+    """Runs all blocks of a launch, or some, and returns what they did."""
     return Launch(kernel, device, launch.grid, launch.block, launch.shared, launch.arguments, blocks).counts
 
 
