@@ -1,7 +1,8 @@
 """Regenerates ``bench/results``: ``python -m bench``, with lucid installed with the extra ``[bench]``.
 
 Some five minutes on two cores, on which nothing else should run. ``python -m bench cuda-model`` prints what
-the data sheets of GPUs allow, and measures nothing.
+the data sheets of GPUs allow, and what the CUDA kernels are predicted to take; it measures nothing, and needs
+nvcc and a build with the simulator.
 """
 
 from __future__ import annotations

@@ -1,57 +1,22 @@
-"""The roofline time of every layer on GPUs that nobody here has: ``python -m bench cuda-model``.
+"""Roofline and predicted times of layers on GPUs that nobody here has: ``python -m bench cuda-model``.
 
-A layer takes at least as long as its memory traffic at the bandwidth of the data sheet, and as its arithmetic
-at the peak. The larger of both is its roofline time: a bound, and no forecast of what a kernel takes. Nothing
-is run, and nothing here was measured.
+A layer takes at least as long as its memory traffic at the bandwidth of the data sheet, and as its
+arithmetic at the peak. The larger of both is its roofline time: a bound. What its kernels are predicted to
+take comes from the instructions and accesses of their PTX, a block of which the tests' executor runs.
+Nothing here was measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+
+from bench import cuda_counts
+from bench.cuda_gpus import GPUS
+from bench.cuda_layers import FORMATS, Layer, header, layers_of, row
+from bench.cuda_predictions import ASSUMPTIONS, DTYPES, Predictions
 
 MODELS = {"resnext50_32x4d": "ResNeXt-50 32x4d", "resnest50d": "ResNeSt-50"}
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Peaks of a data sheet, of dense matrices.
-
-    Attributes:
-        fp32: 1e12 operations a second of the CUDA cores.
-        tf32: Of the tensor cores.
-        fp16: Of the tensor cores, with sums in float32; the same for bfloat16.
-        bandwidth: 1e9 bytes a second.
-        l2: MB.
-    """
-
-    name: str
-    fp32: float
-    tf32: float
-    fp16: float
-    bandwidth: float
-    l2: float
-    source: str
-
-
-# Data sheets print sparse rates first, twice the dense ones. GeForce cards have half the rate of tensor cores
-# where sums are in float32.
-GPUS = [
-    Gpu(
-        "H100 SXM",
-        66.9,
-        494.7,
-        989.4,
-        3350,
-        50,
-        "NVIDIA H100 Tensor Core GPU Architecture, white paper, table 2",
-    ),
-    Gpu("A100 SXM 80 GB", 19.5, 156, 312, 2039, 40, "NVIDIA A100 Tensor Core GPU, data sheet"),
-    Gpu("RTX 4090", 82.6, 82.6, 165.2, 1008, 72, "NVIDIA Ada GPU Architecture, white paper, appendix A"),
-]
 HEAD = """# What the data sheets of GPUs allow
 
 Roofline times: the larger of memory traffic and arithmetic at the peaks below. No GPU was at hand, and
@@ -59,83 +24,6 @@ nothing was measured. In a cell stand microseconds in float32 on the CUDA cores,
 or bfloat16 on the tensor cores; m: memory bounds the layer, c: arithmetic does. Each value is read and
 written once in memory: a tensor that the L2 cache keeps from one layer to the next may be faster than m.
 """
-
-# The arithmetic of a column, and the bytes of an element.
-FORMATS = {"fp32": 4, "tf32": 4, "fp16": 2}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Steps of a plan that are alike.
-
-    Attributes:
-        kernel: Its name in the table of kernels.
-        title: Shapes and window.
-        flops: Two for each multiplication, and one for each element that another step reads.
-        elements: Of inputs, weights and output: each is read or written once.
-    """
-
-    kernel: str
-    title: str
-    flops: float
-    elements: int
-
-    def microseconds(self, gpu: Gpu, format: str) -> tuple[float, str]:
-        """The roofline time, and whether memory or arithmetic bounds it."""
-        multiplies = self.kernel in ("linear", "conv2d 1x1", "conv2d grouped", "conv2d dense")
-        peak = getattr(gpu, format) if multiplies else gpu.fp32
-        memory = 1e-3 * self.elements * FORMATS[format] / gpu.bandwidth
-        compute = 1e-6 * self.flops / peak
-        return max(memory, compute), "m" if memory >= compute else "c"
-
-
-def kernel_of(node: Any) -> str:
-    if node.kind != "conv2d":
-        return str(node.kind)
-    window = node.weights["weight"].shape[2:]
-    if node.attributes["groups"] > 1:
-        return "conv2d grouped"
-    return "conv2d 1x1" if window == (1, 1) else "conv2d dense"
-
-
-def title_of(graph: Any, node: Any) -> str:
-    def size(name: str) -> str:
-        return "x".join(map(str, graph.shapes[name][1:]))
-
-    text = f"{size(node.inputs[0])} -> {size(node.output)}"
-    if node.kind == "conv2d":
-        window = node.weights["weight"].shape[2:]
-        text += f", {'x'.join(map(str, window))}" if window != (1, 1) else ""
-        groups = node.attributes["groups"]
-        text += f", {groups} groups" if groups > 1 else ""
-        text += ", residual" if len(node.inputs) > 1 else ""
-    return text
-
-
-def layers_of(model: str, batch: int) -> list[Layer]:
-    """The steps of the plan that runs the model, transfers left out."""
-    from lucid import models, nn
-    from lucid.inference import optimize, trace
-
-    with nn.init.skip_init():
-        network = models.create_model(model).eval()
-    graph = optimize(trace(network, (batch, 3, 224, 224)))
-    found = []
-    for node in graph.nodes:
-        read = sum(math.prod(graph.shapes[name]) for name in node.inputs)
-        elements = read + math.prod(graph.shapes[node.output])
-        elements += sum(array.size for array in node.weights.values())
-        flops = 2 * graph.macs(node) or read
-        found.append(Layer(kernel_of(node), title_of(graph, node), flops, elements))
-    return found
-
-
-def row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def header(columns: Sequence[str], left: int) -> list[str]:
-    return [row(columns), row(["---"] * left + ["---:"] * (len(columns) - left))]
 
 
 def times(layers: Sequence[Layer], bounds: bool) -> Iterator[str]:
@@ -187,23 +75,37 @@ def total(title: str, layers: Sequence[Layer]) -> str:
     return row([title, str(len(layers)), *sizes, *times(layers, bounds=False)])
 
 
+def report_rooflines(name: str, layers: Sequence[Layer], batch: int) -> None:
+    print(f"\n## {name}, batch {batch}, 224x224: {len(layers)} steps of a plan\n")
+    print("\n".join(table_of_layers(layers)))
+    rates = ", ".join(
+        f"{gpu.name} "
+        + " / ".join(f"{batch / sum(x.microseconds(gpu, f)[0] for x in layers) * 1e6:.0f}" for f in FORMATS)
+        for gpu in GPUS
+    )
+    print(f"\nImages a second at most, float32 / TF32 / float16: {rates}.")
+
+
 def run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="bench cuda-model", description="Roofline times of both models on GPUs."
+        prog="bench cuda-model", description="Roofline and predicted times of both models on GPUs."
     )
     parser.add_argument("--batch", type=int, default=32, help="images (default 32)")
-    batch = parser.parse_args(arguments).batch
+    parser.add_argument("--rooflines", action="store_true", help="no more than what the data sheets allow")
+    options = parser.parse_args(arguments)
+    layers = {model: layers_of(model, options.batch) for model in MODELS}
     print(HEAD)
     print("\n".join(table_of_gpus()))
     for model, name in MODELS.items():
-        layers = layers_of(model, batch)
-        print(f"\n## {name}, batch {batch}, 224x224: {len(layers)} steps of a plan\n")
-        print("\n".join(table_of_layers(layers)))
-        rates = ", ".join(
-            f"{gpu.name} "
-            + " / ".join(
-                f"{batch / sum(x.microseconds(gpu, f)[0] for x in layers) * 1e6:.0f}" for f in FORMATS
-            )
-            for gpu in GPUS
-        )
-        print(f"\nImages a second at most, float32 / TF32 / float16: {rates}.")
+        report_rooflines(name, layers[model], options.batch)
+    if options.rooflines:
+        return
+    print(ASSUMPTIONS)
+    program = cuda_counts.simulator()
+    with cuda_counts.workers() as pool:
+        recorder = cuda_counts.Recorder(pool, program)
+        for model, name in MODELS.items():
+            for format, dtype in DTYPES.items():
+                steps = recorder.steps(model, options.batch, dtype)
+                print(f"\n## {name}, batch {options.batch}, {dtype}: predicted\n")
+                print("\n".join(Predictions(layers[model], steps, format, options.batch).lines()))

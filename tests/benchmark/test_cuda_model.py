@@ -6,7 +6,14 @@ import subprocess
 import sys
 
 import c_abi
+import pytest
+from ptx_memory import Counts
 from source_files import ROOT
+
+sys.path.append(str(ROOT))
+
+from bench.cuda_gpus import GPUS, Counted, launch_time, predicted
+from bench.cuda_work import Work, unit_and_slots, work_of
 
 
 def printed_for(batch: int) -> str:
@@ -14,7 +21,7 @@ def printed_for(batch: int) -> str:
     code = f"""
 import runpy, sys
 sys.path.append({str(ROOT)!r})
-sys.argv[1:] = ["cuda-model", "--batch", "{batch}"]
+sys.argv[1:] = ["cuda-model", "--rooflines", "--batch", "{batch}"]
 runpy.run_module("bench", run_name="__main__")
 """
     command = [sys.executable, "-c", code]
@@ -52,3 +59,46 @@ def test_layers_add_up() -> None:
             total = float(sums[4].split(" / ")[column])
             parts = sum(float(row[4].split(" / ")[column]) for row in kernels)
             assert abs(total - parts) <= 0.5 + 0.05 * len(kernels) + 0.5 * len(kernels) * (total >= 100)
+
+
+def test_a_prediction_by_hand() -> None:
+    gpu = next(gpu for gpu in GPUS if gpu.name == "A100 SXM 80 GB")
+    work = Work(
+        issued=1000, fp32=800, alu=100, products=4096, passes=300, requests=10, sectors=80, distinct=50
+    )
+    times = launch_time(gpu, Counted("kernel", 109, 256, work))
+    # 109 blocks on 108 multiprocessors: two after each other, at 1410 cycles a microsecond.
+    clock = 19.5e6 / (2 * 108 * 64)
+    assert times["issue"] == pytest.approx(2 * 1000 / 4 / clock)
+    assert times["FMA"] == pytest.approx(2 * 800 * 32 / 64 / clock)
+    assert times["integer"] == pytest.approx(2 * 100 / 2 / clock)
+    assert times["L1, shared"] == pytest.approx(2 * (300 + 80 / 4) / clock)
+    assert times["tensor"] == pytest.approx(2 * 4096 * 108 / (312e6 / 2))
+    assert times["L2"] == pytest.approx(109 * 50 * 32 / 4500e3)
+    launches = [Counted("kernel", 108, 256, work)] * 2
+    assert predicted(gpu, launches, 0.1) == (pytest.approx(2 * 400 / clock), "FMA")
+    assert predicted(gpu, launches, 9.0) == (9.0, "memory")
+
+
+def test_instructions_have_their_units() -> None:
+    wanted = {
+        "fma.rn.f32": ("fp32", 1),
+        "mov.u32": ("", 0),
+        "ld.param.u64": ("", 0),
+        "ld.shared.v4.f32": ("memory", 1),
+        "add.s32": ("alu", 1),
+        "add.s64": ("alu", 2),
+        "mul.wide.s32": ("alu", 1),
+        "div.u32": ("alu", 20),
+        "wmma.mma.sync.aligned.row.row.m16n16k16.f32.f32": ("tensor", 2),
+        "wmma.load.a.sync.aligned.row.m16n16k16.shared.f16": ("memory", 1),
+    }
+    assert {name: unit_and_slots(name) for name in wanted} == wanted
+    with pytest.raises(KeyError):
+        unit_and_slots("unheard.of")
+
+
+def test_work_is_the_mean_of_the_blocks() -> None:
+    counts = Counts()
+    counts.instructions.update({"fma.rn.f32": 12, "mov.b32": 4, "bra": 2})
+    assert work_of(counts, 2) == Work(issued=7, fp32=6, multiplying=6)

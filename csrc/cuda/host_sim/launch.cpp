@@ -96,6 +96,7 @@ cudaError_t launch(const Launch& how, Arguments arguments, std::function<void()>
   return submit(how.stream, [how, device, arguments = std::move(arguments), body = std::move(body)] {
     check_pointers(arguments.pointers, device);
     const DeviceAccess access;
+    if (write_instead(how, arguments.bytes)) return;
     const Record record(how, arguments.bytes);
     run_grid(how, body);
     record.finish();

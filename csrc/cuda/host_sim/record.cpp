@@ -34,22 +34,15 @@ void write_size(std::ofstream& file, const char* name, dim3 size) {
   file << name << ' ' << size.x << ' ' << size.y << ' ' << size.z << '\n';
 }
 
-}  // namespace
+size_t& events() {
+  static size_t count = 0;
+  return count;
+}
 
-bool is_recording() { return record_folder() != nullptr; }
-
-Record::Record(const Launch& launch, const std::vector<std::string>& arguments) {
-  static std::set<const void*> recorded;
-  size_t memory = 0;
-  device_memory().for_each([&](const void*, size_t bytes, const std::string&) { memory += bytes; });
-  if (!is_recording() || product(launch.grid) * product(launch.block) > kMostThreads || memory > kMostMemory ||
-      !recorded.insert(launch.kernel).second)
-    return;
-  folder_ = std::string(record_folder()) + "/" + std::to_string(recorded.size());
-  std::filesystem::create_directories(folder_);
+void describe(std::ofstream& file, const Launch& launch, const std::vector<std::string>& arguments) {
   Dl_info info{};
   dladdr(launch.kernel, &info);
-  std::ofstream file(folder_ + "/launch.txt");
+  file << "event " << events() << '\n';
   // By its place in the program, where the program's symbols tell its name.
   file << "kernel " << static_cast<const char*>(launch.kernel) - static_cast<const char*>(info.dli_fbase) << '\n';
   write_size(file, "grid", launch.grid);
@@ -66,11 +59,40 @@ Record::Record(const Launch& launch, const std::vector<std::string>& arguments) 
   device_memory().for_each([&](const void* block, size_t bytes, const std::string& elements) {
     file << "memory " << reinterpret_cast<uintptr_t>(block) << ' ' << bytes << ' ' << elements << '\n';
   });
+}
+
+}  // namespace
+
+bool is_recording() { return record_folder() != nullptr; }
+
+Record::Record(const Launch& launch, const std::vector<std::string>& arguments) {
+  static std::set<const void*> recorded;
+  size_t memory = 0;
+  device_memory().for_each([&](const void*, size_t bytes, const std::string&) { memory += bytes; });
+  if (!is_recording() || product(launch.grid) * product(launch.block) > kMostThreads || memory > kMostMemory ||
+      !recorded.insert(launch.kernel).second)
+    return;
+  folder_ = std::string(record_folder()) + "/" + std::to_string(recorded.size());
+  std::filesystem::create_directories(folder_);
+  std::ofstream file(folder_ + "/launch.txt");
+  describe(file, launch, arguments);
   write_memory(folder_ + "/before.bin");
 }
 
 void Record::finish() const {
   if (!folder_.empty()) write_memory(folder_ + "/after.bin");
 }
+
+bool write_instead(const Launch& launch, const std::vector<std::string>& arguments) {
+  const char* const folder = std::getenv("LUCID_SIM_LAUNCHES");
+  if (folder == nullptr) return false;
+  const std::string memory = std::string(folder) + "/memory.bin";
+  if (!std::filesystem::exists(memory)) write_memory(memory);
+  std::ofstream file(std::string(folder) + "/launches.txt", std::ios::app);
+  describe(file, launch, arguments);
+  return true;
+}
+
+void count_event() { ++events(); }
 
 }  // namespace host_sim

@@ -1,5 +1,8 @@
-// Records of launches, for tests that run the PTX of the same kernel: its arguments, and all memory of the devices
-// before and after. LUCID_SIM_RECORD names the folder.
+// Records of launches, for what runs the PTX of the same kernel: its arguments, and the memory of the devices.
+//
+// LUCID_SIM_RECORD names a folder for the first small launch of each kernel, with all memory before and after it.
+// LUCID_SIM_LAUNCHES, which is asked for at each launch, names one for every launch, which is then not run: so the
+// launches of a network are there that would take the simulator hours.
 #pragma once
 
 #include <cstddef>
@@ -22,5 +25,11 @@ class Record {
  private:
   std::string folder_;  // or none
 };
+
+// Writes a launch that is not to be run, and all memory at the first one; false where none is asked for.
+bool write_instead(const Launch& launch, const std::vector<std::string>& arguments);
+
+// An event is reached: launches that are written say behind how many they come.
+void count_event();
 
 }  // namespace host_sim

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cuda/host_sim/memory.h"
+#include "cuda/host_sim/record.h"
 #include "cuda/host_sim/settings.h"
 #include "cuda/host_sim/streams.h"
 
@@ -80,7 +81,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   if (device < 0 || static_cast<uint64_t>(device) >= settings().devices) return failed(cudaErrorInvalidDevice);
   switch (attribute) {
-    case cudaDevAttrMultiProcessorCount: *value = 4; break;
+    case cudaDevAttrMultiProcessorCount: *value = static_cast<int>(multiprocessors()); break;
     case cudaDevAttrComputeCapabilityMajor: *value = 8; break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(settings().shared_most); break;
     default: *value = 0;  // it has no clock and no bus, and its minor version is 0
@@ -188,6 +189,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->mark = std::make_shared<Mark>();
   event->stream = stream_of(stream);
   return submit(stream, [mark = event->mark] {
+    count_event();
     mark->reached = true;
     mark->when = std::chrono::steady_clock::now();
   });

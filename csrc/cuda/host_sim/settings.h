@@ -12,6 +12,9 @@ inline uint64_t from_environment(const char* name, uint64_t otherwise) {
   return text != nullptr && *text != 0 ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
+// Of each device. Asked for each time: a model of a GPU records the launches of one plan for several.
+inline uint64_t multiprocessors() { return from_environment("LUCID_SIM_MULTIPROCESSORS", 4); }
+
 struct Settings {
   // The order in which the threads of a block, and the blocks, run: 0 forwards, 1 backwards, all others shuffled.
   uint64_t seed = from_environment("LUCID_SIM_SEED", 0);

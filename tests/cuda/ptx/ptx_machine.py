@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from ptx_instructions import EXECUTE
@@ -91,7 +92,7 @@ class Threads:
     def _step(self, instruction: Instruction, place: int, active: Lanes) -> bool:
         """Executes one instruction; whether some threads have gone elsewhere."""
         parts = instruction.parts
-        self.counts.instructions[".".join(parts[:2])] += len(np.unique(self.warp[active]))
+        self.counts.instructions[".".join(parts)] += len(np.unique(self.warp[active]))
         chosen = active
         if instruction.guard is not None:
             holds = self.get(instruction.guard, "pred", active) != instruction.guard_is_negated
@@ -157,7 +158,7 @@ class Threads:
 
 
 class Launch:
-    """A kernel with its arguments, run to its end."""
+    """A kernel with its arguments, run to its end: all blocks of the grid, or some."""
 
     def __init__(
         self,
@@ -167,6 +168,7 @@ class Launch:
         block: tuple[int, int, int],
         shared: int,
         arguments: list[bytes],
+        blocks: Sequence[int] | None = None,
     ) -> None:
         threads = math.prod(block)
         if threads > kernel.most_threads:
@@ -180,7 +182,7 @@ class Launch:
             begin = kernel.variables[name]
             self.parameters[begin : begin + size] = np.frombuffer(argument, np.uint8)
         self.counts = Counts()
-        blocks = np.arange(math.prod(grid))
+        chosen = np.arange(math.prod(grid)) if blocks is None else np.array(blocks)
         at_once = max(1, THREADS_AT_ONCE // threads)
-        for begin in range(0, len(blocks), at_once):
-            Threads(self, blocks[begin : begin + at_once]).run()
+        for begin in range(0, len(chosen), at_once):
+            Threads(self, chosen[begin : begin + at_once]).run()

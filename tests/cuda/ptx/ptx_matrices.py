@@ -45,6 +45,8 @@ def transfer(t: Threads, i: Instruction, lanes: Lanes) -> None:
     space, addresses = space_of(i.parts, t.address(memory, lanes))
     if (addresses % 32).any() or (step * size % 16).any():
         raise Fault("wmma of an address or a step that is not aligned")
+    lines, length = (rows, columns) if layout == "row" else (columns, rows)
+    count_access(t, i.parts[1], space, addresses, step, (lines, length, size), lanes)
     per_lane = rows * columns // 32
     fragment = np.zeros((len(lanes), per_lane), np.uint32)
     for place in range(per_lane):
@@ -52,7 +54,6 @@ def transfer(t: Threads, i: Instruction, lanes: Lanes) -> None:
         row, column = element // columns, element % columns
         offset = row * step + column if layout == "row" else column * step + row
         at = addresses + offset * size
-        t.counts.access(space, i.parts[1], t.warp[lanes], t.lane[lanes], at, size)
         if stores:
             store_bytes(t, space, at, to_bits(t.get(registers[place], kind, lanes), kind), lanes)
         else:
@@ -63,6 +64,29 @@ def transfer(t: Threads, i: Instruction, lanes: Lanes) -> None:
             fragment[:, place] = found.view(f"u{size}").ravel()
     if not stores:
         put_fragment(t, registers, fragment, size, lanes)
+
+
+def count_access(
+    t: Threads,
+    kind: str,
+    space: str,
+    addresses: Lanes,
+    step: Lanes,
+    matrix: tuple[int, int, int],
+    lanes: Lanes,
+) -> None:
+    """Counts a matrix, of lines of elements, as the hardware moves it.
+
+    Of elements of 16 bits, 8 lanes together have 16 bytes of 8 lines, which is ``ldmatrix``; of wider ones,
+    16 lanes have 32 bytes of 4 lines.
+    """
+    lines, length, size = matrix
+    each, near = (16, 1) if size == 2 else (8, 4)
+    for begin in range(0, lines * length * size // each, 32):
+        place = begin + t.lane[lanes]
+        line, across = place // near % lines, place % near + near * (place // (near * lines))
+        at = addresses + line * step * size + across * each
+        t.counts.access(space, kind, t.warp[lanes], t.lane[lanes], at, each)
 
 
 def put_fragment(t: Threads, registers: list[str], fragment: Values, size: int, lanes: Lanes) -> None:

@@ -101,6 +101,14 @@ class SharedMemory:
         self.written[blocks[:, None], self.places(addresses, size, "copy")] = False
 
 
+def pairs_agree(warps: Lanes, lanes: Lanes, addresses: Lanes, other: int) -> bool:
+    """Whether each lane wants the address of the lane whose number differs in a bit, if there is one."""
+    table = np.full((int(warps.max()) + 1, 32), NOBODY, np.int64)
+    table[warps, lanes] = addresses
+    theirs = table[:, np.arange(32) ^ other]
+    return bool(((table == theirs) | (table == NOBODY) | (theirs == NOBODY)).all())
+
+
 @dataclass
 class Traffic:
     """Accesses of whole warps, their cost and the least possible: sectors, or passes over the banks."""
@@ -111,27 +119,42 @@ class Traffic:
 
 
 class Counts:
-    """Work of a launch, counted in instructions of a warp."""
+    """Work of some blocks: instructions of warps by their whole name, and their accesses to memory."""
 
     def __init__(self) -> None:
         self.instructions: Counter[str] = Counter()
         self.traffic: dict[tuple[str, str], Traffic] = {}
+        self._sectors: list[Lanes] = []  # of global memory, in the order of the accesses
+
+    def distinct_sectors(self) -> int:
+        """Sectors of global memory, each counted once however often the blocks come back to it."""
+        return len(np.unique(np.concatenate(self._sectors))) if self._sectors else 0
 
     def access(self, space: str, kind: str, warps: Lanes, lanes: Lanes, addresses: Lanes, size: int) -> None:
         traffic = self.traffic.setdefault((space, kind), Traffic())
         traffic.requests += len(np.unique(warps))
         if space == "shared":
-            self._count_passes(traffic, warps, lanes, addresses, size)
+            self._count_passes(traffic, kind, warps, lanes, addresses, size)
         else:
             sectors = (addresses[:, None] + np.arange(0, size, 4)) // SECTOR
+            self._sectors.append(np.unique(sectors))
             keys = np.repeat(warps, sectors.shape[1]).astype(np.uint64) << np.uint64(44)
             traffic.cost += len(np.unique(keys | sectors.ravel().astype(np.uint64)))
             traffic.least += -(-len(addresses) * size // SECTOR)
 
     @staticmethod
-    def _count_passes(traffic: Traffic, warps: Lanes, lanes: Lanes, addresses: Lanes, size: int) -> None:
-        """A pass reaches each bank once; wide accesses go by halves and quarters of a warp."""
+    def _count_passes(
+        traffic: Traffic, kind: str, warps: Lanes, lanes: Lanes, addresses: Lanes, size: int
+    ) -> None:
+        """A pass reaches each bank once; wide accesses go by halves and quarters of a warp.
+
+        Two of these are loaded in one pass where lanes n and n ^ 1 want the same address, or n and n ^ 2, for
+        all n: https://forums.developer.nvidia.com/t/unexpected-shared-memory-bank-conflict/77228
+        """
         lanes_together = 32 // max(1, size // BANK_WIDTH)
+        if kind == "load" and lanes_together < 32:
+            paired = any(pairs_agree(warps, lanes, addresses, other) for other in (1, 2))
+            lanes_together *= 2 if paired else 1
         part = warps * 8 + lanes // lanes_together
         words = (addresses[:, None] + np.arange(0, max(size, BANK_WIDTH), BANK_WIDTH)) // BANK_WIDTH
         each = np.unique((np.repeat(part, words.shape[1]) << 32) | words.ravel())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +15,36 @@ from ptx_memory import Counts, DeviceMemory
 from ptx_parser import Kernel
 from resources import demangled
 
+Content = npt.NDArray[np.uint8]
+
 
 @dataclass(frozen=True)
-class Record:
-    """One launch: kernel (by its name without parameters), sizes, arguments, and memory before and after."""
+class Described:
+    """A launch: kernel (by its name without parameters), sizes, arguments, and what memory there was.
+
+    Attributes:
+        allocations: Address and size of each.
+        elements: Of each allocation: float32, float16, bfloat16, or bytes.
+        event: The number of events before it, where launches are written instead of run.
+    """
 
     kernel: str
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     shared: int
     arguments: list[bytes]
-    before: list[tuple[int, npt.NDArray[np.uint8]]]
-    after: list[tuple[int, npt.NDArray[np.uint8]]]
-    elements: list[str]  # of each allocation: float32, float16, bfloat16, or bytes
+    allocations: list[tuple[int, int]]
+    elements: list[str]
+    event: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A launch, and each allocation before and after it."""
+
+    launch: Described
+    before: list[tuple[int, Content]]
+    after: list[tuple[int, Content]]
 
 
 @functools.cache
@@ -43,47 +61,66 @@ def triple(words: list[str]) -> tuple[int, int, int]:
     return x, y, z
 
 
+def described(path: Path, program: Path) -> list[Described]:
+    """The launches of a file that the simulator has written."""
+    names, found = symbols(program), []
+    for text in path.read_text().split("event ")[1:]:
+        lines = [line.split() for line in f"event {text}".splitlines()]
+        fields = {line[0]: line[1:] for line in lines if line[0] not in ("argument", "memory")}
+        memory = [line for line in lines if line[0] == "memory"]
+        found.append(
+            Described(
+                kernel=names[int(fields["kernel"][0])],
+                grid=triple(fields["grid"]),
+                block=triple(fields["block"]),
+                shared=int(fields["shared"][0]),
+                arguments=[bytes.fromhex("".join(line[1:])) for line in lines if line[0] == "argument"],
+                allocations=[(int(line[1]), int(line[2])) for line in memory],
+                elements=[line[3] for line in memory],
+                event=int(fields["event"][0]),
+            )
+        )
+    return found
+
+
+def contents(path: Path, allocations: list[tuple[int, int]]) -> list[tuple[int, Content]]:
+    """Address and content of each allocation, which lie behind each other in a file."""
+    whole = np.memmap(path, np.uint8, "r")
+    ends = np.cumsum([size for _, size in allocations])
+    return [
+        (address, whole[end - size : end]) for (address, size), end in zip(allocations, ends, strict=True)
+    ]
+
+
 def read(folder: Path, program: Path) -> Record:
-    lines = [line.split() for line in (folder / "launch.txt").read_text().splitlines()]
-    fields = {line[0]: line[1:] for line in lines if line[0] not in ("argument", "memory")}
-    blocks = [(int(line[1]), int(line[2])) for line in lines if line[0] == "memory"]
+    """A launch that the simulator has run, with all memory before and after it."""
+    launch = described(folder / "launch.txt", program)[0]
+    before, after = (contents(folder / name, launch.allocations) for name in ("before.bin", "after.bin"))
+    return Record(launch, before, after)
 
-    def memory(name: str) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-        content = np.fromfile(folder / name, np.uint8)
-        ends = np.cumsum([size for _, size in blocks])
-        return [
-            (address, content[end - size : end]) for (address, size), end in zip(blocks, ends, strict=True)
-        ]
 
-    return Record(
-        kernel=symbols(program)[int(fields["kernel"][0])],
-        grid=triple(fields["grid"]),
-        block=triple(fields["block"]),
-        shared=int(fields["shared"][0]),
-        arguments=[
-            bytes.fromhex(line[1]) if len(line) > 1 else b"" for line in lines if line[0] == "argument"
-        ],
-        before=memory("before.bin"),
-        after=memory("after.bin"),
-        elements=[line[3] for line in lines if line[0] == "memory"],
-    )
+def run(
+    launch: Described, kernel: Kernel, device: DeviceMemory, blocks: Sequence[int] | None = None
+) -> Counts:
+    """Runs all blocks of a launch, or some, and returns what they did."""
+    return Launch(kernel, device, launch.grid, launch.block, launch.shared, launch.arguments, blocks).counts
 
 
 def replay(record: Record, kernel: Kernel) -> tuple[Counts, str]:
     """Runs the launch; its counts, and what differs, which must be nothing."""
     device = DeviceMemory(record.before)
-    launch = Launch(kernel, device, record.grid, record.block, record.shared, record.arguments)
+    counts = run(record.launch, kernel, device)
     for place, (address, want) in enumerate(record.after):
-        if not agrees(device.read(address, len(want)), want, record.elements[place]):
-            return launch.counts, f"allocation {place} of {len(want)} bytes differs"
-    return launch.counts, ""
+        if not agrees(device.read(address, len(want)), want, record.launch.elements[place]):
+            return counts, f"allocation {place} of {len(want)} bytes differs"
+    return counts, ""
 
 
 # By what sums in another order, fused products and fast functions may differ: roundings of the largest value.
 ROUNDINGS = {"float64": 2.0**32, "float32": 256, "float16": 2, "bfloat16": 2}
 
 
-def agrees(got: npt.NDArray[np.uint8], want: npt.NDArray[np.uint8], elements: str) -> bool:
+def agrees(got: Content, want: Content, elements: str) -> bool:
     """Whether two contents are the same, but for roundings of their elements.
 
     What is in a workspace, memory does not say: it may be any of the types.
@@ -93,9 +130,7 @@ def agrees(got: npt.NDArray[np.uint8], want: npt.NDArray[np.uint8], elements: st
     return not changed.any() or any(close(got, want, changed, kind) for kind in kinds)
 
 
-def close(
-    got: npt.NDArray[np.uint8], want: npt.NDArray[np.uint8], changed: npt.NDArray[np.bool_], kind: str
-) -> bool:
+def close(got: Content, want: Content, changed: npt.NDArray[np.bool_], kind: str) -> bool:
     size = 2 if kind == "bfloat16" else np.dtype(kind).itemsize
     count = len(got) // size * size
     if changed[count:].any():
@@ -109,7 +144,7 @@ def close(
     return bool((np.abs(x - y) <= ROUNDINGS[kind] * eps * np.abs(y).max()).all())
 
 
-def numbers(content: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.float64]:
+def numbers(content: Content, kind: str) -> npt.NDArray[np.float64]:
     with np.errstate(all="ignore"):
         if kind == "bfloat16":
             return (content.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)

@@ -6,28 +6,16 @@ Here the small launches of those tests are run again, as nvcc understands their 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import kernel_programs
+import ptx_compiler
 import ptx_parser
 import ptx_records
 import pytest
 import resources
 from ptx_memory import Fault
-
-INCLUDE = [f"-I{resources.CSRC}", f"-I{resources.CSRC / 'include'}"]
-
-
-def compiled(source: Path) -> dict[str, ptx_parser.Kernel]:
-    command = ["nvcc", "-std=c++20", "-O3", "-arch=compute_80", "-ptx", *INCLUDE, str(source), "-o", "-"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = ptx_parser.parse(done.stdout)
-    return dict(zip(resources.demangled(list(found)), found.values(), strict=True)) if found else {}
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +23,7 @@ def kernels() -> dict[str, ptx_parser.Kernel]:
     """Every kernel by its name, as nvcc compiles it."""
     if missing := [name for name in ("nvcc", "c++filt", "nm") if shutil.which(name) is None]:
         pytest.skip(f"needs {' and '.join(missing)}")
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return {
-            name: kernel
-            for found in pool.map(compiled, resources.sources())
-            for name, kernel in found.items()
-        }
+    return ptx_compiler.kernels_of(resources.sources())
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +43,16 @@ def test_kernels_leave_what_they_leave_in_the_simulator(
     wrong = {}
     for record in records:
         try:
-            _, difference = ptx_records.replay(record, kernels[record.kernel])
+            _, difference = ptx_records.replay(record, kernels[record.launch.kernel])
         except Fault as fault:
             difference = str(fault)
         if difference:
-            wrong[record.kernel] = difference
+            wrong[record.launch.kernel] = difference
     assert wrong == {}
 
 
 def test_most_kernels_have_a_launch(
     kernels: dict[str, ptx_parser.Kernel], records: list[ptx_records.Record]
 ) -> None:
-    unseen = sorted(set(kernels) - {record.kernel for record in records})
+    unseen = sorted(set(kernels) - {record.launch.kernel for record in records})
     assert len(unseen) <= len(kernels) // 4, unseen

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import ptx_parser
 import ptx_records
 import pytest
 from ptx_machine import Launch
-from ptx_memory import DeviceMemory, Fault
+from ptx_memory import Counts, DeviceMemory, Fault
 
 BASE = 0x7000_0000
 THREADS = 64
@@ -50,7 +52,7 @@ def test_a_kernel_computes_and_is_counted() -> None:
     launch = run()
     found = launch.device.read(BASE, 4 * THREADS).view(np.uint32)
     assert found.tolist() == list(range(THREADS - 1, -1, -1))
-    assert launch.counts.instructions["st.shared"] == 2
+    assert launch.counts.instructions["st.shared.u32"] == 2
     stores = launch.counts.traffic["global", "store"]
     assert (stores.requests, stores.cost, stores.least) == (2, 8, 8)
     loads = launch.counts.traffic["shared", "load"]
@@ -86,3 +88,29 @@ def test_a_wrong_value_is_not_taken_for_rounding(kind: str) -> None:
         for values in (want, near, wrong, missing)
     ]
     assert outcomes == [True, True, False, False]
+
+
+LANES = np.arange(32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "places", "passes"),
+    [
+        ("load", LANES % 4, 4),  # neither lanes n and n ^ 1 nor n and n ^ 2 are together
+        ("load", LANES // 8, 2),
+        ("load", LANES % 2, 2),
+        ("store", LANES // 8, 4),
+    ],
+)
+def test_passes_of_wide_accesses(kind: str, places: np.ndarray[Any, np.dtype[np.int64]], passes: int) -> None:
+    counts = Counts()
+    counts.access("shared", kind, np.zeros_like(LANES), LANES, 16 * places, 16)
+    assert counts.traffic["shared", kind].cost == passes
+
+
+def test_distinct_sectors_count_once() -> None:
+    counts = Counts()
+    for begin in (0, 64):  # 128 bytes each, half of them in common
+        counts.access("global", "load", np.zeros_like(LANES), LANES, begin + 4 * LANES, 4)
+    assert counts.traffic["global", "load"].cost == 8
+    assert counts.distinct_sectors() == 6
