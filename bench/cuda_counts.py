@@ -35,9 +35,16 @@ def simulator() -> Path:
     built = Path(_core.__file__).parent / "lib" / "liblucid_cuda_sim.so"
     found = Path(os.environ.setdefault("LUCID_CUDA_LIBRARY", str(built)))
     if not found.is_file():
-        sys.exit("bench: counts need the simulator: build lucid with -C cmake.define.LUCID_CUDA_SIM=ON")
+        sys.exit(
+            "bench: counts need the simulator: build lucid with -C cmake.define.LUCID_CUDA_SIM=ON "
+            "-C install.strip=false"
+        )
     if missing := [name for name in ("nvcc", "c++filt", "nm") if shutil.which(name) is None]:
         sys.exit(f"bench: counts need {' and '.join(missing)}")
+    import ptx_records
+
+    if not ptx_records.symbols(found):
+        sys.exit(f"bench: {found} has no symbols: build lucid with -C install.strip=false")
     return found
 
 
