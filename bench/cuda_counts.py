@@ -29,7 +29,10 @@ Steps = list[list[Counted]]
 
 
 def simulator() -> Path:
-    """The plugin that records launches; ends the program if something is missing."""
+    """The plugin that records launches; ends the program if something is missing.
+
+    From here on the executor of PTX can be imported.
+    """
     from lucid import _core
 
     built = Path(_core.__file__).parent / "lib" / "liblucid_cuda_sim.so"
@@ -41,6 +44,7 @@ def simulator() -> Path:
         )
     if missing := [name for name in ("nvcc", "c++filt", "nm") if shutil.which(name) is None]:
         sys.exit(f"bench: counts need {' and '.join(missing)}")
+    sys.path += EXECUTOR
     import ptx_records
 
     if not ptx_records.symbols(found):
@@ -77,7 +81,6 @@ def count(launch: Any, path: Path, allocations: tuple[tuple[int, int], ...]) -> 
 @contextmanager
 def workers() -> Any:
     """Processes that count; to be made before the plugin is opened, whose locks must not be forked."""
-    sys.path += EXECUTOR
     kernels()
     with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
         pool.submit(abs, 0).result()  # forks all of them

@@ -93,15 +93,15 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch", type=int, default=32, help="images (default 32)")
     parser.add_argument("--rooflines", action="store_true", help="no more than what the data sheets allow")
     options = parser.parse_args(arguments)
+    program = None if options.rooflines else cuda_counts.simulator()
     layers = {model: layers_of(model, options.batch) for model in MODELS}
     print(HEAD)
     print("\n".join(table_of_gpus()))
     for model, name in MODELS.items():
         report_rooflines(name, layers[model], options.batch)
-    if options.rooflines:
+    if program is None:
         return
     print(ASSUMPTIONS)
-    program = cuda_counts.simulator()
     with cuda_counts.workers() as pool:
         recorder = cuda_counts.Recorder(pool, program)
         for model, name in MODELS.items():

@@ -22,8 +22,8 @@ products of 16 x 8 x 16 that it becomes. A block keeps each unit of a multiproce
 
 * issue: instructions / 4. FMA: those of float32 x 32 / lanes (128 on H100 and RTX 4090, 64 on A100).
   Integers, comparisons and conversions: 64 lanes; special functions: 16.
-* tensor cores: products at the peak; on H100 at 62 % of it, which is what `mma.sync` reaches there (Luo et
-  al., Benchmarking and Dissecting the Nvidia Hopper GPU Architecture, arXiv:2402.13499).
+* tensor cores: products at the peak; on H100 at 62 % of it (assumed: the peak is that of `wgmma`, and these
+  kernels use `mma.sync`; Luo et al. compare the two in arXiv:2402.13499).
 * L1 and shared memory, which are one: passes over shared memory, and sectors / 4 of global memory.
 
 A launch takes ceil(blocks / multiprocessors) times the longest of these, at the clock for which the data

@@ -317,7 +317,7 @@ Error run(const Conv2d& arguments, Stream stream) {
 // Groups of 8 channels are computed with three zeros for each product, which is still the faster way by the peaks of
 // the data sheets. 28x28x256 in groups of 8, an image: fragments are 16128 loads of eight cycles (512 bytes, two rows a
 // bank) and so 0.56, 0.85 and 0.40 us on an H100, A100 and RTX 4090, and products 0.19, 0.37 and 0.70 us (116 MFLOP; an
-// H100 at 62 % of its peak, as mma.sync is). The FMA units alone take 0.43, 1.48 and 0.35 us, before float16 becomes
+// H100 at 62 % of its peak, as is assumed). The FMA units alone take 0.43, 1.48 and 0.35 us, before float16 becomes
 // float32; memory 0.24, 0.39 and 0.80. Two groups in one fragment would be half the loads, but a NaN or an infinity of
 // one, times zero, would reach the other. Groups of 4 channels are left to conv2d_grouped: 56x56x128 is 15 zeros for
 // each product, 0.75 us on an H100, against 0.43 of its FMA units.
