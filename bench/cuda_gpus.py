@@ -21,7 +21,7 @@ class Gpu:
         l2: MB.
         multiprocessors: How many; each has 4 schedulers, 64 lanes for integers and 16 for special functions.
         lanes: Of a multiprocessor, for float32.
-        wmma: The part of the tensor cores' peak that ``mma.sync`` reaches, which is what wmma becomes: assumed.
+        wmma: The part of the tensor cores' peak that wmma, as ``mma.sync``, reaches: assumed.
         l2_bandwidth: 1e9 bytes a second: assumed, no data sheet has it.
     """
 
