@@ -167,6 +167,9 @@ LUCID_API void lucid_cuda_free(void* memory);
 LUCID_API lucid_status lucid_cuda_memory(int32_t device, int64_t* allocated, int64_t* reserved);
 LUCID_API void lucid_cuda_release_memory(void);
 
+/* The device whose memory a pointer is of; -1 for the host's. */
+LUCID_API lucid_status lucid_cuda_device_of(const void* memory, int32_t* device);
+
 /* Both pointers may be of any device or of the host. A copy from the host may return before it is done but has read
  * its memory; one to the host is done. */
 LUCID_API lucid_status lucid_cuda_copy(void* to, const void* from, size_t bytes, void* stream);
