@@ -62,15 +62,16 @@ def from_numpy(array: Array) -> Tensor:
 def from_dlpack(x: Any, *, device: object = None, copy: bool | None = None) -> Tensor:
     """A tensor of the memory of ``x``, an object of any library with ``__dlpack__``; no copy unless ``copy``.
 
-    Memory of a GPU stays there. Work that ``x``'s library has enqueued comes before that of lucid's.
+    Memory of a GPU stays there; an object without ``__dlpack__`` may lend it by ``__cuda_array_interface__``.
+    Work that ``x``'s library has enqueued comes before that of lucid's.
 
     Raises:
-        TypeError: ``x`` does not speak DLPack.
+        TypeError: ``x`` speaks neither.
         BufferError: Its memory cannot be shared: on another device, of a dtype that NumPy lacks, ...
         RuntimeError: It is memory of a GPU, and none can be used.
     """
     place = None if device is None else cuda.name_of(cuda.device_index("from_dlpack", device))
-    if not hasattr(x, "__dlpack__"):
+    if not hasattr(x, "__dlpack__") and not exchange.is_on_cuda(x):
         raise TypeError(f"from_dlpack: x must have __dlpack__, got {exchange.type_name(x)}")
     array: Any = _memory_of(x)
     result = Tensor(array.copy() if copy else array)

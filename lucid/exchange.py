@@ -1,7 +1,8 @@
 """Arrays of other libraries, taken over without a copy.
 
-PyTorch, JAX, CuPy and others lend their memory by DLPack (https://dmlc.github.io/dlpack); pandas and others
-return an array from ``__array__``. Memory of a GPU becomes a ``_core.DeviceArray``.
+PyTorch, JAX, CuPy and others lend their memory by DLPack (https://dmlc.github.io/dlpack), Numba that of a GPU
+by ``__cuda_array_interface__``; pandas and others return an array from ``__array__``. Memory of a GPU becomes
+a ``_core.DeviceArray``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def lends_memory(value: object) -> bool:
     """Whether ``value`` is an array of another library. NumPy's scalars and types are none."""
     kind = type(value)
     return (
-        (hasattr(kind, "__dlpack__") or hasattr(kind, "__array__"))
+        (hasattr(kind, "__dlpack__") or hasattr(kind, "__array__") or _has_interface(value))
         and kind is not type
         and not isinstance(value, np.generic)
     )
@@ -60,6 +61,8 @@ def array_of(op: str, name: str, value: object) -> Any:
 
 def device_array_of(value: Any) -> _core.DeviceArray:
     """The memory of a GPU that ``value`` lends, once it is safe to read on the current stream."""
+    if not hasattr(value, "__dlpack__"):
+        return _core.device_from_array_interface(value, cuda.current_device())
     stream = cuda.current_stream(value.__dlpack_device__()[1]).cuda_stream
     return _core.device_from_dlpack(value.__dlpack__(stream=stream or _LEGACY_STREAM))
 
@@ -83,8 +86,14 @@ def _array(value: Any) -> Array:
     return np.from_dlpack(value)
 
 
+def _has_interface(value: object) -> bool:
+    return hasattr(type(value), "__cuda_array_interface__")
+
+
 def _device_kind(value: Any) -> int:
-    return int(value.__dlpack_device__()[0]) if hasattr(value, "__dlpack_device__") else _CPU
+    if hasattr(value, "__dlpack_device__"):
+        return int(value.__dlpack_device__()[0])
+    return _CUDA if _has_interface(value) else _CPU
 
 
 def _requires_grad(value: object) -> bool:
@@ -92,7 +101,7 @@ def _requires_grad(value: object) -> bool:
 
 
 def _device_name(value: Any) -> str:
-    return str(getattr(value, "device", value.__dlpack_device__()))
+    return str(value.__dlpack_device__()) if not hasattr(value, "device") else str(value.device)
 
 
 def _refusal(op: str, name: str, value: object, reason: str) -> TypeError:

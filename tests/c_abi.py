@@ -41,6 +41,13 @@ class Tensor(ctypes.Structure):
     ]
 
 
+class Context(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        *((name, ctypes.c_void_p) for name in ("parallel_for", "allocate", "deallocate", "host", "stream")),
+    ]
+
+
 class Conv2dArgs(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_size_t),

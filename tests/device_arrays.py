@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import c_abi
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -41,6 +42,14 @@ def on_device(x: npt.ArrayLike | None, dtype: str = "float32", order: str = "K")
         return None
     given = _core.device_array(np.asarray(x, dtype_of(dtype)), 0)
     return given if order == "K" else given.convert(order=order)
+
+
+def behind(x: Array, count: int) -> tuple[Any, c_abi.Tensor]:
+    """Memory with ``count`` NaNs and then ``x``, and ``x`` in it as a tensor with a byte offset."""
+    memory = on_device(np.concatenate([np.full(count, np.nan, np.float32), x.ravel()]))
+    tensor = c_abi.tensor(x)
+    tensor.data, tensor.byte_offset, tensor.device = memory.data_ptr, 4 * count, c_abi.Device(2, 0)
+    return memory, tensor
 
 
 def rounded(x: Array, dtype: str) -> Array:

@@ -48,6 +48,12 @@ bool count_devices(const Backend& table, const char* path, int32_t* count, char*
   return error == 0 && *count > 0;
 }
 
+// Both are of one release: the ABI says what a table looks like, not what its kernels do.
+bool same_version(const char* of_plugin) {
+  const size_t length = std::strlen(lucid_version());
+  return std::strncmp(of_plugin, lucid_version(), length) == 0 && of_plugin[length] == ',';
+}
+
 // Opens a library and reads nothing of it but the ABI before that is known.
 bool open_table(const char* path, const Backend** table, int32_t* count, char* text, size_t size) {
   if (access(path, F_OK) != 0) {
@@ -69,6 +75,11 @@ bool open_table(const char* path, const Backend** table, int32_t* count, char* t
   if ((*table)->abi != kBackendAbi) {
     std::snprintf(text, size, "%s was built for another lucid: its ABI must be %d, got %d", path, kBackendAbi,
                   (*table)->abi);
+    return false;
+  }
+  if (!same_version((*table)->version)) {
+    std::snprintf(text, size, "%s is of another version than lucid %s: it is that of lucid %s", path, lucid_version(),
+                  (*table)->version);
     return false;
   }
   return count_devices(**table, path, count, text, size);

@@ -149,6 +149,12 @@ extern "C" lucid_status lucid_cuda_memory(int32_t device, int64_t* allocated, in
 
 extern "C" void lucid_cuda_release_memory(void) { lucid::cuda::release_memory(); }
 
+extern "C" lucid_status lucid_cuda_device_of(const void* memory, int32_t* device) {
+  *device = -1;
+  LUCID_CHECK(lucid::cuda::check_device("cuda", nullptr, 0));
+  return lucid::cuda::report("cuda", lucid::cuda::backend()->device_of(memory, device));
+}
+
 extern "C" lucid_status lucid_cuda_copy(void* to, const void* from, size_t bytes, void* stream) {
   return lucid::cuda::copy(to, from, bytes, stream);
 }

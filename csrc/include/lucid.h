@@ -167,6 +167,9 @@ LUCID_API void lucid_cuda_free(void* memory);
 LUCID_API lucid_status lucid_cuda_memory(int32_t device, int64_t* allocated, int64_t* reserved);
 LUCID_API void lucid_cuda_release_memory(void);
 
+/* The device whose memory a pointer is of; -1 for the host's. */
+LUCID_API lucid_status lucid_cuda_device_of(const void* memory, int32_t* device);
+
 /* Both pointers may be of any device or of the host. A copy from the host may return before it is done but has read
  * its memory; one to the host is done. */
 LUCID_API lucid_status lucid_cuda_copy(void* to, const void* from, size_t bytes, void* stream);
@@ -487,7 +490,7 @@ typedef struct lucid_plan_args {
   int32_t winograd; /* whether 3x3 convolutions of stride 1 may use Winograd's algorithms (Lavin & Gray 2015,
                        https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6; CUDA
                        has none of these, and ignores it */
-  const lucid_context* context;
+  const lucid_context* context; /* its stream does not matter: on CUDA a plan that is made is ready for every one */
   lucid_device device; /* zeros are the CPU; weights of the description are there in any case */
   lucid_dtype dtype;   /* of the activations and weights in the plan: float32 (zeros are, too), on CUDA also float16 and
                           bfloat16. Vectors, and the values that a caller sees, stay float32 */

@@ -236,19 +236,17 @@ std::unique_ptr<CudaPlan::Replay> CudaPlan::take_replay(const lucid_plan& plan, 
     if (runs_first || !captures_ || replays_ == kMostReplays) return nullptr;
     ++replays_;
   }
-  std::unique_ptr<Replay> made = capture(plan, stream);
-  if (made == nullptr) {
-    const std::lock_guard lock(mutex_);
-    captures_ = false;
-  }
-  return made;
+  auto made = std::make_unique<Replay>(cuda_, stream);
+  const auto arena_bytes = static_cast<size_t>(plan.arena_bytes);
+  const bool has_memory = made->arena.allocate("plan", device_, arena_bytes, stream) == LUCID_OK;
+  if (has_memory && capture(plan, made.get())) return made;
+  const std::lock_guard lock(mutex_);
+  --replays_;
+  captures_ = captures_ && !has_memory;  // a later run may find some
+  return nullptr;
 }
 
-// Null where it fails.
-std::unique_ptr<CudaPlan::Replay> CudaPlan::capture(const lucid_plan& plan, cuda::Stream stream) const {
-  auto replay = std::make_unique<Replay>(cuda_, stream);
-  if (replay->arena.allocate("plan", device_, static_cast<size_t>(plan.arena_bytes), stream) != LUCID_OK)
-    return nullptr;
+bool CudaPlan::capture(const lucid_plan& plan, Replay* replay) const {
   const PrivateStream capturing(cuda_);
   const Call call{.cuda = cuda_,
                   .dtype = dtype_,
@@ -258,10 +256,10 @@ std::unique_ptr<CudaPlan::Replay> CudaPlan::capture(const lucid_plan& plan, cuda
                   .outputs = nullptr,
                   .constants = nullptr};
   const std::lock_guard lock(cuda::device_wide());
-  if (capturing.get() == nullptr || cuda_.capture_begin(capturing.get()) != 0) return nullptr;
+  if (capturing.get() == nullptr || cuda_.capture_begin(capturing.get()) != 0) return false;
   const bool enqueued = enqueue(plan, call, steps_of(plan)) == LUCID_OK;
   const bool ended = cuda_.capture_end(capturing.get(), &replay->graph) == 0;
-  return enqueued && ended ? std::move(replay) : nullptr;
+  return enqueued && ended;
 }
 
 }  // namespace lucid::plan

@@ -51,7 +51,7 @@ class CudaPlan {
   };
 
   std::unique_ptr<Replay> take_replay(const lucid_plan& plan, cuda::Stream stream) const;
-  std::unique_ptr<Replay> capture(const lucid_plan& plan, cuda::Stream stream) const;
+  bool capture(const lucid_plan& plan, Replay* replay) const;
 
   lucid_status upload(Constant& constant, std::byte* place, std::byte* staging) const;
   int64_t bytes(const Constant& constant) const;

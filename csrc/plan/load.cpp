@@ -184,14 +184,16 @@ class Loader {
   std::vector<bool> ready_;
 };
 
-lucid_status check_cpu(const lucid_dtype& dtype) {
+lucid_status check_cpu(const lucid_plan_args& args) {
+  LUCID_CHECK(check_no_stream("plan", args.context));
+  const lucid_dtype& dtype = args.dtype;
   const bool given = dtype.code != 0 || dtype.bits != 0 || dtype.lanes != 0;
   if (!given || (dtype.code == LUCID_FLOAT && dtype.bits == 32 && dtype.lanes == 1)) return ok();
   return fail(LUCID_UNSUPPORTED, "plan: dtype must be float32 on the CPU, got another of %d bits", dtype.bits);
 }
 
 lucid_status choose_device(lucid_plan_args* args, lucid_plan* plan) {
-  if (args->device.type == 0 || args->device.type == LUCID_CPU) return check_cpu(args->dtype);
+  if (args->device.type == 0 || args->device.type == LUCID_CPU) return check_cpu(*args);
   if (args->device.type != LUCID_CUDA)
     return fail(LUCID_UNSUPPORTED, "plan: the device must be the CPU or cuda, got device type %d", args->device.type);
   if (args->dtype.bits == 0) args->dtype = kFloat32;
@@ -221,6 +223,7 @@ constexpr size_t kSizeInVersion2<lucid_plan_args> = offsetof(lucid_plan_args, de
 }  // namespace lucid
 
 extern "C" lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan) {
+  if (plan == nullptr) return lucid::fail(LUCID_INVALID_ARGUMENT, "plan: the plan must have a place, got NULL");
   *plan = nullptr;
   return lucid::with_arguments("plan", args,
                                [&](const lucid_plan_args& complete) { return lucid::plan::create(complete, plan); });

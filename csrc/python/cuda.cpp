@@ -155,30 +155,6 @@ py::object elementwise(const std::string& name, const py::object& a, const py::o
   return result;
 }
 
-py::dict array_interface(const DeviceArray& array) {
-  py::object dtype;
-  try {
-    dtype = numpy_dtype(array.dtype());
-  } catch (const py::type_error&) {
-    throw py::attribute_error("__cuda_array_interface__: NumPy has no name for the dtype");
-  }
-  if (array.dtype().code == LUCID_BFLOAT)
-    throw py::attribute_error("__cuda_array_interface__: NumPy has no name for bfloat16; use DLPack");
-  Shape strides = array.strides();
-  for (int64_t& stride : strides) stride *= array.itemsize();
-  void* const stream = current_stream(array.memory().device());
-  check(lucid_cuda_stream_wait(array.memory().device(), stream, array.memory().stream()));
-  py::dict interface;
-  interface["shape"] = py::tuple(py::cast(array.shape()));
-  interface["typestr"] = dtype.attr("str");
-  interface["data"] =
-      py::make_tuple(array.size() == 0 ? 0 : reinterpret_cast<uintptr_t>(array.data()), array.memory().read_only());
-  interface["strides"] = py::tuple(py::cast(strides));
-  interface["version"] = 3;
-  interface["stream"] = stream == nullptr ? 1 : reinterpret_cast<uintptr_t>(stream);
-  return interface;
-}
-
 void register_array(py::module_& module) {
   py::class_<DeviceArray>(module, "DeviceArray", py::dynamic_attr())
       .def_property_readonly("shape", [](const DeviceArray& x) { return py::tuple(py::cast(x.shape())); })
@@ -251,6 +227,7 @@ void register_cuda(py::module_& module) {
   module.def("cuda_set_stream", set_stream, py::arg("stream"));
   module.def("cuda_empty", empty, py::arg("shape"), py::arg("dtype"), py::arg("device"));
   module.def("device_array", device_array, py::arg("array").noconvert(), py::arg("device"));
+  module.def("device_from_array_interface", device_from_array_interface, py::arg("owner"), py::arg("device"));
   module.def("device_from_dlpack", device_from_dlpack, py::arg("capsule"));
   module.def("cuda_elementwise", elementwise, py::arg("function"), py::arg("a"), py::arg("b"), py::arg("relu") = false,
              py::arg("out") = py::none());

@@ -90,4 +90,9 @@ py::capsule to_dlpack(const DeviceArray& array, const std::optional<int64_t>& st
                       const std::optional<std::pair<int64_t, int64_t>>& max_version,
                       const std::optional<std::pair<int64_t, int64_t>>& device, const std::optional<bool>& copy);
 
+// __cuda_array_interface__ of an array, and an array from that of `owner`, which it keeps alive. One without elements,
+// which has no address, is on `device`.
+py::dict array_interface(const DeviceArray& array);
+DeviceArray device_from_array_interface(const py::object& owner, int32_t device);
+
 }  // namespace lucid::python

@@ -42,14 +42,16 @@ class _Plugin:
             _core.cuda_load(str(path))
             self.device_count = _core.cuda_device_count()
         except (RuntimeError, ValueError) as error:
-            return f"{error}{_hidden()}"
-        return "" if self.device_count else f"the machine has no CUDA device{_hidden()}"
+            return _hidden(str(error))
+        return ""
 
 
-def _hidden() -> str:
-    """A hint at the variable by which a program sees no device of several."""
+def _hidden(reason: str) -> str:
+    """``reason``; where there is no device, the variable by which a program sees none of several."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return "" if visible not in ("", "-1") else f", and CUDA_VISIBLE_DEVICES={visible!r} hides all"
+    if visible not in ("", "-1") or not reason.endswith("has no CUDA device"):
+        return reason
+    return f"{reason} that CUDA_VISIBLE_DEVICES={visible!r} lets lucid see"
 
 
 def _place() -> Path | None:

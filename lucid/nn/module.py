@@ -251,6 +251,7 @@ class Module:
         Raises:
             RuntimeError: The device cannot be used; the message gives the reason.
             NotImplementedError: Nothing computes on the device, or its kernels lack the dtype.
+            MemoryError: The device has not as much; the module stays where it was.
         """
         arguments.transfer_options("to", options)
         for target in targets:
@@ -278,11 +279,13 @@ class Module:
                 f"float16 or bfloat16, as in to('cuda', 'float16'), got {wanted}; "
                 "convert single tensors with tensor.to(dtype)"
             )
+        brought = []  # all before any is replaced: where memory ends in between, the module stays as it was
         for keeps_float32, value in held:
             used = wanted
             if (keeps_float32 and wanted is not None) or (value.is_cuda and place == "cpu"):
                 used = np.dtype(np.float32)
-            changed = Conversions.to(value, device=place, dtype=used)
+            brought.append(Conversions.to(value, device=place, dtype=used))
+        for (_, value), changed in zip(held, brought, strict=True):
             if changed is not value:
                 value._replace_data(changed.data)
         return self

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 from conv2d_cases import Case, random_sample
-from device_arrays import DTYPES, Array, assert_near, load, on_device, rounded
+from device_arrays import DTYPES, Array, assert_near, behind, load, on_device, rounded
 
 from lucid import _core
 
@@ -38,13 +38,6 @@ def tensor(x: Any) -> c_abi.Tensor:
         strides=(ctypes.c_int64 * x.ndim)(*(stride // itemsize for stride in x.strides)),
         byte_offset=0,
     )
-
-
-class Context(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_size_t),
-        *((name, ctypes.c_void_p) for name in ("parallel_for", "allocate", "deallocate", "host", "stream")),
-    ]
 
 
 class Call:
@@ -136,13 +129,31 @@ def test_weights_stay_on_their_device() -> None:
         library.lucid_conv2d_weights_destroy(made)
 
 
+@pytest.mark.parametrize("count", [64, 3])
+def test_tensors_begin_at_their_offsets(count: int) -> None:
+    """Where a kernel can read them, and where it cannot: 3 floats are no multiple of 16 bytes."""
+    sample, params = random_sample(CASE), CASE.params
+    arrays = [sample.x, sample.weight, sample.bias, np.zeros(sample.want.shape, np.float32)]
+    memories, tensors = zip(*(behind(array, count) for array in arrays), strict=True)
+    args = c_abi.conv2d_args(
+        *tensors, params["stride"], params["padding"], params["dilation"], params["groups"], None
+    )
+    library = c_abi.load()
+    assert (library.lucid_conv2d(args), library.lucid_last_error()) == (c_abi.OK, b"")
+    plain = Call(sample.x, "float32")
+    assert plain.run() == (c_abi.OK, "")
+    got = memories[3].to_host()
+    assert np.isnan(got[:count]).all()
+    np.testing.assert_array_equal(got[count:], plain.y.to_host().ravel())
+
+
 def test_a_call_runs_on_the_stream_of_its_context() -> None:
     """Which the allocator must know as well: what the call needed goes back to that stream."""
     sample, stream = random_sample(CASE), _core.CudaStream(0)
     call, plain = Call(sample.x, "float32"), Call(sample.x, "float32")
     assert plain.run() == (c_abi.OK, "")
     stream.wait(_core.cuda_current_stream(0))  # for the operands
-    context = Context(size=ctypes.sizeof(Context), stream=stream.cuda_stream)
+    context = c_abi.Context(size=ctypes.sizeof(c_abi.Context), stream=stream.cuda_stream)
     call.args.contents.context = ctypes.addressof(context)
     assert call.run() == (c_abi.OK, "")
     stream.synchronize()

@@ -9,6 +9,7 @@ from typing import Any
 import c_abi
 import numpy as np
 import pytest
+from plan_structs import Shape
 
 FUNCTIONS = re.findall(r"lucid_status (lucid_\w+)\(const lucid_\w+_args\* args\)", c_abi.HEADER.read_text())
 X = np.arange(-6, 6, dtype=np.float32).reshape(3, 4)
@@ -21,13 +22,6 @@ class ReluArgs(ctypes.Structure):
         ("y", ctypes.POINTER(c_abi.Tensor)),
         ("context", ctypes.c_void_p),
         ("later", ctypes.c_int64),  # a field that this library does not know
-    ]
-
-
-class Context(ctypes.Structure):
-    _fields_ = [
-        ("size", ctypes.c_size_t),
-        *((name, ctypes.c_void_p) for name in ("parallel_for", "allocate", "deallocate", "host", "stream")),
     ]
 
 
@@ -71,10 +65,10 @@ def test_what_is_no_size_is_refused(size: int) -> None:
 
 
 def test_a_context_may_ask_for_nothing_yet() -> None:
-    nothing = Context()
+    nothing = c_abi.Context()
     assert relu(size=KNOWN, context=ctypes.addressof(nothing))[0] == c_abi.OK
-    for name, _ in Context._fields_[1:]:
-        context = Context(size=ctypes.sizeof(Context), **{name: 1})
+    for name, _ in c_abi.Context._fields_[1:]:
+        context = c_abi.Context(size=ctypes.sizeof(c_abi.Context), **{name: 1})
         status, message, _ = relu(size=KNOWN, context=ctypes.addressof(context))
         assert status == c_abi.UNSUPPORTED
         reason = "must be NULL on the CPU" if name == "stream" else "is not used yet and must be NULL"
@@ -99,10 +93,6 @@ def test_no_arguments_are_an_error(function: str) -> None:
     )
     assert library[f"{function}_output_shape"](cleared, None) == c_abi.INVALID_ARGUMENT
     assert library.lucid_last_error().decode() == f"{op}: the shape of y must have a place, got NULL"
-
-
-class Shape(ctypes.Structure):
-    _fields_ = [("dtype", c_abi.DType), ("ndim", ctypes.c_int32), ("sizes", ctypes.c_int64 * 8)]
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,79 @@ def test_cuda_array_interface(device: str) -> None:
     assert not hasattr(lucid.zeros(2), "__cuda_array_interface__")
 
 
+class Numba:
+    """An array of a library that has the interface and no DLPack."""
+
+    def __init__(self, x: Tensor, **changes: Any) -> None:
+        self.x, self.changes = x, changes
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**self.x.__cuda_array_interface__, **self.changes}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "bool"])
+def test_the_array_interface_shares_memory(device: str, dtype: str, rng: np.random.Generator) -> None:
+    x = Tensor((rng.standard_normal((3, 4, 5)) * 9).astype(dtype)).to(device)
+    for view in (x, x.permute(2, 0, 1), x[1:]):
+        y = lucid.from_dlpack(Numba(view))
+        assert y.data.data_ptr == view.data.data_ptr
+        assert (y.shape, y.data.strides, y.dtype, y.device) == (
+            view.shape,
+            view.data.strides,
+            x.dtype,
+            device,
+        )
+        np.testing.assert_array_equal(y.cpu().numpy(), view.cpu().numpy())
+    dense = lucid.from_dlpack(Numba(x, strides=None))
+    np.testing.assert_array_equal(dense.cpu().numpy(), x.cpu().numpy())
+    assert lucid.from_dlpack(Numba(x[:0])).shape == (0, 4, 5)
+
+
+def test_the_array_interface_keeps_its_owner(device: str) -> None:
+    before = lucid.cuda.memory_allocated()
+    y = lucid.from_dlpack(Numba(lucid.tensor([1.0, 2.0], device=device)))
+    z = lucid.zeros(2, device=device)  # would take the memory, were it free
+    assert (y.tolist(), z.tolist()) == ([1.0, 2.0], [0.0, 0.0])
+    assert (y + Numba(y)).tolist() == [2.0, 4.0]  # type: ignore[operator]
+    assert F.relu(Numba(y)).tolist() == [1.0, 2.0]  # type: ignore[arg-type]
+    del y, z
+    assert lucid.cuda.memory_allocated() == before
+
+
+def test_the_array_interface_is_read_behind_its_stream(device: str) -> None:
+    x, side = lucid.tensor([1.0, 2.0], device=device), lucid.cuda.Stream()
+    side.wait_stream(lucid.cuda.current_stream())
+    with lucid.cuda.stream(side):
+        y = x + 1.0
+        facts = y.__cuda_array_interface__
+    assert lucid.from_dlpack(Numba(y, **facts)).tolist() == [2.0, 3.0]
+    y = x + 2.0
+    assert lucid.from_dlpack(Numba(y, stream=None, version=2)).tolist() == [3.0, 4.0]
+
+
+def test_what_the_array_interface_cannot_lend(device: str) -> None:
+    x = lucid.zeros(2, 3, device=device)
+    host = np.zeros(3, np.float32)
+    for changes, reason in (
+        ({"mask": x}, "an array with a mask cannot be taken over"),
+        ({"stream": 0}, "the stream of __cuda_array_interface__ must not be 0"),
+        ({"strides": (10, 4)}, "strides must be multiples of the item size 4"),
+        ({"strides": (4,)}, "strides must be as many as sizes"),
+        ({"shape": (1,) * 9, "strides": None}, "the array must have at most 8 dimensions"),
+        ({"data": (host.ctypes.data, False)}, "the array must be in the memory of a CUDA device"),
+    ):
+        with pytest.raises(BufferError, match=f"from_dlpack: {reason}$"):
+            lucid.from_dlpack(Numba(x, **changes))
+    with pytest.raises(
+        TypeError, match="from_dlpack: array must be float32 in native byte order, got dtype >f4"
+    ):
+        lucid.from_dlpack(Numba(x, typestr=">f4"))
+    kept = lucid.from_dlpack(Numba(x, data=(x.data.data_ptr, True)))
+    with pytest.raises(ValueError, match="must be writable, got a read-only one"):
+        kept.fill_(1.0)
+
+
 def test_numpy_cannot_take_the_memory(device: str) -> None:
     with pytest.raises((BufferError, RuntimeError)):
         np.from_dlpack(lucid.ones(2, device=device))  # type: ignore[arg-type]

@@ -175,7 +175,7 @@ def test_radix_sum_pool(shape: Any, radix: int, dtype: str, place: Any, rng: np.
 
 
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("shape", [(2, 67, 5, 4), (5, 48, 11), (4, 20), (1, 1, 3, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 67, 5, 4), (5, 48, 11), (2, 1030), (1, 1, 3, 3)], ids=str)
 def test_batch_norm(shape: Any, relu: bool, dtype: str, place: Any, rng: np.random.Generator) -> None:
     x, c = drawn(rng, dtype, *shape), shape[1]
     weight, bias, mean = (drawn(rng, dtype, c) for _ in range(3))
@@ -263,6 +263,22 @@ def test_softmax_does_not_depend_on_strides(rng: np.random.Generator) -> None:
     results = [_core.softmax(place(x, "float32"), 1).to_host() for place in LAYOUTS.values()]
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
+
+
+def test_what_vectors_cannot_be_loaded_from_is_copied() -> None:
+    """Kernels load 16 bytes at once, which a GPU does from multiples of 16 only."""
+    memory = on_device(np.zeros(4 * 1024 + 4))
+
+    def held(offset: int) -> int:
+        x = memory.as_strided((4, 1024), (4096, 4), offset)
+        _core.cuda_release_memory()
+        before = _core.cuda_memory(0)[1]
+        _core.softmax(x, 1)
+        return _core.cuda_memory(0)[1] - before
+
+    assert held(0) == held(16)
+    for offset in (4, 8, 12):
+        assert held(offset) == held(0) + 4 * 4096
 
 
 # ---- All of them ---------------------------------------------------------------------------------

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -174,34 +171,6 @@ def test_an_image_alone_gives_what_it_gives_in_a_batch(dtype: str, rng: np.rando
     alone = lucid.compile(model, (1, *shape[1:]), dtype, device="cuda")
     for index in range(3):
         np.testing.assert_array_equal(alone(x[index : index + 1])[0], together[index])
-
-
-ORDER = """
-import sys
-import numpy as np
-import lucid
-from small_networks import randomize, small_models
-model, shape = small_models()["resnest_cardinality"]
-rng = np.random.default_rng(0)
-plan = lucid.compile(randomize(model, rng), shape, sys.argv[1], device="cuda")
-x = rng.standard_normal(shape, dtype=np.float32)
-sys.stdout.buffer.write(b"".join(plan(x).tobytes() for _ in range(2)))
-"""
-
-
-@pytest.mark.parametrize("dtype", TOLERANCES)
-def test_the_order_of_threads_changes_nothing(dtype: str) -> None:
-    """The simulation runs the threads of a block, and the blocks, forwards, backwards or shuffled."""
-    if not _core.cuda_backend()["simulation"]:
-        pytest.skip("the order is the device's own")
-    outputs = set()
-    for seed in ("0", "1", "12345"):
-        environment = {**os.environ, "LUCID_SIM_SEED": seed, "PYTHONPATH": str(Path(__file__).parents[1])}
-        command = [sys.executable, "-c", ORDER, dtype]
-        installed = Path(lucid.__file__).parents[1]
-        done = subprocess.run(command, env=environment, cwd=installed, capture_output=True, check=True)
-        outputs.add(done.stdout)
-    assert len(outputs) == 1
 
 
 def test_many_threads_may_call_at_once(rng: np.random.Generator) -> None:

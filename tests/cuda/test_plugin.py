@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import c_abi
+import plugins
 import pytest
 from device_arrays import load
 
@@ -46,17 +47,6 @@ except NotImplementedError as error:
 """).strip()
 
 
-def compiled(source: str, folder: Path) -> Path:
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        pytest.skip("no C compiler")
-    library = folder / "plugin.so"
-    (folder / "plugin.c").write_text(source)
-    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(folder / "plugin.c")]
-    subprocess.run(command, check=True, capture_output=True)
-    return library
-
-
 def test_a_library_must_exist(tmp_path: Path) -> None:
     path = tmp_path / "liblucid_cuda.so"
     assert refusal(path) == f"cuda: {path} does not exist"
@@ -69,11 +59,12 @@ def test_a_file_must_be_a_library(tmp_path: Path) -> None:
 
 
 def test_a_library_must_have_a_table(tmp_path: Path) -> None:
-    path = compiled("int other(void) { return 0; }", tmp_path)
+    path = plugins.compiled("int other(void) { return 0; }", tmp_path)
     assert refusal(path) == f"cuda: {path} is no CUDA library of lucid: it has no lucid_cuda_backend"
 
 
-def test_nothing_is_read_of_a_table_with_another_abi(tmp_path: Path) -> None:
+@pytest.mark.parametrize("abi", [0, 123456])
+def test_nothing_is_read_of_a_table_with_another_abi(abi: int, tmp_path: Path) -> None:
     source = """
 #include <stdint.h>
 #include <stdlib.h>
@@ -83,32 +74,15 @@ const void* lucid_cuda_backend(void) {
   char* pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   mprotect(pages + 4096, 4096, PROT_NONE);
   int32_t* abi = (int32_t*)(pages + 4092);
-  *abi = 123456;
+  *abi = ABI;
   return abi;
 }
-"""
-    path = compiled(source, tmp_path)
+""".replace("ABI", str(abi))
+    path = plugins.compiled(source, tmp_path)
     message = refusal(path)
     assert re.fullmatch(
-        re.escape(f"cuda: {path} was built for another lucid: its ABI must be ") + r"\d+, got 123456", message
+        re.escape(f"cuda: {path} was built for another lucid: its ABI must be ") + rf"\d+, got {abi}", message
     )
-
-
-def table(error: int) -> str:
-    """A plugin whose device_count() fails; it has nothing else that the library may call."""
-    header = (Path(__file__).parents[2] / "csrc" / "cuda" / "backend.h").read_text()
-    match = re.search(r"kBackendAbi = (\d+)", header)
-    assert match is not None
-    return f"""
-#include <stdint.h>
-static const char* text(int error) {{ return "unknown trouble"; }}
-static int count(int32_t* devices) {{ *devices = 0; return {error}; }}
-static const struct {{
-  int32_t abi, simulation; const char* version; const char* (*error_text)(int); void *sticky, *memory;
-  int (*device_count)(int32_t*);
-}} table = {{{match[1]}, 0, "0.1.0, CUDA 13.0", text, 0, 0, count}};
-const void* lucid_cuda_backend(void) {{ return &table; }}
-"""
 
 
 DRIVER = r"(no NVIDIA driver is loaded, which CUDA 13\.0 of .* needs|the NVIDIA driver is too old for .*)"
@@ -124,7 +98,7 @@ DRIVER = r"(no NVIDIA driver is loaded, which CUDA 13\.0 of .* needs|the NVIDIA 
     ],
 )
 def test_a_machine_without_a_device_is_named(error: int, reason: str, tmp_path: Path) -> None:
-    assert re.fullmatch(f"cuda: {reason}", refusal(compiled(table(error), tmp_path)))
+    assert re.fullmatch(f"cuda: {reason}", refusal(plugins.compiled(plugins.table(error), tmp_path)))
 
 
 # ---- Devices that fail ---------------------------------------------------------------------------
@@ -188,3 +162,52 @@ print(_core.relu(np.float32([-1])))
     assert set(output[2:-1]) == {later}
     assert len(output) >= 5
     assert output[-1] == "[0.]"
+
+
+def test_a_plan_that_meets_the_failure_names_it_as_it_was_named(library: str) -> None:
+    """The only entry point that has no tensor to check the device by."""
+    output = run(
+        f"""
+import ctypes, sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import c_abi
+from plan_structs import Plan
+_core.cuda_load({library!r})
+given = np.float32([[[[-1, 2]]]])
+x, y = (_core.device_array(given, 0) for _ in range(2))
+tensors = [c_abi.tensor(given), c_abi.tensor(given)]
+for tensor, array in zip(tensors, (x, y)):
+    tensor.data, tensor.device = array.data_ptr, c_abi.Device(2, 0)
+plan = Plan(given.shape, (2, 0))
+for _ in range(3):
+    print(plan.run(*tensors))
+    try:
+        _core.cuda_synchronize(0)
+    except RuntimeError as error:
+        print(error)
+print(Plan(given.shape, (2, 0)).message)
+""",
+        LUCID_SIM_FAULT="2",
+    ).splitlines()
+    assert output[0] == "(0, '')"
+    first = re.fullmatch(r"(relu|cuda): the device failed: (.*)", output[1])
+    assert first is not None
+    later = f"cuda: the device failed earlier, in {first[1]}: {first[2]}; restart the process"
+    assert output[2:] == [f"(4, {later!r})", later] * 2 + [later]
+
+
+def test_a_process_opens_one_plugin(library: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.so"
+    shutil.copyfile(library, other)
+    output = run(f"""
+for path in ({library!r}, {library!r}, {str(other)!r}):
+    try:
+        _core.cuda_load(path)
+    except ValueError as error:
+        print(error)
+print(_core.relu(_core.device_array(np.float32([-1, 2]), 0)).to_host())
+""").splitlines()
+    assert output == [
+        f"cuda: one library can be opened in a process, got {other} as another",
+        "[0. 2.]",
+    ]

@@ -146,7 +146,6 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   if (stream == nullptr) return failed(cudaErrorInvalidResourceHandle);
   return guarded([&] {
-    run_before(stream);
     destroy_stream(stream);
     return cudaSuccess;
   });

@@ -76,7 +76,9 @@ Stream* create_stream(bool blocking) {
   return stream;
 }
 
+// What it has been given is done later, as on a device: whoever does not wait for it before sees old values.
 void destroy_stream(Stream* stream) {
+  if (!stream->queue.empty()) return;
   std::erase(other_streams(), stream);
   delete stream;
 }
