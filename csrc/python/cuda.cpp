@@ -11,15 +11,18 @@ namespace {
 
 constexpr const char* kFunctions[] = {"add", "subtract", "multiply", "divide", "maximum", "minimum"};
 
-// A cudaStream_t; the default stream of its device, or one that is destroyed with the last reference to it.
+// A cudaStream_t, null for the default stream of its device. One that is owned is destroyed with the last reference.
 struct StreamHandle {
-  StreamHandle(int32_t device, void* stream) : device(device), stream(stream) {}
+  StreamHandle(int32_t device, void* stream, bool owned) : device(device), stream(stream), owned(owned) {}
   StreamHandle(const StreamHandle&) = delete;
   StreamHandle& operator=(const StreamHandle&) = delete;
-  ~StreamHandle() { lucid_cuda_stream_destroy(device, stream); }
+  ~StreamHandle() {
+    if (owned) lucid_cuda_stream_destroy(device, stream);
+  }
 
   const int32_t device;
   void* const stream;
+  const bool owned;
 };
 
 // Those of this thread that are not the default.
@@ -31,7 +34,10 @@ class Stream {
   static Stream create(int32_t device) {
     void* stream = nullptr;
     check(lucid_cuda_stream_create(device, &stream));
-    return Stream(std::make_shared<StreamHandle>(device, stream));
+    return Stream(std::make_shared<StreamHandle>(device, stream, true));
+  }
+  static Stream external(int32_t device, uintptr_t stream) {
+    return Stream(std::make_shared<StreamHandle>(device, reinterpret_cast<void*>(stream), false));
   }
 
   void synchronize() const {
@@ -48,7 +54,7 @@ class Stream {
 
 Stream stream_of(int32_t device) {
   const auto found = current.find(device);
-  return Stream(found != current.end() ? found->second : std::make_shared<StreamHandle>(device, nullptr));
+  return Stream(found != current.end() ? found->second : std::make_shared<StreamHandle>(device, nullptr, false));
 }
 
 void set_stream(const Stream& stream) {
@@ -223,6 +229,7 @@ void register_cuda(py::module_& module) {
   register_array(module);
   py::class_<Stream>(module, "CudaStream")
       .def(py::init(&Stream::create), py::arg("device") = 0)
+      .def_static("external", &Stream::external, py::arg("device"), py::arg("cuda_stream"))
       .def("synchronize", &Stream::synchronize)
       .def("wait", &Stream::wait, py::arg("other"))
       .def_property_readonly("device_index", &Stream::device)

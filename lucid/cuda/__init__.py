@@ -23,11 +23,12 @@ from lucid.cuda.devices import (
     synchronize,
 )
 from lucid.cuda.plugin import device_count, is_available, require, why_not
-from lucid.cuda.streams import Event, Stream, current_stream, stream
+from lucid.cuda.streams import Event, ExternalStream, Stream, current_stream, stream
 
 __all__ = [
     "DeviceProperties",
     "Event",
+    "ExternalStream",
     "Stream",
     "as_device",
     "current_device",
