@@ -141,7 +141,7 @@ cuda::Conv2dPack CudaPlan::pack(const Constant& constant) const {
 int64_t CudaPlan::bytes(const Constant& constant) const {
   if (constant.packed_for) return static_cast<int64_t>(cuda_.conv2d_packed_bytes(pack(constant)));
   const cuda::Dtype dtype = constant.is_vector ? cuda::Dtype::kFloat32 : dtype_;
-  return static_cast<int64_t>(constant.values.size()) * cuda::bytes_of(dtype);
+  return static_cast<int64_t>(constant.values.size()) * cuda::size_of(dtype);
 }
 
 // From float32 to the plan's dtype, and from there to what the kernel wants, over two buffers behind each other.
