@@ -1,6 +1,7 @@
 // CUDA for Python: the plugin, devices, memory, streams and events.
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <map>
 
 #include "python/device_array.h"
@@ -27,6 +28,9 @@ struct StreamHandle {
 
 // Those of this thread that are not the default.
 thread_local std::map<int32_t, std::shared_ptr<StreamHandle>> current;
+
+// In every thread, as PyTorch has it.
+std::atomic<bool> tf32 = false;
 
 class Stream {
  public:
@@ -225,6 +229,8 @@ void* current_stream(int32_t device) {
   return found != current.end() ? found->second->stream : nullptr;
 }
 
+bool tf32_allowed() { return tf32; }
+
 void register_cuda(py::module_& module) {
   register_array(module);
   py::class_<Stream>(module, "CudaStream")
@@ -256,6 +262,8 @@ void register_cuda(py::module_& module) {
   module.def("cuda_release_memory", lucid_cuda_release_memory);
   module.def("cuda_current_stream", stream_of, py::arg("device"));
   module.def("cuda_set_stream", set_stream, py::arg("stream"));
+  module.def("cuda_tf32_allowed", tf32_allowed);
+  module.def("cuda_allow_tf32", [](bool allowed) { tf32 = allowed; }, py::arg("allowed"));
   module.def("cuda_empty", empty, py::arg("shape"), py::arg("dtype"), py::arg("device"));
   module.def("device_array", device_array, py::arg("array").noconvert(), py::arg("device"));
   module.def("device_from_dlpack", device_from_dlpack, py::arg("capsule"));

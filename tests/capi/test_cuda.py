@@ -44,6 +44,7 @@ class Context(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_size_t),
         *((name, ctypes.c_void_p) for name in ("parallel_for", "allocate", "deallocate", "host", "stream")),
+        ("tf32", ctypes.c_int32),
     ]
 
 
@@ -92,6 +93,27 @@ def test_results_are_those_of_weights_packed_on_the_way(dtype: str) -> None:
         given = [rounded(part, dtype) for part in (x, sample.weight, sample.bias)]
         products = float(np.abs(x).max(initial=0) * np.abs(sample.weight).max())
         assert_near(call.y, reference.conv2d(*given, **CASE.params), CASE.terms, products)
+    c_abi.load().lucid_conv2d_weights_destroy(weights)
+
+
+def test_weights_packed_for_tf32_are_multiplied_in_tf32() -> None:
+    """Whatever the call says; and an older program's context, which ends before the field, says nothing."""
+    case = Case(1, 64, 32, (5, 7), (1, 1), bias=True)
+    sample = random_sample(case)
+    allowing = Context(size=ctypes.sizeof(Context), tf32=1)
+    older = Context(size=Context.tf32.offset, tf32=1)
+    packing, exact, prepared, other = (Call(sample.x, "float32", case) for _ in range(4))
+    packing.args.contents.context = ctypes.addressof(allowing)
+    weights = packing.prepare()
+    assert packing.run() == (c_abi.OK, "")
+    assert prepared.run(weights) == (c_abi.OK, "")
+    assert exact.run() == (c_abi.OK, "")
+    other.args.contents.context = ctypes.addressof(older)
+    assert other.run() == (c_abi.OK, "")
+    rounded_result = packing.y.to_host()
+    assert (rounded_result != exact.y.to_host()).any()
+    np.testing.assert_array_equal(prepared.y.to_host(), rounded_result)
+    np.testing.assert_array_equal(other.y.to_host(), exact.y.to_host())
     c_abi.load().lucid_conv2d_weights_destroy(weights)
 
 
