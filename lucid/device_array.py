@@ -20,6 +20,7 @@ from lucid._core import DeviceArray as DeviceArray
 _FLOAT32 = np.dtype(np.float32)
 # Of those that the kernels of a GPU compute; bfloat16 is no dtype of NumPy's own, and compared by name.
 COMPUTED = ("float32", "float16", "bfloat16")
+_CONVERTED = {*COMPUTED, "bool", "uint8", "int8", "int16", "int32", "int64"}
 _FUNCTIONS = frozenset(
     {np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum}  # kernels of the same names
 )
@@ -246,7 +247,7 @@ class Protocols(NDArrayOperatorsMixin):
 
     def astype(self: Any, dtype: npt.DTypeLike, order: str = "K") -> DeviceArray:
         wanted: Any = np.dtype(dtype)
-        if wanted != self.dtype and not {wanted.name, self.dtype.name} <= set(COMPUTED):
+        if wanted != self.dtype and not {wanted.name, self.dtype.name} <= _CONVERTED:
             raise not_yet("to", f"from {self.dtype} to {wanted}")
         return self.convert(wanted, order)  # type: ignore[no-any-return]
 

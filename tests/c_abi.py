@@ -45,6 +45,7 @@ class Context(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_size_t),
         *((name, ctypes.c_void_p) for name in ("parallel_for", "allocate", "deallocate", "host", "stream")),
+        ("tf32", ctypes.c_int32),
     ]
 
 

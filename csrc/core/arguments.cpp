@@ -46,6 +46,11 @@ void* stream_of(const lucid_context* given) {
   return given->size == 0 || given->size >= kEnd ? given->stream : nullptr;
 }
 
+bool allows_tf32(const lucid_context* given) {
+  constexpr size_t kEnd = offsetof(lucid_context, tf32) + sizeof given->tf32;
+  return given != nullptr && given->size >= kEnd && given->tf32 != 0;
+}
+
 lucid_status check_no_stream(const char* op, const lucid_context* context) {
   if (stream_of(context) == nullptr) return ok();
   return fail(LUCID_UNSUPPORTED, "%s: context: stream must be NULL on the CPU, got a pointer", op);

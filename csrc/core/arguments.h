@@ -11,6 +11,8 @@ namespace lucid {
 // The size of the struct in ABI version 2, which a size of 0 stands for. To be specialised where fields were added.
 template <class Args>
 constexpr size_t kSizeInVersion2 = sizeof(Args);
+template <>
+inline constexpr size_t kSizeInVersion2<lucid_context> = offsetof(lucid_context, tf32);
 
 // Copies `given` to the `known` bytes at `args`: fields that a shorter struct lacks become zeros, and those that a
 // longer one has must be zeros. A context that asks for anything but a stream is refused.
@@ -19,6 +21,8 @@ lucid_status check_context(const char* op, const lucid_context* context);
 
 // The stream of a context that has passed, which only a call on CUDA may have; null is the default.
 void* stream_of(const lucid_context* context);
+// Whether a context that has passed allows TF32.
+bool allows_tf32(const lucid_context* context);
 lucid_status check_no_stream(const char* op, const lucid_context* context);
 
 template <class Args>

@@ -51,6 +51,10 @@ lucid_status check_rank(const char* op, const char* name, int rank, int least, i
 
 }  // namespace
 
+DtypeText::DtypeText(lucid_dtype dtype) {
+  std::snprintf(text_, sizeof text_, "%s%d", dtype_kind(dtype.code), dtype.bits);
+}
+
 DeviceText::DeviceText(lucid_device device) {
   const char* format = device.type == LUCID_CPU ? "the CPU" : device.type == LUCID_CUDA ? "cuda:%d" : "device type %d";
   std::snprintf(text_, sizeof text_, format, device.type == LUCID_CUDA ? device.id : device.type);
@@ -88,8 +92,8 @@ lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* 
   if (t == nullptr) return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be a tensor, got NULL", op, name);
   LUCID_CHECK(check_rank(op, name, t->ndim, min_rank, max_rank));
   if (!same(t->dtype, dtype))
-    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be %s%d, got %s%d", op, name, dtype_kind(dtype.code), dtype.bits,
-                dtype_kind(t->dtype.code), t->dtype.bits);
+    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be %s, got %s", op, name, DtypeText(dtype).c_str(),
+                DtypeText(t->dtype).c_str());
   if (t->shape == nullptr && t->ndim > 0)
     return fail(LUCID_INVALID_ARGUMENT, "%s: the shape of %s must be given, got NULL", op, name);
   for (int d = 0; d < t->ndim; ++d)

@@ -16,6 +16,16 @@ constexpr lucid_dtype kFloat32 = {LUCID_FLOAT, 32, 1};
 constexpr lucid_dtype kInt64 = {LUCID_INT, 64, 1};
 constexpr lucid_device kCpu = {LUCID_CPU, 0};
 
+// "float32", "bfloat16".
+class DtypeText {
+ public:
+  explicit DtypeText(lucid_dtype dtype);
+  const char* c_str() const { return text_; }
+
+ private:
+  char text_[32];
+};
+
 // "the CPU", "cuda:1".
 class DeviceText {
  public:

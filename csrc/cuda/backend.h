@@ -17,13 +17,19 @@
 namespace lucid::cuda {
 
 // Raised whenever anything in this file changes.
-constexpr int32_t kBackendAbi = 1;
+constexpr int32_t kBackendAbi = 2;
 
 using Error = int;
 using Stream = void*;  // cudaStream_t; null is the default stream
 
-// How elements are stored. Sums are formed in float32 always.
-enum class Dtype : int32_t { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2 };
+// How elements are stored. Sums are formed in float32 always. Those from kBool on are only converted and copied.
+enum class Dtype : int32_t { kFloat32, kFloat16, kBfloat16, kBool, kUint8, kInt8, kInt16, kInt32, kInt64 };
+
+constexpr bool is_floating(Dtype dtype) { return dtype < Dtype::kBool; }
+constexpr int64_t size_of(Dtype dtype) {
+  constexpr int64_t kSizes[] = {4, 2, 2, 1, 1, 1, 2, 4, 8};
+  return kSizes[static_cast<int32_t>(dtype)];
+}
 
 struct DeviceProperties {
   char name[256];
@@ -31,7 +37,9 @@ struct DeviceProperties {
   int32_t major, minor, multiprocessors, clock_khz, memory_clock_khz, memory_bus_bits;
 };
 
-// y = x in the dtype and the strides of y, which count elements. At least one dimension.
+// y = x in the dtype and the strides of y, which count elements. At least one dimension. An integer keeps its low bits
+// in a smaller dtype; of a float it is the whole part, or the nearest integer that there is, and 0 of NaN; a bool is
+// whether the value is not 0.
 struct Convert {
   static constexpr int kMaxDims = 8;
   const void* x;

@@ -1,7 +1,8 @@
 // y = x in another dtype, or in the order of another memory: images between NCHW and NHWC, views to dense arrays.
 //
 // Bound by memory. Runs that both have in one order go by 16 bytes; two orders meet in a tile of shared memory, which
-// is read along one and written along the other; what is left goes element by element in the order of y.
+// is read along one and written along the other; what is left, and what begins or ends as an integer, goes element by
+// element in the order of y.
 #include "cuda/kernels.h"
 #include "cuda/strided.h"
 
@@ -62,6 +63,62 @@ struct Eight {
       }
     } else {
       EightHalves{y_dtype}.store(y, to, values);
+    }
+  }
+};
+
+__device__ __forceinline__ int64_t load_integer(Dtype dtype, const void* x, int64_t index) {
+  switch (dtype) {
+    case Dtype::kBool:
+    case Dtype::kUint8: return static_cast<const uint8_t*>(x)[index];
+    case Dtype::kInt8: return static_cast<const int8_t*>(x)[index];
+    case Dtype::kInt16: return static_cast<const int16_t*>(x)[index];
+    case Dtype::kInt32: return static_cast<const int32_t*>(x)[index];
+    default: return static_cast<const int64_t*>(x)[index];
+  }
+}
+
+__device__ __forceinline__ void store_integer(Dtype dtype, void* y, int64_t index, int64_t value) {
+  switch (dtype) {
+    case Dtype::kBool: static_cast<uint8_t*>(y)[index] = value != 0; return;
+    case Dtype::kUint8:
+    case Dtype::kInt8: static_cast<uint8_t*>(y)[index] = static_cast<uint8_t>(value); return;
+    case Dtype::kInt16: static_cast<int16_t*>(y)[index] = static_cast<int16_t>(value); return;
+    case Dtype::kInt32: static_cast<int32_t*>(y)[index] = static_cast<int32_t>(value); return;
+    default: static_cast<int64_t*>(y)[index] = value;
+  }
+}
+
+// The whole part, as far as an integer of so many bits has it.
+__device__ __forceinline__ int64_t whole_part(float value, int bits, bool is_signed) {
+  const int64_t high = INT64_MAX >> (is_signed ? 64 - bits : 63 - bits), low = is_signed ? -high - 1 : 0;
+  if (value != value) return 0;
+  // As floats these limits are powers of two, or below 2^24.
+  if (value <= static_cast<float>(low)) return low;
+  return value >= static_cast<float>(high) ? high : static_cast<int64_t>(value);
+}
+
+// An element of which x or y is an integer.
+struct Whole {
+  Dtype x_dtype, y_dtype;
+
+  __device__ __forceinline__ void move(const void* x, int64_t from, void* y, int64_t to) const {
+    if (x_dtype >= Dtype::kBool) {
+      const int64_t value = load_integer(x_dtype, x, from);
+      if (y_dtype >= Dtype::kBool)
+        store_integer(y_dtype, y, to, value);
+      else
+        store_element(y_dtype, y, to, static_cast<float>(value));
+      return;
+    }
+    const float value = load_element(x_dtype, x, from);
+    switch (y_dtype) {
+      case Dtype::kBool: store_integer(y_dtype, y, to, value != 0.0f); return;
+      case Dtype::kUint8: store_integer(y_dtype, y, to, whole_part(value, 8, false)); return;
+      case Dtype::kInt8: store_integer(y_dtype, y, to, whole_part(value, 8, true)); return;
+      case Dtype::kInt16: store_integer(y_dtype, y, to, whole_part(value, 16, true)); return;
+      case Dtype::kInt32: store_integer(y_dtype, y, to, whole_part(value, 32, true)); return;
+      default: store_integer(y_dtype, y, to, whole_part(value, 64, true));
     }
   }
 };
@@ -158,6 +215,8 @@ Error convert(const Convert& p, Stream stream) {
   const bool aligned = are_aligned({p.x, p.y}), same = p.x_dtype == p.y_dtype;
   if (same && aligned && shape.runs(width_of(p.x_dtype), false))
     return launch_units(p, shape, width_of(p.x_dtype), stream, Sixteen{size_of(p.x_dtype)});
+  if (!is_floating(p.x_dtype) || !is_floating(p.y_dtype))
+    return launch_units(p, shape, 1, stream, Whole{p.x_dtype, p.y_dtype});
   if (!same && aligned && shape.runs(Eight::kWidth, false))
     return launch_units(p, shape, Eight::kWidth, stream, Eight{p.x_dtype, p.y_dtype});
   const Single mover{p.x_dtype, p.y_dtype, same && p.x_dtype != Dtype::kFloat32};

@@ -141,8 +141,6 @@ __device__ __forceinline__ void load_floats(const float* base, int64_t index, fl
 // 0 for what is negative: NaN stays NaN, and -0 is not negative.
 __device__ __forceinline__ float rectified(float value) { return 0.0f > value ? 0.0f : value; }
 
-inline int64_t size_of(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2; }
-
 // How many elements sixteen bytes are.
 inline int64_t width_of(Dtype dtype) { return 16 / size_of(dtype); }
 

@@ -160,6 +160,22 @@ Dtype dtype_of(lucid_dtype dtype) {
   return dtype.bits == 16 ? Dtype::kFloat16 : Dtype::kFloat32;
 }
 
+std::optional<Dtype> known_dtype(lucid_dtype dtype) {
+  struct Known {
+    lucid_dtype_code code;
+    int bits;
+    Dtype dtype;
+  };
+  static constexpr Known kKnown[] = {
+      {LUCID_FLOAT, 32, Dtype::kFloat32}, {LUCID_FLOAT, 16, Dtype::kFloat16}, {LUCID_BFLOAT, 16, Dtype::kBfloat16},
+      {LUCID_BOOL, 8, Dtype::kBool},      {LUCID_UINT, 8, Dtype::kUint8},     {LUCID_INT, 8, Dtype::kInt8},
+      {LUCID_INT, 16, Dtype::kInt16},     {LUCID_INT, 32, Dtype::kInt32},     {LUCID_INT, 64, Dtype::kInt64},
+  };
+  for (const Known& known : kKnown)
+    if (known.code == dtype.code && known.bits == dtype.bits) return known.dtype;
+  return std::nullopt;
+}
+
 DeviceGuard::DeviceGuard(int32_t device) : error_(opened.load()->get_device(&before_)) {
   if (error_ != 0 || before_ == device) return;
   error_ = opened.load()->set_device(device);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mutex>
+#include <optional>
 
 #include "cuda/backend.h"
 #include "lucid.h"
@@ -26,9 +27,9 @@ lucid_status report(const char* op, Error error);
 // Waits for all that the current device has been given.
 Error synchronize();
 
-// The elements' dtype of a tensor that an operator has checked.
+// The elements' dtype of a tensor that an operator has checked; and that of any, where kernels know it.
 Dtype dtype_of(lucid_dtype dtype);
-constexpr int64_t bytes_of(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2; }
+std::optional<Dtype> known_dtype(lucid_dtype dtype);
 
 // While it lives, the calling thread works on one device; then on that from before.
 class DeviceGuard {

@@ -1,6 +1,7 @@
 #include "cuda/staging.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "core/status.h"
 #include "core/tensor_view.h"
@@ -49,44 +50,36 @@ struct DenseTensor {
 
 bool same(lucid_dtype a, lucid_dtype b) { return a.code == b.code && a.bits == b.bits; }
 
-bool is_floating(lucid_dtype dtype) {
-  return (dtype.code == LUCID_FLOAT && (dtype.bits == 32 || dtype.bits == 16)) ||
-         (dtype.code == LUCID_BFLOAT && dtype.bits == 16);
-}
-
-// Elements of another type go as what has their size: a copy changes no bit. Those of 8 bytes are pairs.
-lucid_status reinterpret_elements(const Call& call, lucid_dtype dtype, Convert* p) {
-  p->x_dtype = p->y_dtype = dtype.bits == 16 ? Dtype::kFloat16 : Dtype::kFloat32;
-  if (dtype.bits == 16 || dtype.bits == 32) return ok();
-  if (dtype.bits != 64 || p->dims == Convert::kMaxDims)
-    return fail(LUCID_UNSUPPORTED, "%s: elements of %d bits in %d dimensions cannot be copied on cuda by their strides",
-                call.op(), dtype.bits, p->dims);
-  for (int d = 0; d < p->dims; ++d) p->x_stride[d] *= 2, p->y_stride[d] *= 2;
-  p->size[p->dims] = 2;
-  p->x_stride[p->dims] = p->y_stride[p->dims] = 1;
-  ++p->dims;
-  return ok();
+// As what elements are copied, which changes no bit.
+std::optional<Dtype> dtype_of_size(int bits) {
+  switch (bits) {
+    case 8: return Dtype::kUint8;
+    case 16: return Dtype::kFloat16;
+    case 32: return Dtype::kFloat32;
+    case 64: return Dtype::kInt64;
+    default: return std::nullopt;
+  }
 }
 
 }  // namespace
 
 lucid_status convert(const Call& call, const lucid_tensor& x, const lucid_tensor& y) {
+  const bool copies = same(x.dtype, y.dtype);
+  const std::optional<Dtype> from = copies ? dtype_of_size(x.dtype.bits) : known_dtype(x.dtype),
+                             to = copies ? from : known_dtype(y.dtype);
+  if (!from || !to)
+    return fail(LUCID_UNSUPPORTED, "%s: %s cannot be %s on cuda; move the tensor to the CPU", call.op(),
+                DtypeText(from ? y.dtype : x.dtype).c_str(), copies ? "copied by its strides" : "converted");
   Convert p{.x = data_of(x),
             .y = data_of(y),
-            .x_dtype = dtype_of(x.dtype),
-            .y_dtype = dtype_of(y.dtype),
+            .x_dtype = *from,
+            .y_dtype = *to,
             .dims = 0,
             .size = {},
             .x_stride = {},
             .y_stride = {}};
   const StridedOperand operand{&x, p.x_stride};
   p.dims = merge_strides(y, p.size, p.y_stride, {&operand, 1});
-  if (!is_floating(x.dtype) || !is_floating(y.dtype)) {
-    if (!same(x.dtype, y.dtype))
-      return fail(LUCID_UNSUPPORTED, "%s: only floating dtypes can be converted on cuda; move the tensor to the CPU",
-                  call.op());
-    LUCID_CHECK(reinterpret_elements(call, x.dtype, &p));
-  }
   return call.check(call->convert(p, call.stream()));
 }
 

@@ -10,7 +10,7 @@ namespace lucid::cuda {
 enum class Order { kRowMajor, kChannelsLast };
 
 // y = x, in y's dtype and strides, on the call's device. x may be broadcast: a stride of 0. Elements of other types
-// than the kernels' are copied where both have the same and 2, 4, or 8 bytes.
+// than the kernels' are copied where both have the same and at most 8 bytes.
 lucid_status convert(const Call& call, const lucid_tensor& x, const lucid_tensor& y);
 
 // y = function(a, b), then a ReLU where asked for; a and b are broadcast to the shape of y.

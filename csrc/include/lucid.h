@@ -94,8 +94,9 @@ typedef struct lucid_shape {
 } lucid_shape;
 
 /* The host's threads, memory and stream. A call on CUDA is enqueued on `stream`, a cudaStream_t; NULL is the default
- * stream. No function uses the other fields yet, nor the stream on the CPU: they must be NULL, and anything else is
- * LUCID_UNSUPPORTED. A NULL context is the default. */
+ * stream. There `tf32` allows conv2d to round the factors of float32 products to TF32, which has 10 bits of fraction;
+ * the CPU ignores it. No function uses the other fields yet, nor the stream on the CPU: they must be NULL, and anything
+ * else is LUCID_UNSUPPORTED. A NULL context is the default. */
 typedef struct lucid_context {
   size_t size;
   void (*parallel_for)(void* host, int64_t tasks, void (*task)(void* data, int64_t index), void* data);
@@ -103,6 +104,7 @@ typedef struct lucid_context {
   void (*deallocate)(void* host, void* memory);
   void* host; /* handed to the three functions */
   void* stream;
+  int32_t tf32;
 } lucid_context;
 
 /* ---- the machine ------------------------------------------------------------------------------------------------ */
@@ -494,6 +496,7 @@ typedef struct lucid_plan_args {
   lucid_device device; /* zeros are the CPU; weights of the description are there in any case */
   lucid_dtype dtype;   /* of the activations and weights in the plan: float32 (zeros are, too), on CUDA also float16 and
                           bfloat16. Vectors, and the values that a caller sees, stay float32 */
+  int32_t tf32;        /* as in a lucid_context, for all runs of the plan */
 } lucid_plan_args;
 
 LUCID_API lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan);

@@ -11,9 +11,6 @@
 namespace lucid {
 namespace {
 
-// Products of float32 are products of float32: no call asks for TF32 yet.
-constexpr bool kTf32 = false;
-
 // The algorithm that a call names, or the best.
 lucid_status choose(const lucid_conv2d_args& args, const Conv2dShape& shape, std::string* chosen) {
   const char* names = nullptr;
@@ -32,7 +29,7 @@ lucid_status pack(const cuda::Call& call, const lucid_conv2d_args& args, const C
   cuda::Conv2dPack p{.shape = shape,
                      .dtype = cuda::dtype_of(args.weight->dtype),
                      .algorithm = algorithm,
-                     .tf32 = kTf32,
+                     .tf32 = allows_tf32(args.context),
                      .weight = weight.data(),
                      .packed = nullptr};
   LUCID_CHECK(packed->allocate(call.op(), call.device(), call->conv2d_packed_bytes(p), call.stream()));
@@ -44,7 +41,7 @@ lucid_status pack(const cuda::Call& call, const lucid_conv2d_args& args, const C
 
 lucid_status conv2d_algorithms_on_cuda(const lucid_conv2d_args& args, const Conv2dShape& shape, const char** names) {
   LUCID_CHECK(cuda::check_device("conv2d", "x", args.x->device.id));
-  *names = cuda::backend()->conv2d_algorithms(shape, cuda::dtype_of(args.x->dtype), kTf32);
+  *names = cuda::backend()->conv2d_algorithms(shape, cuda::dtype_of(args.x->dtype), allows_tf32(args.context));
   if (*names != nullptr && **names != '\0') return ok();
   return fail(LUCID_UNSUPPORTED, "conv2d: no algorithm on cuda accepts this problem");
 }
@@ -59,7 +56,7 @@ lucid_status run_conv2d_on_cuda(const lucid_conv2d_args& args, const Conv2dShape
   cuda::Conv2d p{.shape = shape,
                  .dtype = cuda::dtype_of(args.x->dtype),
                  .algorithm = nullptr,
-                 .tf32 = kTf32,
+                 .tf32 = allows_tf32(args.context),
                  .x = nullptr,
                  .packed = nullptr,
                  .bias = nullptr,
@@ -69,6 +66,7 @@ lucid_status run_conv2d_on_cuda(const lucid_conv2d_args& args, const Conv2dShape
   if (args.prepared != nullptr) {
     const CudaConv2dWeights& weights = *args.prepared->on_cuda;
     p.algorithm = weights.algorithm.c_str();
+    p.tf32 = weights.tf32;
     p.packed = weights.packed.data();
     p.bias = static_cast<const float*>(weights.bias.data());
   } else {
@@ -93,6 +91,7 @@ lucid_status prepare_conv2d_on_cuda(const lucid_conv2d_args& args, const Conv2dS
   LUCID_CHECK(call.begin());
   weights->device = args.weight->device;
   weights->dtype = args.weight->dtype;
+  weights->tf32 = allows_tf32(args.context);
   LUCID_CHECK(choose(args, shape, &weights->algorithm));
   LUCID_CHECK(pack(call, args, shape, weights->algorithm.c_str(), &weights->packed));
   if (args.bias != nullptr) {

@@ -15,6 +15,7 @@ struct CudaConv2dWeights {
   lucid_device device;
   lucid_dtype dtype;
   std::string algorithm;
+  bool tf32;
   cuda::Memory packed, bias;
 };
 

@@ -182,7 +182,7 @@ lucid_status launch(const Description& step, const Operands& values, Launch* mad
     return call.cuda.conv2d({.shape = shape,
                              .dtype = call.dtype,
                              .algorithm = nullptr,
-                             .tf32 = false,
+                             .tf32 = call.tf32,
                              .x = call.at(x),
                              .packed = call.constant(0),
                              .bias = call.vector(1),

@@ -110,13 +110,14 @@ CudaPlan::Replay::~Replay() {
   if (graph != nullptr) cuda.graph_destroy(graph);
 }
 
-lucid_status CudaPlan::create(lucid_device device, lucid_dtype dtype, std::unique_ptr<CudaPlan>* made) {
-  LUCID_CHECK(cuda::check_device("plan", nullptr, device.id));
+lucid_status CudaPlan::create(const lucid_plan_args& args, std::unique_ptr<CudaPlan>* made) {
+  const lucid_dtype dtype = args.dtype;
+  LUCID_CHECK(cuda::check_device("plan", nullptr, args.device.id));
   const auto is = [&](int code, int bits) { return dtype.code == code && dtype.bits == bits && dtype.lanes == 1; };
   if (!is(LUCID_FLOAT, 32) && !is(LUCID_FLOAT, 16) && !is(LUCID_BFLOAT, 16))
     return fail(LUCID_UNSUPPORTED, "plan: dtype must be float32, float16 or bfloat16, got another of %d bits",
                 dtype.bits);
-  *made = std::make_unique<CudaPlan>(*cuda::backend(), device.id, cuda::dtype_of(dtype));
+  *made = std::make_unique<CudaPlan>(*cuda::backend(), args.device.id, cuda::dtype_of(dtype), args.tf32 != 0);
   return ok();
 }
 
@@ -133,7 +134,7 @@ cuda::Conv2dPack CudaPlan::pack(const Constant& constant) const {
   return {.shape = *constant.packed_for,
           .dtype = dtype_,
           .algorithm = nullptr,
-          .tf32 = false,
+          .tf32 = tf32_,
           .weight = nullptr,
           .packed = nullptr};
 }
@@ -141,7 +142,7 @@ cuda::Conv2dPack CudaPlan::pack(const Constant& constant) const {
 int64_t CudaPlan::bytes(const Constant& constant) const {
   if (constant.packed_for) return static_cast<int64_t>(cuda_.conv2d_packed_bytes(pack(constant)));
   const cuda::Dtype dtype = constant.is_vector ? cuda::Dtype::kFloat32 : dtype_;
-  return static_cast<int64_t>(constant.values.size()) * cuda::bytes_of(dtype);
+  return static_cast<int64_t>(constant.values.size()) * cuda::size_of(dtype);
 }
 
 // From float32 to the plan's dtype, and from there to what the kernel wants, over two buffers behind each other.
@@ -209,6 +210,7 @@ lucid_status CudaPlan::run(const lucid_plan& plan, const lucid_tensor* const* in
   if (replay == nullptr) LUCID_CHECK(arena.allocate("plan", device_, static_cast<size_t>(plan.arena_bytes), stream));
   const Call call{.cuda = cuda_,
                   .dtype = dtype_,
+                  .tf32 = tf32_,
                   .stream = stream,
                   .arena = static_cast<std::byte*>(replay != nullptr ? replay->arena.data() : arena.data()),
                   .inputs = inputs,
@@ -250,6 +252,7 @@ bool CudaPlan::capture(const lucid_plan& plan, Replay* replay) const {
   const PrivateStream capturing(cuda_);
   const Call call{.cuda = cuda_,
                   .dtype = dtype_,
+                  .tf32 = tf32_,
                   .stream = capturing.get(),
                   .arena = static_cast<std::byte*>(replay->arena.data()),
                   .inputs = nullptr,

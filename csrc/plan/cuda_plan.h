@@ -14,9 +14,9 @@ namespace lucid::plan {
 class CudaPlan {
  public:
   // LUCID_UNSUPPORTED, with the reason, where there is no such device.
-  static lucid_status create(lucid_device device, lucid_dtype dtype, std::unique_ptr<CudaPlan>* made);
-  CudaPlan(const cuda::Backend& cuda, int32_t device, cuda::Dtype dtype)
-      : cuda_(cuda), device_(device), dtype_(dtype) {}
+  static lucid_status create(const lucid_plan_args& args, std::unique_ptr<CudaPlan>* made);
+  CudaPlan(const cuda::Backend& cuda, int32_t device, cuda::Dtype dtype, bool tf32)
+      : cuda_(cuda), device_(device), dtype_(dtype), tf32_(tf32) {}
   CudaPlan(const CudaPlan&) = delete;
   CudaPlan& operator=(const CudaPlan&) = delete;
   ~CudaPlan();
@@ -60,6 +60,7 @@ class CudaPlan {
   const cuda::Backend& cuda_;
   const int32_t device_;
   const cuda::Dtype dtype_;
+  const bool tf32_;
   cuda::Memory constants_;
   int64_t constant_bytes_ = 0;
 

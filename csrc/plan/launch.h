@@ -28,6 +28,7 @@ struct Constant {
 struct Call {
   const cuda::Backend& cuda;
   cuda::Dtype dtype;  // of all values
+  bool tf32;
   cuda::Stream stream;
   std::byte* arena;
   const lucid_tensor *const *inputs, *const *outputs;  // for transfers

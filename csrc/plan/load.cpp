@@ -197,7 +197,7 @@ lucid_status choose_device(lucid_plan_args* args, lucid_plan* plan) {
   if (args->device.type != LUCID_CUDA)
     return fail(LUCID_UNSUPPORTED, "plan: the device must be the CPU or cuda, got device type %d", args->device.type);
   if (args->dtype.bits == 0) args->dtype = kFloat32;
-  LUCID_CHECK(CudaPlan::create(args->device, args->dtype, &plan->cuda));
+  LUCID_CHECK(CudaPlan::create(*args, &plan->cuda));
   plan->device = args->device;
   return ok();
 }

@@ -119,7 +119,10 @@ py::object new_result(const char* op, const lucid_shape& shape, lucid_device dev
 lucid_context call_context(lucid_device device) {
   lucid_context context{};
   context.size = sizeof context;
-  if (device.type == LUCID_CUDA) context.stream = current_stream(device.id);
+  if (device.type == LUCID_CUDA) {
+    context.stream = current_stream(device.id);
+    context.tf32 = tf32_allowed();
+  }
   return context;
 }
 

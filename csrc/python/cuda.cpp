@@ -1,6 +1,7 @@
 // CUDA for Python: the plugin, devices, memory, streams and events.
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <map>
 
 #include "python/device_array.h"
@@ -11,19 +12,25 @@ namespace {
 
 constexpr const char* kFunctions[] = {"add", "subtract", "multiply", "divide", "maximum", "minimum"};
 
-// A cudaStream_t; the default stream of its device, or one that is destroyed with the last reference to it.
+// A cudaStream_t, null for the default stream of its device. One that is owned is destroyed with the last reference.
 struct StreamHandle {
-  StreamHandle(int32_t device, void* stream) : device(device), stream(stream) {}
+  StreamHandle(int32_t device, void* stream, bool owned) : device(device), stream(stream), owned(owned) {}
   StreamHandle(const StreamHandle&) = delete;
   StreamHandle& operator=(const StreamHandle&) = delete;
-  ~StreamHandle() { lucid_cuda_stream_destroy(device, stream); }
+  ~StreamHandle() {
+    if (owned) lucid_cuda_stream_destroy(device, stream);
+  }
 
   const int32_t device;
   void* const stream;
+  const bool owned;
 };
 
 // Those of this thread that are not the default.
 thread_local std::map<int32_t, std::shared_ptr<StreamHandle>> current;
+
+// In every thread, as PyTorch has it.
+std::atomic<bool> tf32 = false;
 
 class Stream {
  public:
@@ -31,7 +38,10 @@ class Stream {
   static Stream create(int32_t device) {
     void* stream = nullptr;
     check(lucid_cuda_stream_create(device, &stream));
-    return Stream(std::make_shared<StreamHandle>(device, stream));
+    return Stream(std::make_shared<StreamHandle>(device, stream, true));
+  }
+  static Stream external(int32_t device, uintptr_t stream) {
+    return Stream(std::make_shared<StreamHandle>(device, reinterpret_cast<void*>(stream), false));
   }
 
   void synchronize() const {
@@ -48,7 +58,7 @@ class Stream {
 
 Stream stream_of(int32_t device) {
   const auto found = current.find(device);
-  return Stream(found != current.end() ? found->second : std::make_shared<StreamHandle>(device, nullptr));
+  return Stream(found != current.end() ? found->second : std::make_shared<StreamHandle>(device, nullptr, false));
 }
 
 void set_stream(const Stream& stream) {
@@ -195,10 +205,13 @@ void* current_stream(int32_t device) {
   return found != current.end() ? found->second->stream : nullptr;
 }
 
+bool tf32_allowed() { return tf32; }
+
 void register_cuda(py::module_& module) {
   register_array(module);
   py::class_<Stream>(module, "CudaStream")
       .def(py::init(&Stream::create), py::arg("device") = 0)
+      .def_static("external", &Stream::external, py::arg("device"), py::arg("cuda_stream"))
       .def("synchronize", &Stream::synchronize)
       .def("wait", &Stream::wait, py::arg("other"))
       .def_property_readonly("device_index", &Stream::device)
@@ -225,6 +238,8 @@ void register_cuda(py::module_& module) {
   module.def("cuda_release_memory", lucid_cuda_release_memory);
   module.def("cuda_current_stream", stream_of, py::arg("device"));
   module.def("cuda_set_stream", set_stream, py::arg("stream"));
+  module.def("cuda_tf32_allowed", tf32_allowed);
+  module.def("cuda_allow_tf32", [](bool allowed) { tf32 = allowed; }, py::arg("allowed"));
   module.def("cuda_empty", empty, py::arg("shape"), py::arg("dtype"), py::arg("device"));
   module.def("device_array", device_array, py::arg("array").noconvert(), py::arg("device"));
   module.def("device_from_array_interface", device_from_array_interface, py::arg("owner"), py::arg("device"));

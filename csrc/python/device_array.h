@@ -9,6 +9,8 @@ namespace lucid::python {
 
 // The stream that this thread's calls on a device are enqueued on; null is the default stream.
 void* current_stream(int32_t device);
+// Whether eager convolutions on CUDA may round float32 to TF32.
+bool tf32_allowed();
 
 // Memory that arrays share, and that goes back when the last of them is gone.
 class DeviceMemory {

@@ -53,6 +53,8 @@ std::vector<std::string> conv2d_algorithms(const py::object& x, const py::object
   copy_padding(padding, &args);
   copy(dilation, args.dilation);
   args.groups = groups;
+  const lucid_context context = call_context(x_arg.get()->device);
+  if (x_arg.get()->device.type == LUCID_CUDA) args.context = &context;
   const char* names = nullptr;
   check(lucid_conv2d_algorithms(&args, &names));
   return split(names, ',');

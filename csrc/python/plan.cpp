@@ -153,7 +153,8 @@ class Plan {
  public:
   // `device` is the index of one of CUDA, or none for the CPU.
   Plan(const std::vector<Shape>& values, const std::vector<int32_t>& inputs, const std::vector<int32_t>& outputs,
-       const std::vector<py::dict>& steps, bool winograd, std::optional<int32_t> device, const std::string& dtype)
+       const std::vector<py::dict>& steps, bool winograd, std::optional<int32_t> device, const std::string& dtype,
+       bool tf32)
       : device_(device ? lucid_device{LUCID_CUDA, *device} : lucid_device{LUCID_CPU, 0}),
         step_count_(static_cast<int32_t>(steps.size())),
         input_count_(inputs.size()) {
@@ -172,7 +173,8 @@ class Plan {
                                .winograd = winograd,
                                .context = nullptr,
                                .device = device_,
-                               .dtype = dtype_named(dtype)};
+                               .dtype = dtype_named(dtype),
+                               .tf32 = tf32};
     lucid_plan* plan = nullptr;
     lucid_status status;
     {
@@ -267,9 +269,9 @@ void register_plan(py::module_& module) {
              py::arg("weights"));
   py::class_<Plan>(module, "Plan")
       .def(py::init<const std::vector<Shape>&, const std::vector<int32_t>&, const std::vector<int32_t>&,
-                    const std::vector<py::dict>&, bool, std::optional<int32_t>, const std::string&>(),
+                    const std::vector<py::dict>&, bool, std::optional<int32_t>, const std::string&, bool>(),
            py::arg("shapes"), py::arg("inputs"), py::arg("outputs"), py::arg("steps"), py::arg("winograd") = true,
-           py::arg("device") = py::none(), py::arg("dtype") = "float32")
+           py::arg("device") = py::none(), py::arg("dtype") = "float32", py::arg("tf32") = false)
       .def("run", &Plan::run, py::arg("inputs"))
       .def("profile", &Plan::profile, py::arg("inputs"))
       .def("algorithms", &Plan::algorithms)

@@ -1,4 +1,4 @@
-"""Benchmarks: lucid beside PyTorch, OpenVINO and ONNX Runtime, on single convolutions and on whole models.
+"""Benchmarks: lucid beside other engines on single convolutions and on whole models, on the CPU or a GPU.
 
 ``lucid bench`` is the command. Every engine computes the same ``Graph`` with the same weights, from an input
 in the layout that suits it; what it gives is checked before it is timed, and all take turns in every round.
@@ -9,16 +9,20 @@ from __future__ import annotations
 from lucid.benchmark import roofline
 from lucid.benchmark.cases import Case, conv2d_cases, model_case
 from lucid.benchmark.comparison import Comparison, compare
+from lucid.benchmark.cuda_engines import CUDA_PEERS, cuda_engines
 from lucid.benchmark.engines import ENGINES, PEERS
+from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.machine import Machine
 from lucid.benchmark.report import as_json, cases_table, engines_table
 from lucid.benchmark.timing import Timing, alternate
 
 __all__ = [
+    "CUDA_PEERS",
     "ENGINES",
     "PEERS",
     "Case",
     "Comparison",
+    "Gpu",
     "Machine",
     "Timing",
     "alternate",
@@ -26,6 +30,7 @@ __all__ = [
     "cases_table",
     "compare",
     "conv2d_cases",
+    "cuda_engines",
     "engines_table",
     "model_case",
     "roofline",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from lucid.inference.graph import size_text
 from lucid.inference.report import steps_of
 from lucid.models.registry import build, find_preset
 from lucid.nn import functional as F
+from lucid.nn.module import Module, Parameter
 from lucid.tensor import Tensor
 
 __all__ = ["Case", "conv2d_cases", "conv2d_float64", "model_case"]
@@ -29,23 +30,25 @@ class Case:
     Attributes:
         name: For a convolution its window, stride, groups, channels and image: ``3x3s2g32_256to256_56x56``.
         graph: The computation, with one input and one output.
-        eager: The same without a plan.
+        eager: The same without a plan, with float32 weights on the CPU.
         expected: The right output for an input.
         counts: How often each model has it.
+        itemsize: Bytes of a value in the dtype that engines compute in.
         macs: Multiplications with an addition each, as the definition counts them.
         bytes: The least that must be read and written: inputs, weights and output of each step.
     """
 
     name: str
     graph: Graph
-    eager: Callable[[Tensor], Tensor]
+    eager: Module
     expected: Callable[[Array], Array]
     counts: dict[str, int]
+    itemsize: int = 4
     macs: int = field(init=False)
     bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        steps = steps_of(self.graph, [""] * len(self.graph.nodes))
+        steps = steps_of(self.graph, [""] * len(self.graph.nodes), self.itemsize)
         object.__setattr__(self, "macs", sum(step.macs for step in steps))
         object.__setattr__(self, "bytes", sum(step.bytes for step in steps))
 
@@ -121,17 +124,23 @@ def _single(node: Node, shape: tuple[int, ...]) -> Graph:
 
 def _conv2d_case(name: str, graph: Graph, counts: dict[str, int]) -> Case:
     [node] = graph.nodes
-    weight, bias = Tensor(node.weights["weight"]), Tensor(node.weights["bias"])
-    arguments: dict[str, Any] = {key: value for key, value in node.attributes.items() if key != "relu"}
-    top, left, bottom, right = _tuple(node, "padding")
-    arguments["padding"] = (top, bottom), (left, right)
-    return Case(
-        name,
-        graph,
-        lambda x: F.conv2d(x, weight, bias, **arguments),
-        lambda x: conv2d_float64(x, node),
-        counts,
-    )
+    return Case(name, graph, _Convolution(node), lambda x: conv2d_float64(x, node), counts)
+
+
+class _Convolution(Module):
+    """A conv2d node as a layer, whose weights are not drawn anew."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self.weight, self.bias = (Parameter(node.weights[name]) for name in ("weight", "bias"))
+        top, left, bottom, right = _tuple(node, "padding")
+        self.arguments: Mapping[str, Any] = {
+            **{key: value for key, value in node.attributes.items() if key != "relu"},
+            "padding": ((top, bottom), (left, right)),
+        }
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input, self.weight, self.bias, **self.arguments)
 
 
 def conv2d_float64(x: Array, node: Node) -> Array:

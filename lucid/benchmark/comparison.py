@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lucid.benchmark.cases import Array, Case
 from lucid.benchmark.engines import Call, Engine
+from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.timing import Timing, alternate
 
 __all__ = ["TOLERANCE", "Comparison", "compare"]
@@ -24,11 +26,13 @@ class Comparison:
     Attributes:
         timings: By engine.
         refused: Reasons, by the engine that was not timed.
+        on_gpu: Whether they computed on a GPU.
     """
 
     case: Case
     timings: dict[str, Timing]
     refused: dict[str, str]
+    on_gpu: bool = False
 
     def gflops(self, engine: str) -> float:
         """The rate that the engine attained at its median time: 1e9 operations a second, two a MAC."""
@@ -49,15 +53,21 @@ class Comparison:
 
         Like is compared with like. Eager PyTorch packs the weights of a single convolution at each call, as
         lucid does; engines with a plan have packed them before, and convert the image into a layout of their
-        own and back, as lucid's plan does. A whole model is compared with lucid's plan.
+        own and back, as lucid's plan does. A whole model is compared with lucid's plan, and so is PyTorch on
+        a GPU, where it is captured as a graph.
         """
-        eager = engine == "torch" and len(self.case.graph.nodes) == 1
+        eager = engine == "torch" and len(self.case.graph.nodes) == 1 and not self.on_gpu
         own, other = self.timings.get("eager" if eager else "plan"), self.timings.get(engine)
         return other.ratio(own) if own is not None and other is not None else None
 
 
 def compare(
-    case: Case, engines: Mapping[str, Engine], threads: int, rounds: int = 7, seconds: float = 0.05
+    case: Case,
+    engines: Mapping[str, Engine],
+    threads: int,
+    rounds: int = 7,
+    seconds: float = 0.05,
+    gpu: Gpu | None = None,
 ) -> Comparison:
     """Times a case on every engine that computes it right.
 
@@ -65,7 +75,9 @@ def compare(
         threads: For the engines that are not lucid, which has ``lucid.set_num_threads``.
         rounds: In each, every engine has its turn.
         seconds: The least time of a turn.
+        gpu: Where the engines compute, if that is not the CPU. What is right is computed by the CPU.
     """
+    tolerance = TOLERANCE if gpu is None else gpu.tolerance
     x = case.input()
     expected = case.expected(x)
     calls: dict[str, Call] = {}
@@ -73,7 +85,7 @@ def compare(
     for name, engine in engines.items():
         try:
             call = engine(case, x, threads)
-            problem = _problem(np.asarray(call()), expected)
+            problem = _problem(_on_host(call()), expected, tolerance)
         except ImportError as error:
             problem = f"{error.name or error} is not installed"
         except Exception as error:  # an engine of others may fail in any way, and the others still count
@@ -82,10 +94,16 @@ def compare(
             calls[name] = call
         else:
             refused[name] = problem
-    return Comparison(case, alternate(calls, rounds, seconds), refused)
+    synchronize = None if gpu is None else gpu.synchronize
+    return Comparison(case, alternate(calls, rounds, seconds, synchronize), refused, gpu is not None)
 
 
-def _problem(got: Array, expected: Array) -> str | None:
+def _on_host(y: Any) -> Array:
+    """An engine's result as an array; those of PyTorch and of lucid on a GPU are brought by their methods."""
+    return np.asarray(y.float().cpu() if getattr(y, "is_cuda", False) else y)
+
+
+def _problem(got: Array, expected: Array, tolerance: float) -> str | None:
     """Why a result is not right."""
     if got.shape != expected.shape:
         return f"wrong: shape {got.shape}, expected {expected.shape}"
@@ -93,6 +111,6 @@ def _problem(got: Array, expected: Array) -> str | None:
     # A NaN compares false.
     return (
         None
-        if error <= TOLERANCE
-        else f"wrong: error {error:.1e} of the largest value, allowed {TOLERANCE:g}"
+        if error <= tolerance
+        else f"wrong: error {error:.1e} of the largest value, allowed {tolerance:g}"
     )

@@ -12,23 +12,24 @@ from lucid.inference import InferencePlan
 from lucid.inference.onnx import to_onnx
 from lucid.tensor import Tensor
 
-__all__ = ["ENGINES", "PEERS", "Call", "Engine"]
+__all__ = ["ENGINES", "PEERS", "Call", "Engine", "channels_last"]
 
 Call: TypeAlias = Callable[[], object]
 Engine: TypeAlias = Callable[[Case, Array, int], Call]
 
 
-def _channels_last(x: Array) -> Array:
+def channels_last(x: Array) -> Array:
+    """The same image, whose memory has the channels of a pixel together."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def _plan(case: Case, x: Array, threads: int) -> Call:
-    plan, prepared = InferencePlan(case.graph), _channels_last(x)
+    plan, prepared = InferencePlan(case.graph), channels_last(x)
     return lambda: plan(prepared)
 
 
 def _eager(case: Case, x: Array, threads: int) -> Call:
-    prepared = Tensor(_channels_last(x))
+    prepared = Tensor(channels_last(x))
     return lambda: case.eager(prepared)
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from lucid import runtime
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "now", "version_of"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Machine:
             bandwidth=runtime.memory_bandwidth(),
             versions={
                 "lucid": runtime.config()["version"],
-                **{name: number for name in engines if (number := _version(name))},
+                **{name: number for name in engines if (number := version_of(name))},
             },
-            date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M"),
+            date=now(),
         )
 
     def remeasured(self) -> Machine:
@@ -79,7 +79,13 @@ def _cpu() -> str:
         return platform.machine()
 
 
-def _version(distribution: str) -> str | None:
+def now() -> str:
+    """The time in UTC, to the minute."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")
+
+
+def version_of(distribution: str) -> str | None:
+    """The version of what is installed under a name; None if nothing is."""
     try:
         return version(distribution)
     except PackageNotFoundError:

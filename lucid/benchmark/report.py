@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lucid.benchmark.comparison import Comparison
+from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.machine import Machine
 from lucid.inference import Profile
 from lucid.inference.report import table
@@ -18,14 +19,14 @@ __all__ = ["as_json", "cases_table", "engines_table"]
 _STEADY = 0.25
 
 
-def cases_table(machine: Machine, results: Sequence[Comparison], peers: Sequence[str]) -> str:
+def cases_table(machine: Machine | Gpu, results: Sequence[Comparison], peers: Sequence[str]) -> str:
     """A line for each case: lucid's two times, the rates of the faster, and what peers take beside them."""
     columns = ["case", "count", "MMACs", "eager ms", "plan ms", "spread", "GFLOP/s", "of peak", "of memory"]
     rows = [[*_case_cells(machine, result), *_ratios(result, peers)] for result in results]
     return _with_facts(table([*columns, *peers], rows, left=1), machine, results, peers)
 
 
-def engines_table(machine: Machine, result: Comparison, peers: Sequence[str]) -> str:
+def engines_table(machine: Machine | Gpu, result: Comparison, peers: Sequence[str]) -> str:
     """A line for each engine on one case."""
     columns = ["engine", "ms", "spread", "GFLOP/s", "of peak", "to plan"]
     rows = []
@@ -38,7 +39,7 @@ def engines_table(machine: Machine, result: Comparison, peers: Sequence[str]) ->
     return f"{title}\n{_with_facts(table(columns, rows, left=1), machine, [result], peers)}"
 
 
-def _case_cells(machine: Machine, result: Comparison) -> list[str]:
+def _case_cells(machine: Machine | Gpu, result: Comparison) -> list[str]:
     case, fastest = result.case, result.fastest
     times = [
         f"{result.timings[engine].median:.3f}" if engine in result.timings else "-"
@@ -48,14 +49,19 @@ def _case_cells(machine: Machine, result: Comparison) -> list[str]:
     return [case.name, str(sum(case.counts.values())), f"{case.macs / 1e6:.1f}", *times, *rates]
 
 
-def _rates(machine: Machine, result: Comparison, engine: str) -> list[str]:
+def _rates(machine: Machine | Gpu, result: Comparison, engine: str) -> list[str]:
     gflops, bandwidth = result.gflops(engine), result.bandwidth(engine)
+    parts = _percent(gflops, machine.peak_gflops), _percent(bandwidth, machine.bandwidth)
     return [
         f"{100 * result.timings[engine].spread:.0f} %",
         f"{gflops:.1f}",
-        f"{100 * gflops / machine.peak_gflops:.0f} %",
-        f"{100 * bandwidth / machine.bandwidth:.0f} %",
+        *("-" if part is None else f"{part:.0f} %" for part in parts),
     ]
+
+
+def _percent(rate: float, roof: float | None) -> float | None:
+    """The part of the roof that was attained; None where that is not known."""
+    return None if roof is None else 100 * rate / roof
 
 
 def _ratios(result: Comparison, engines: Sequence[str]) -> list[str]:
@@ -63,7 +69,9 @@ def _ratios(result: Comparison, engines: Sequence[str]) -> list[str]:
     return ["-" if ratio is None else f"{ratio:.2f}x" for ratio in ratios]
 
 
-def _with_facts(lines: str, machine: Machine, results: Sequence[Comparison], peers: Sequence[str]) -> str:
+def _with_facts(
+    lines: str, machine: Machine | Gpu, results: Sequence[Comparison], peers: Sequence[str]
+) -> str:
     facts = [lines, str(machine)]
     if peers:
         facts.append(
@@ -91,7 +99,10 @@ def _reasons(results: Sequence[Comparison]) -> list[str]:
 
 
 def as_json(
-    machine: Machine, results: Sequence[Comparison], settings: dict[str, Any], layers: Profile | None = None
+    machine: Machine | Gpu,
+    results: Sequence[Comparison],
+    settings: dict[str, Any],
+    layers: Profile | None = None,
 ) -> dict[str, Any]:
     """Everything that was measured, for ``json.dump``; times are in milliseconds.
 
@@ -113,7 +124,7 @@ def as_json(
     return report
 
 
-def _case(machine: Machine, result: Comparison) -> dict[str, Any]:
+def _case(machine: Machine | Gpu, result: Comparison) -> dict[str, Any]:
     case = result.case
     measured = {
         engine: {
@@ -121,8 +132,8 @@ def _case(machine: Machine, result: Comparison) -> dict[str, Any]:
             "quartiles": timing.quartiles,
             "rounds": timing.rounds,
             "gflops": result.gflops(engine),
-            "percent_of_peak": 100 * result.gflops(engine) / machine.peak_gflops,
-            "percent_of_bandwidth": 100 * result.bandwidth(engine) / machine.bandwidth,
+            "percent_of_peak": _percent(result.gflops(engine), machine.peak_gflops),
+            "percent_of_bandwidth": _percent(result.bandwidth(engine), machine.bandwidth),
             "ratio": result.ratio(engine),
         }
         for engine, timing in result.timings.items()

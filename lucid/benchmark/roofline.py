@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.machine import Machine
 
 __all__ = ["Points", "formats", "plot"]
@@ -34,7 +35,7 @@ def _figure() -> Any:
     return Figure(figsize=(7.5, 4.5), layout="constrained")
 
 
-def plot(path: str, machine: Machine, series: Mapping[str, Points]) -> None:
+def plot(path: str, machine: Machine | Gpu, series: Mapping[str, Points]) -> None:
     """Writes a picture, in the format of the file's ending (``.svg``, ``.png``).
 
     The roof over a point is the lesser of the peak of the FMA units and of what memory feeds them. A matrix
@@ -44,8 +45,10 @@ def plot(path: str, machine: Machine, series: Mapping[str, Points]) -> None:
     Raises:
         ImportError: There is no matplotlib.
         OSError: The file cannot be written.
-        ValueError: The ending is of no known format.
+        ValueError: The ending is of no known format, or no roof is known.
     """
+    if machine.peak_gflops is None or machine.bandwidth is None:
+        raise ValueError(f"roofline: the peaks of the device must be known, got none for {machine.name}")
     figure = _figure()
     axes = figure.subplots()
     intensities = [x for points in series.values() for x, _ in points]

@@ -22,7 +22,8 @@ class Timing:
     """The times that one function took.
 
     Attributes:
-        rounds: Milliseconds of a call in each round: the median of the calls of its turn.
+        rounds: Milliseconds of a call in each round: the median of the calls of its turn, or their mean where
+            single calls are not waited for.
     """
 
     rounds: tuple[float, ...]
@@ -56,20 +57,29 @@ def alternate(
     calls: Mapping[str, Callable[[], object]],
     rounds: int,
     seconds: float,
+    synchronize: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Times each function in every round, one after the other.
 
     A turn is one call that is not counted, because what ran before has filled the caches, and then calls for
     ``seconds``, at least three.
+
+    Args:
+        synchronize: For functions that return before they are done: waits until they are. The calls of a turn
+            then follow each other unwaited for, between two such waits.
     """
-    medians: dict[str, list[float]] = {name: [] for name in calls}
+    rounds_of: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             time.sleep(_PAUSE)
             call()
-            medians[name].append(1000.0 * float(np.median(list(_turn(call, seconds, clock)))))
-    return {name: Timing(tuple(values)) for name, values in medians.items()}
+            if synchronize is None:
+                taken = float(np.median(list(_turn(call, seconds, clock))))
+            else:
+                taken = _unwaited_turn(call, seconds, synchronize, clock)
+            rounds_of[name].append(1000.0 * taken)
+    return {name: Timing(tuple(values)) for name, values in rounds_of.items()}
 
 
 def _turn(call: Callable[[], object], seconds: float, clock: Callable[[], float]) -> Iterator[float]:
@@ -81,3 +91,20 @@ def _turn(call: Callable[[], object], seconds: float, clock: Callable[[], float]
         yield now - before
         if calls >= _FEWEST_CALLS and now - start >= seconds:
             return
+
+
+def _unwaited_turn(
+    call: Callable[[], object], seconds: float, synchronize: Callable[[], None], clock: Callable[[], float]
+) -> float:
+    """Seconds of a call, of as many as fill the turn by the time that the fewest took."""
+
+    def trial(calls: int) -> float:
+        synchronize()
+        start = clock()
+        for _ in range(calls):
+            call()
+        synchronize()
+        return (clock() - start) / calls
+
+    calls = seconds / max(trial(_FEWEST_CALLS), 1e-9)
+    return trial(max(_FEWEST_CALLS, int(calls)))

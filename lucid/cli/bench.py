@@ -1,4 +1,4 @@
-"""Measure lucid on this machine, beside PyTorch, OpenVINO and ONNX Runtime where they are installed.
+"""Measure lucid on the CPU or a GPU, beside PyTorch, OpenVINO and ONNX Runtime where they are installed.
 
   lucid bench kernel [TEXT ...]  the convolutions of some models, each on its own; only those whose name
                                  contains every TEXT, such as 3x3s1g32 or 56x56
@@ -7,6 +7,12 @@
 Every engine computes the same with the same weights, is checked before it is timed, and has its turn in every
 round. The plan's times of single convolutions include the conversion of the image to its own layout and back;
 --layers shows what each takes inside a model. Ctrl-C ends the measuring and shows what there is.
+
+With --device cuda, lucid's plan and eager calls are measured on a GPU beside PyTorch, which runs in
+channels_last as a CUDA graph, and all are checked against the CPU's results. The input is on the GPU before.
+A time is that from one wait for the GPU to the next, divided by the calls between; so launches count where
+the GPU waits for them. The plan takes and gives float32 in every --dtype, and its conversions count. Nobody
+rounds float32 to TF32.
 """
 
 from __future__ import annotations
@@ -23,13 +29,15 @@ from lucid.cli.arguments import image_size, positive
 from lucid.cli.terminal import Progress, UsageError, tell
 
 if TYPE_CHECKING:
-    from lucid.benchmark import Case, Comparison, Machine
+    from lucid.benchmark import Case, Comparison, Gpu, Machine
     from lucid.inference import Profile
 
 __all__ = ["add_arguments", "run"]
 
 _COMMAND = "lucid bench"
 _PEERS = ("torch", "openvino", "onnxruntime")
+_CUDA_PEERS = ("torch",)
+_DTYPES = ("float32", "float16", "bfloat16")
 _KERNEL_MODELS = ("resnext50_32x4d", "resnest50d")
 _ROUNDS = 7
 
@@ -65,6 +73,13 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="N|HxW",
         help="pixels of the image (default 224)",
     )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1")
+    parser.add_argument(
+        "--dtype",
+        choices=_DTYPES,
+        default="float32",
+        help="of the engines (default float32); others on cuda only",
+    )
     parser.add_argument("--threads", type=positive, metavar="N", help="of every engine (default: lucid's)")
     parser.add_argument("--isa", metavar="NAME", help="pin an instruction set, such as avx2")
     parser.add_argument(
@@ -77,9 +92,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers",
         type=_peers,
-        default=_PEERS,
         metavar="LIST",
-        help=f"engines to compare with, or none (default {','.join(_PEERS)})",
+        help=f"engines to compare with, or none (default {','.join(_PEERS)}, on a GPU {_CUDA_PEERS[0]})",
     )
     parser.add_argument("--json", metavar="FILE", help="write all that was measured")
 
@@ -94,22 +108,24 @@ def _peers(text: str) -> tuple[str, ...]:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the table; 1 where lucid itself was wrong."""
-    _check_files(options)
-    _configure(options)
+    gpu = _gpu(options)
+    _check_files(options, gpu)
+    if gpu is None:
+        _configure(options)
     from lucid.benchmark import Machine
 
     results: list[Comparison] = []
-    cases = _cases(options)
-    machine = Machine.measured(options.peers)
+    cases = _cases(options, gpu)
+    machine = gpu or Machine.measured(options.peers)
     layers = None
     try:
         with Progress(_COMMAND, len(cases), "cases") as progress:
             for case in cases:
-                results.append(_compare(case, options))
+                results.append(_compare(case, options, gpu))
                 machine = machine.remeasured()
                 progress.update(1)
         if options.kind == "model" and options.layers:
-            layers = _profile(cases[0], machine)
+            layers = _profile(cases[0], options, machine)
     except KeyboardInterrupt:
         if results:
             _show(options, machine, results, layers)
@@ -119,7 +135,39 @@ def run(options: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _check_files(options: argparse.Namespace) -> None:
+def _gpu(options: argparse.Namespace) -> Gpu | None:
+    """The GPU to measure, None for the CPU; and the peers that compute there, where the user names none."""
+    on_cpu = options.device in ("cpu", "cpu:0")
+    possible = _PEERS if on_cpu else _CUDA_PEERS
+    if options.peers is None:
+        options.peers = possible
+    if on_cpu:
+        if options.dtype != "float32":
+            raise UsageError(f"--dtype must be float32 on the CPU, got {options.dtype}")
+        return None
+    for name in ("isa", "threads"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is a setting of the CPU, which does not compute on {options.device}")
+    for name in options.peers:
+        if name not in possible:
+            raise UsageError(f"--peers must be of {', '.join(possible)}, or none, on a GPU, got {name!r}")
+    from lucid import cuda
+
+    try:
+        device = cuda.name_of(cuda.device_index("--device", options.device))
+    except (ValueError, NotImplementedError) as error:
+        raise UsageError(str(error)) from None
+    except RuntimeError:
+        raise UsageError(cuda.why_not()) from None
+    from lucid.benchmark import Gpu
+
+    gpu = Gpu.found(device, options.dtype, options.peers)
+    if gpu.simulation:
+        tell(_COMMAND, "this is the simulator, the kernels on a CPU: its times say nothing about a GPU")
+    return gpu
+
+
+def _check_files(options: argparse.Namespace, gpu: Gpu | None) -> None:
     """Fails before anything is measured where the end would fail."""
     for path in filter(None, [options.json, getattr(options, "plot", None)]):
         folder = Path(path).absolute().parent
@@ -132,6 +180,8 @@ def _check_files(options: argparse.Namespace) -> None:
 
         if Path(plot).suffix.lower().removeprefix(".") not in roofline.formats():
             raise UsageError(f"--plot must name a file such as roofline.svg or roofline.png, got {plot}")
+        if gpu is not None and not (gpu.peak_gflops and gpu.bandwidth):
+            raise UsageError(f"--plot needs a device whose peaks are known, got {gpu.name}")
 
 
 def _configure(options: argparse.Namespace) -> None:
@@ -150,12 +200,17 @@ def _configure(options: argparse.Namespace) -> None:
             )
 
 
-def _cases(options: argparse.Namespace) -> list[Case]:
+def _cases(options: argparse.Namespace, gpu: Gpu | None) -> list[Case]:
     from lucid.benchmark import conv2d_cases, model_case
 
     if options.kind == "model":
-        return [model_case(options.model, options.batch, options.size)]
-    cases = conv2d_cases(options.model or _KERNEL_MODELS, options.batch, options.size)
+        cases = [model_case(options.model, options.batch, options.size)]
+    else:
+        cases = conv2d_cases(options.model or _KERNEL_MODELS, options.batch, options.size)
+    if gpu is not None:
+        cases = [replace(case, itemsize=gpu.itemsize) for case in cases]
+    if options.kind == "model":
+        return cases
     chosen = [case for case in cases if all(text in case.name for text in options.filters)]
     if not chosen:
         names = ", ".join(case.name for case in cases)
@@ -163,25 +218,27 @@ def _cases(options: argparse.Namespace) -> list[Case]:
     return chosen
 
 
-def _compare(case: Case, options: argparse.Namespace) -> Comparison:
+def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None) -> Comparison:
     from lucid import runtime
-    from lucid.benchmark import ENGINES, compare
+    from lucid.benchmark import ENGINES, compare, cuda_engines
 
-    engines = {name: ENGINES[name] for name in ("plan", "eager", *options.peers)}
+    known = ENGINES if gpu is None else cuda_engines(gpu.device, gpu.dtype)
+    engines = {name: known[name] for name in ("plan", "eager", *options.peers)}
     # A turn of a model is as long as several runs of it.
     seconds = 0.05 if options.kind == "kernel" else 0.5
-    return compare(case, engines, runtime.get_num_threads(), options.rounds, seconds)
+    return compare(case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu)
 
 
-def _profile(case: Case, machine: Machine) -> Profile:
+def _profile(case: Case, options: argparse.Namespace, machine: Machine | Gpu) -> Profile:
     from lucid.inference import InferencePlan
 
-    profile = InferencePlan(case.graph).profile(case.input())
+    plan = InferencePlan(case.graph, device=options.device, internal_dtype=options.dtype)
+    profile = plan.profile(case.input())
     return replace(profile, peak_gflops=machine.peak_gflops)
 
 
 def _show(
-    options: argparse.Namespace, machine: Machine, results: Sequence[Comparison], layers: Profile | None
+    options: argparse.Namespace, machine: Machine | Gpu, results: Sequence[Comparison], layers: Profile | None
 ) -> None:
     """Prints the table and writes the files."""
     from lucid.benchmark import as_json, cases_table, engines_table

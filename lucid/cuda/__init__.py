@@ -23,11 +23,13 @@ from lucid.cuda.devices import (
     synchronize,
 )
 from lucid.cuda.plugin import device_count, is_available, require, why_not
-from lucid.cuda.streams import Event, Stream, current_stream, stream
+from lucid.cuda.precision import get_allow_tf32, set_allow_tf32
+from lucid.cuda.streams import Event, ExternalStream, Stream, current_stream, stream
 
 __all__ = [
     "DeviceProperties",
     "Event",
+    "ExternalStream",
     "Stream",
     "as_device",
     "current_device",
@@ -36,6 +38,7 @@ __all__ = [
     "device_count",
     "device_index",
     "empty_cache",
+    "get_allow_tf32",
     "get_device_capability",
     "get_device_name",
     "get_device_properties",
@@ -44,6 +47,7 @@ __all__ = [
     "memory_reserved",
     "name_of",
     "require",
+    "set_allow_tf32",
     "set_device",
     "stream",
     "synchronize",

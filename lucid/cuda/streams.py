@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from lucid import _core
+from lucid import _core, arguments
 from lucid.cuda.devices import cuda_index
 
 
@@ -41,6 +42,10 @@ class Stream:
         point.record(self)
         return point
 
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """The protocol of NVIDIA's Python packages: its version, and the handle."""
+        return 0, self.cuda_stream
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and (self.device_index, self.cuda_stream) == (
             other.device_index,
@@ -52,6 +57,33 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"Stream(device=cuda:{self.device_index}, cuda_stream={self.cuda_stream:#x})"
+
+
+class ExternalStream(Stream):
+    """A stream of another library, which keeps owning it: ``ExternalStream(torch.cuda.current_stream().cuda_stream)``.
+
+    Memory that was in use on a stream waits for new uses in its order. So the owner must not destroy the stream
+    before what was computed on it is gone, and ``lucid.cuda.empty_cache()`` has been called then.
+
+    Args:
+        stream: A ``cudaStream_t`` as a number, or an object with the method ``__cuda_stream__``.
+    """
+
+    def __init__(self, stream: object, device: int | str | None = None) -> None:
+        index = cuda_index("ExternalStream", device)
+        self._stream = _core.CudaStream.external(index, _handle("ExternalStream", stream))
+
+
+def _handle(op: str, stream: Any) -> int:
+    """A ``cudaStream_t`` as a number. TypeError for what is none and does not lend one."""
+    if hasattr(stream, "__cuda_stream__"):
+        version, stream = stream.__cuda_stream__()
+        if version != 0:
+            raise ValueError(f"{op}: __cuda_stream__ must be of version 0, got {version}")
+    handle = arguments.integer(op, "stream", stream, "a cudaStream_t as an int, or have __cuda_stream__")
+    if handle < 0:
+        raise ValueError(f"{op}: stream must not be negative, got {handle}")
+    return handle
 
 
 class Event:

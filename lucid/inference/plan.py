@@ -35,6 +35,7 @@ def compile(
     dtype: npt.DTypeLike = "float32",
     winograd: bool = True,
     device: str = "cpu",
+    allow_tf32: bool | None = None,
 ) -> InferencePlan:
     """A plan that computes the outputs of ``model``, for inputs of one shape.
 
@@ -66,6 +67,8 @@ def compile(
             where the definition gives an infinity or NaN only in the pixels that see it. CUDA has no such
             algorithm yet, and ignores it.
         device: Where the plan runs: "cpu", "cuda" (the current device), "cuda:1". The model may be anywhere.
+        allow_tf32: Whether convolutions of float32 on CUDA may round their factors to TF32, which matrix units
+            multiply; None for ``lucid.cuda.get_allow_tf32()``. The CPU ignores it.
 
     Raises:
         NotImplementedError: ``forward`` does something that no plan can; the message names the line. Or
@@ -79,20 +82,24 @@ def compile(
     place = _device("compile", device)
     name = _dtype("compile", dtype, place)
     traced = trace(model, *_shapes(input_shape))
-    key = (*_content(traced, bool(winograd)), place, name)
+    tf32 = _allows_tf32(allow_tf32, place, name)
+    key = (*_content(traced, bool(winograd)), place, name, tf32)
     plan = _PLANS.get(key)
     if plan is None:
-        plan = InferencePlan(optimize(traced), bool(winograd), place, name)
+        plan = InferencePlan(optimize(traced), bool(winograd), place, name, tf32)
         _PLANS[key] = plan
     return plan
 
 
 def load_plan(
-    path: str | PathLike[str], device: str = "cpu", dtype: npt.DTypeLike = "float32"
+    path: str | PathLike[str],
+    device: str = "cpu",
+    dtype: npt.DTypeLike = "float32",
+    allow_tf32: bool | None = None,
 ) -> InferencePlan:
     """The plan that ``InferencePlan.save`` wrote, packed for this machine.
 
-    A file is for no device or dtype in particular; see ``compile`` for both.
+    A file is for no device or dtype in particular; see ``compile`` for both, and for ``allow_tf32``.
 
     The file is checked before anything is computed from it: its graph, the shape and dtype of each tensor,
     and a checksum of each.
@@ -107,7 +114,7 @@ def load_plan(
     source = Path(path).absolute()
     graph, winograd = read_plan(source)
     try:
-        return InferencePlan(graph, winograd, place, name)
+        return InferencePlan(graph, winograd, place, name, _allows_tf32(allow_tf32, place, name))
     except (NotImplementedError, ValueError) as error:
         raise ValueError(f"load_plan: {source}: {error}") from None
 
@@ -125,21 +132,28 @@ class InferencePlan:
         winograd: Whether Winograd's algorithm may be used.
         device: Where it runs: "cpu", "cuda:0".
         internal_dtype: The dtype of the activations and weights in it: "float32", "float16", "bfloat16".
+        allow_tf32: Whether it may round factors of float32 to TF32.
         input_shapes: The shape of each input.
         output_shapes: The shape of each output.
         steps: The steps, in the order in which they run.
     """
 
     def __init__(
-        self, graph: Graph, winograd: bool = True, device: str = "cpu", internal_dtype: str = "float32"
+        self,
+        graph: Graph,
+        winograd: bool = True,
+        device: str = "cpu",
+        internal_dtype: str = "float32",
+        allow_tf32: bool = False,
     ) -> None:
         self.graph = graph
         self.winograd = winograd
         self.device = _device("plan", device)
         self.internal_dtype = _dtype("plan", internal_dtype, self.device)
+        self.allow_tf32 = _allows_tf32(allow_tf32, self.device, self.internal_dtype)
         self.input_shapes = tuple(graph.inputs.values())
         self.output_shapes = tuple(graph.shapes[name] for name in graph.outputs)
-        self._plan = _executor(graph, winograd, self.device, self.internal_dtype)
+        self._plan = _executor(graph, winograd, self.device, self.internal_dtype, self.allow_tf32)
         self.steps = steps_of(graph, self._plan.algorithms(), 4 if self.internal_dtype == "float32" else 2)
 
     @property
@@ -244,7 +258,7 @@ class InferencePlan:
         return f"InferencePlan({inputs} -> {outputs}, {self.internal_dtype}{place}, {len(self.steps)} steps)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.graph, self.winograd, self.device, self.internal_dtype)
+        return type(self), (self.graph, self.winograd, self.device, self.internal_dtype, self.allow_tf32)
 
 
 def _device(op: str, device: Any) -> str:
@@ -266,6 +280,12 @@ def _dtype(op: str, dtype: Any, device: str) -> str:
             f"{op}: dtype must be 'float32', got {dtype!r}; on cuda it may also be 'float16' or 'bfloat16'"
         )
     raise NotImplementedError(f"{op}: dtype must be 'float32', 'float16' or 'bfloat16', got {dtype!r}")
+
+
+def _allows_tf32(given: bool | None, device: str, dtype: str) -> bool:
+    """Whether a plan may round to TF32, which other dtypes and the CPU do not know."""
+    allowed = cuda.get_allow_tf32() if given is None else given
+    return bool(allowed) and device != "cpu" and dtype == "float32"
 
 
 def _shapes(input_shape: Any) -> list[Shape]:
@@ -290,7 +310,7 @@ def _content(graph: Graph, winograd: bool) -> tuple[Any, ...]:
     return inputs, nodes, weights, graph.outputs, graph.as_tuple, winograd, _core.isa()
 
 
-def _executor(graph: Graph, winograd: bool, device: str, dtype: str) -> _core.Plan:
+def _executor(graph: Graph, winograd: bool, device: str, dtype: str, tf32: bool) -> _core.Plan:
     """The C++ plan, which copies and packs the weights."""
     index = {name: position for position, name in enumerate(graph.shapes)}
     steps = [
@@ -311,4 +331,5 @@ def _executor(graph: Graph, winograd: bool, device: str, dtype: str) -> _core.Pl
         winograd,
         None if device == "cpu" else int(device.removeprefix("cuda:")),
         dtype,
+        tf32,
     )

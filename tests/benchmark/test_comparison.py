@@ -93,6 +93,7 @@ def test_like_is_compared_with_like(case: Case) -> None:
     assert (single.ratio("torch"), single.ratio("openvino"), single.ratio("eager")) == (2.0, 3.0, 2.0)
     whole = Comparison(model_case("resnext_digits", size=(16, 16)), TIMINGS, {})
     assert (whole.ratio("torch"), whole.ratio("openvino")) == (4.0, 3.0)
+    assert Comparison(case, TIMINGS, {}, on_gpu=True).ratio("torch") == 4.0  # a graph, as lucid's plan is
     assert single.ratio("onnxruntime") is None
     assert Comparison(case, {"torch": Timing((8.0,))}, {}).ratio("torch") is None
 

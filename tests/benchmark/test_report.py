@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lucid.benchmark import (
     Comparison,
+    Gpu,
     Machine,
     Timing,
     as_json,
@@ -76,6 +78,54 @@ def test_engines_have_a_line_each(results: list[Comparison]) -> None:
     assert plan.split()[-5:] == ["%", "50.0", "50", "%", "1.00x"]
     assert eager.split()[-4:] == ["25.0", "25", "%", "2.00x"]
     assert torch.split()[2:4] == ["33", "%"]  # (3.5 - 2.5) / 3
+
+
+GPU = Gpu(
+    gpu="Some GPU",
+    device="cuda:1",
+    dtype="float16",
+    capability=(8, 0),
+    driver="module 580",
+    plugin="0.1.0 for CUDA 13",
+    simulation=False,
+    peak_gflops=200.0,
+    bandwidth=20.0,
+    versions={"lucid": "0.1.0"},
+    date="2026-01-02 03:04",
+)
+
+
+def test_a_gpu_has_roofs_of_its_own(results: list[Comparison]) -> None:
+    table = engines_table(GPU, results[0], []).splitlines()
+    assert table[2].split()[-5:] == ["%", "50.0", "25", "%", "1.00x"]
+    assert table[-2:] == [
+        "plugin 0.1.0 for CUDA 13, driver module 580; peak 200.0 GFLOP/s, memory 20.0 GB/s, by its clocks",
+        f"openvino: it is not installed ({results[0].case.name})",
+    ]
+    assert table[-3] == "Some GPU, cuda:1, float16, 2026-01-02 03:04 UTC; lucid 0.1.0"
+
+
+def test_roofs_that_are_not_known_are_left_out(results: list[Comparison]) -> None:
+    unknown = replace(GPU, peak_gflops=None, bandwidth=None)
+    assert cases_table(unknown, results, []).splitlines()[1].split()[-4:] == ["%", "50.0", "-", "-"]
+    assert "peak not known, memory not known" in str(unknown)
+    report = as_json(unknown, results, {})
+    assert report["cases"][0]["engines"]["plan"]["percent_of_peak"] is None
+    assert report["cases"][0]["engines"]["plan"]["gflops"] == pytest.approx(50)
+    with pytest.raises(
+        ValueError, match="roofline: the peaks of the device must be known, got none for Some GPU"
+    ):
+        roofline.plot("never.svg", unknown, {})
+
+
+def test_the_roof_of_a_case_is_arithmetic_or_memory(results: list[Comparison]) -> None:
+    case = results[0].case
+    ridge = case.flops_per_byte
+    computes, waits = (replace(GPU, bandwidth=200.0 / ridge * part) for part in (2.0, 0.5))
+    assert computes.roofline(case) == pytest.approx(2 * case.macs / 200e9 * 1e3)
+    assert waits.roofline(case) == pytest.approx(2 * computes.roofline(case))
+    assert replace(GPU, bandwidth=None).roofline(case) is None
+    assert replace(case, itemsize=2).bytes == case.bytes / 2
 
 
 def test_a_disturbed_machine_is_told(results: list[Comparison]) -> None:

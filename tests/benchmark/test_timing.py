@@ -45,8 +45,27 @@ def test_a_turn_lasts_as_long_as_asked_for() -> None:
 
 def test_the_first_call_of_a_turn_is_not_counted() -> None:
     clock = FakeClock()
-    [timing] = alternate({"a": clock.function("a", 9.0, 1.0, 2.0, 3.0)}, 1, 0.0, clock).values()
+    [timing] = alternate({"a": clock.function("a", 9.0, 1.0, 2.0, 3.0)}, 1, 0.0, clock=clock).values()
     assert timing.rounds == (2000.0,)
+
+
+def test_calls_that_are_not_waited_for_end_with_a_wait() -> None:
+    """Each call leaves a quarter of a second to do, which passes when it is waited for."""
+    clock, left = FakeClock(), [0.0]
+
+    def call() -> None:
+        clock.calls.append("call")
+        left[0] += 0.25
+
+    def synchronize() -> None:
+        clock.calls.append("wait")
+        clock.now += left[0]
+        left[0] = 0.0
+
+    timings = alternate({"a": call}, rounds=2, seconds=2.0, synchronize=synchronize, clock=clock)
+    assert timings == {"a": Timing((250.0, 250.0))}
+    waited = " ".join(clock.calls).split("wait")
+    assert [part.split().count("call") for part in waited] == [1, 3, 0, 8, 1, 3, 0, 8, 0]
 
 
 def test_figures() -> None:

@@ -88,6 +88,27 @@ def test_results_are_those_of_weights_packed_on_the_way(dtype: str) -> None:
     c_abi.load().lucid_conv2d_weights_destroy(weights)
 
 
+def test_weights_packed_for_tf32_are_multiplied_in_tf32() -> None:
+    """Whatever the call says; and an older program's context, which ends before the field, says nothing."""
+    case = Case(1, 64, 32, (5, 7), (1, 1), bias=True)
+    sample = random_sample(case)
+    allowing = c_abi.Context(size=ctypes.sizeof(c_abi.Context), tf32=1)
+    older = c_abi.Context(size=c_abi.Context.tf32.offset, tf32=1)
+    packing, exact, prepared, other = (Call(sample.x, "float32", case) for _ in range(4))
+    packing.args.contents.context = ctypes.addressof(allowing)
+    weights = packing.prepare()
+    assert packing.run() == (c_abi.OK, "")
+    assert prepared.run(weights) == (c_abi.OK, "")
+    assert exact.run() == (c_abi.OK, "")
+    other.args.contents.context = ctypes.addressof(older)
+    assert other.run() == (c_abi.OK, "")
+    rounded_result = packing.y.to_host()
+    assert (rounded_result != exact.y.to_host()).any()
+    np.testing.assert_array_equal(prepared.y.to_host(), rounded_result)
+    np.testing.assert_array_equal(other.y.to_host(), exact.y.to_host())
+    c_abi.load().lucid_conv2d_weights_destroy(weights)
+
+
 def test_weights_of_another_problem_are_refused() -> None:
     x = random_sample(CASE).x
     weights = Call(x, "float32").prepare()

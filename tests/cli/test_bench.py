@@ -22,6 +22,8 @@ QUICK = ("--rounds", "2", "--size", "16", "--peers", "none")
 def test_names_that_the_command_repeats() -> None:
     """It does so to answer --help without importing what it would measure."""
     assert bench._PEERS == benchmark.PEERS
+    assert bench._CUDA_PEERS == benchmark.CUDA_PEERS
+    assert benchmark.cuda_engines("cuda:0", "float32").keys() == {"plan", "eager", *benchmark.CUDA_PEERS}
     assert set(runtime.isas()) <= bench._ONEDNN_ISA.keys()
 
 
@@ -94,6 +96,14 @@ def test_plot_is_written(command: Command, tmp_path: Path) -> None:
         (("kernel", "--rounds", "0"), 2, "must be at least 1"),
         (("model",), 2, "NAME"),
         ((), 2, "kernel|model"),
+        (("kernel", "--dtype", "float16"), 2, "--dtype must be float32 on the CPU, got float16"),
+        (("kernel", "--device", "cuda", "--isa", "avx2"), 2, "--isa is a setting of the CPU"),
+        (("kernel", "--device", "cuda", "--threads", "1"), 2, "--threads is a setting of the CPU"),
+        (
+            ("model", "resnext_digits", "--device", "cuda", "--peers", "openvino"),
+            2,
+            "must be of torch, or none",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(

@@ -1,6 +1,7 @@
 // Conversions between dtypes and orders of memory: exact, or the nearest value of the dtype.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "kernel_test.h"
 
@@ -99,9 +100,66 @@ void run_bits(Dtype dtype, int64_t step) {
   check_that("all " + name, same);
 }
 
+// Around the ends of every integer, and where floats have no more fractions; all but the last are exact in float64.
+const double kNumbers[] = {0.0,     -0.0,    0.5,   -0.7,  1.0,    -1.5,   126.9,      127.5,
+                           128.0,   -128.9,  200.0, 255.6, 256.0,  -129.0, 32767.5,    -32769,
+                           40000.0, 65535.0, -3.0,  7.0,   100.25, 0x1p24, 0x1p24 + 1, 0x1p31 - 1,
+                           0x1p31,  -0x1p31, 3e9,   -3e9,  1e15,   -1e15,  0x1p40 + 3, INFINITY};
+constexpr size_t kNumberCount = std::size(kNumbers);
+
+double converted(Dtype from, Dtype to, double value) {
+  unsigned char bits[8] = {};
+  if (to >= Dtype::kBool && from < Dtype::kBool && to != Dtype::kBool) {
+    const double end = std::ldexp(1.0, static_cast<int>(8 * bytes_of(to)) - (to != Dtype::kUint8));
+    if (std::isnan(value)) return 0.0;
+    if (value >= end) return to == Dtype::kInt64 ? end : end - 1.0;  // the largest int64 is rounded to 2^63
+    value = std::trunc(std::max(value, to == Dtype::kUint8 ? 0.0 : -end));
+  }
+  encode(to, to < Dtype::kBool ? static_cast<float>(value) : value, bits);
+  return decode(to, bits);
+}
+
+// Where x or y is an integer: dense, and with rows of x as columns of y.
+void run_integers(Dtype from, Dtype to, bool transposed) {
+  constexpr auto kColumns = static_cast<int64_t>(kNumberCount / 2);
+  Array x(from, kNumberCount);
+  for (size_t i = 0; i < kNumberCount; ++i)
+    x.set(i, from < Dtype::kBool || std::isfinite(kNumbers[i]) ? kNumbers[i] : 7.0);
+  if (from < Dtype::kBool) x.set(3, NAN);
+  const Array y(to, kNumberCount);
+  Convert p{};
+  p.x = x.data();
+  p.y = y.data();
+  p.x_dtype = from;
+  p.y_dtype = to;
+  p.dims = 2;
+  p.size[0] = 2;
+  p.size[1] = kColumns;
+  p.x_stride[0] = kColumns;
+  p.x_stride[1] = 1;
+  p.y_stride[0] = transposed ? 1 : kColumns;
+  p.y_stride[1] = transposed ? 2 : 1;
+  const std::string name = text_of("%s to %s%s", name_of(from), name_of(to), transposed ? ", transposed" : "");
+  check(name, {&x, &y}, [&] { return backend().convert(p, nullptr); }, {});
+  const std::vector<double> got = y.values();
+  std::string wrong;
+  for (size_t i = 0; i < kNumberCount; ++i) {
+    const size_t to_index = transposed ? i % kColumns * 2 + i / kColumns : i;
+    const double want = converted(from, to, x.at(i));
+    if (got[to_index] != want) wrong += text_of(" %.17g must become %.17g, got %.17g", x.at(i), want, got[to_index]);
+  }
+  check_that(name + ", values" + wrong, wrong.empty());
+}
+
 }  // namespace
 
 KERNEL_TEST(convert) {
+  for (const Dtype integer : kIntegers)
+    for (const bool transposed : {false, true}) {
+      for (const Dtype other : kIntegers) run_integers(integer, other, transposed);
+      for (const Dtype other : kDtypes)
+        run_integers(integer, other, transposed), run_integers(other, integer, transposed);
+    }
   for (const Dtype from : kDtypes)
     for (const Dtype to : kDtypes) {
       for (const Case& c : kCases) run(c, from, to, 0, 0);

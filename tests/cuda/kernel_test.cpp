@@ -86,10 +86,15 @@ void set_order(int order) {
 const Backend& backend() { return *lucid_cuda_backend(); }
 
 const char* name_of(Dtype dtype) {
-  return dtype == Dtype::kFloat32 ? "float32" : dtype == Dtype::kFloat16 ? "float16" : "bfloat16";
+  constexpr const char* kNames[] = {"float32", "float16", "bfloat16", "bool", "uint8",
+                                    "int8",    "int16",   "int32",    "int64"};
+  return kNames[static_cast<int>(dtype)];
 }
 
-size_t bytes_of(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2; }
+size_t bytes_of(Dtype dtype) {
+  constexpr size_t kBytes[] = {4, 2, 2, 1, 1, 1, 2, 4, 8};
+  return kBytes[static_cast<int>(dtype)];
+}
 
 double rounding_of(Dtype dtype) { return std::ldexp(1.0, -format_of(dtype).digits); }
 
@@ -102,6 +107,11 @@ void encode(Dtype dtype, double value, unsigned char* to) {
   if (dtype == Dtype::kFloat32) {
     const float narrow = static_cast<float>(value);
     std::memcpy(to, &narrow, 4);
+    return;
+  }
+  if (dtype >= Dtype::kBool) {  // the low bits
+    const int64_t whole = dtype == Dtype::kBool ? value != 0.0 : static_cast<int64_t>(value);
+    std::memcpy(to, &whole, bytes_of(dtype));
     return;
   }
   const Format format = format_of(dtype);
@@ -127,6 +137,13 @@ double decode(Dtype dtype, const unsigned char* from) {
     float value;
     std::memcpy(&value, from, 4);
     return value;
+  }
+  if (dtype >= Dtype::kBool) {
+    uint64_t bits = 0;
+    std::memcpy(&bits, from, bytes_of(dtype));
+    const size_t above = 64 - 8 * bytes_of(dtype);
+    const bool is_signed = dtype > Dtype::kUint8;
+    return is_signed ? static_cast<double>(static_cast<int64_t>(bits << above) >> above) : static_cast<double>(bits);
   }
   uint16_t half;
   std::memcpy(&half, from, 2);
@@ -167,7 +184,7 @@ Array::Array(Dtype dtype, size_t bytes, size_t shift_bytes, [[maybe_unused]] boo
   require(backend().allocate(std::max<size_t>(host_.size(), 1), &memory), "allocate");
   memory_ = static_cast<unsigned char*>(memory);
 #ifdef LUCID_CUDA_HOST
-  if (is_typed) host_sim::device_memory().describe(memory, name_of(dtype));
+  if (is_typed && dtype < Dtype::kBool) host_sim::device_memory().describe(memory, name_of(dtype));
 #endif
 }
 

@@ -26,12 +26,13 @@ using lucid::cuda::Error;
 const Backend& backend();
 
 constexpr Dtype kDtypes[] = {Dtype::kFloat32, Dtype::kFloat16, Dtype::kBfloat16};
+constexpr Dtype kIntegers[] = {Dtype::kBool, Dtype::kUint8, Dtype::kInt8, Dtype::kInt16, Dtype::kInt32, Dtype::kInt64};
 const char* name_of(Dtype dtype);
 size_t bytes_of(Dtype dtype);
 // The largest relative error of rounding to the nearest, and the least positive value, in which subnormal ones err.
 double rounding_of(Dtype dtype);
 double smallest_of(Dtype dtype);
-// Between a float and the bytes of an element; written apart from the conversions that the kernels use.
+// Between a number and the bytes of an element; written apart from the conversions that the kernels use.
 void encode(Dtype dtype, double value, unsigned char* to);
 double decode(Dtype dtype, const unsigned char* from);
 

@@ -72,15 +72,55 @@ def test_dtypes_are_converted_by_rounding_to_nearest(dtype: str, to: str) -> Non
         assert (host.transpose(0, 2, 3, 1) if order == "channels_last" else host).flags.c_contiguous
 
 
-def test_integers_are_copied_by_strides_but_not_converted() -> None:
-    x = np.arange(2**40, 2**40 + 24).reshape(2, 3, 4)
+INTEGERS = ["bool", "uint8", "int8", "int16", "int32", "int64"]
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "uint16", "uint32", "uint64", "float64", "complex64"])
+def test_any_elements_are_copied_by_their_strides(dtype: str) -> None:
+    x = (np.arange(24) * 2.0**40 + np.arange(24)).astype("u8").astype(dtype).reshape(2, 3, 4)
     given = _core.device_array(x, 0)
-    view = given.as_strided((4, 2), (8, 96), 32)
-    same(view.convert(order="C"), np.lib.stride_tricks.as_strided(x[0, 1:], (4, 2), (8, 96)))
-    with pytest.raises(NotImplementedError, match="convert: only floating dtypes can be converted on cuda"):
-        given.convert("float32")
-    with pytest.raises(NotImplementedError, match="convert: elements of 8 bits"):
-        _core.device_array(np.ones((3, 4), bool), 0).as_strided((4, 3), (1, 4)).convert(order="C")
+    for dims in ((2, 1, 0), (0, 2, 1), (1, 0, 2)):
+        same(given.transpose(dims).convert(order="C"), x.transpose(dims))
+    view = given.as_strided((4, 2), (x.itemsize, 12 * x.itemsize), 4 * x.itemsize)
+    same(view.convert(order="C"), x[:, 1].T)
+    given[:, 0] = given[:, 2]
+    same(given, x[:, [2, 1, 2]])
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_are_converted_as_by_numpy(dtype: str) -> None:
+    x = np.array([0, 1, -1, 2, 127, 128, -128, 255, 256, 300, -30000, 2**24 + 1, 2**31, -(2**40) - 3])
+    x = x.astype(dtype).reshape(2, 7)
+    for given, here in ((_core.device_array(x, 0), x), (_core.device_array(x, 0).transpose((1, 0)), x.T)):
+        for to in INTEGERS:
+            same(given.convert(to), here.astype(to))
+        for to in DTYPES:
+            with np.errstate(over="ignore"):  # of float16
+                same(given.convert(dtype_of(to)), here.astype(np.float32).astype(dtype_of(to)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_floats_become_the_nearest_integer_of_their_whole_part(dtype: str) -> None:
+    x = np.array([0.0, 0.5, -0.5, 1.75, -1.75, 126.5, 255.0, -3.0, np.nan, 1e4, -1e4, np.inf, -np.inf, 3e9])
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32).astype(dtype_of(dtype))
+    exact = np.nan_to_num(x.astype(np.float64), posinf=1e30, neginf=-1e30)
+    for to in INTEGERS[1:]:
+        limits = np.iinfo(to)
+        want = [min(max(int(value), limits.min), limits.max) for value in exact]
+        same(_core.device_array(x, 0).convert(to), np.array(want, to))
+    same(_core.device_array(x, 0).convert("bool"), x.astype(np.float32) != 0)
+
+
+def test_what_has_no_conversion_names_the_dtype() -> None:
+    with pytest.raises(NotImplementedError, match=r"^convert: float64 cannot be converted on cuda"):
+        _core.device_array(np.ones(3), 0).convert("float32")
+    with pytest.raises(NotImplementedError, match=r"^convert: uint16 cannot be converted on cuda"):
+        on_device(X).convert("uint16")
+    with pytest.raises(
+        NotImplementedError, match=r"^convert: complex128 cannot be copied by its strides on cuda"
+    ):
+        _core.device_array(np.ones((2, 3), complex), 0).transpose((1, 0)).convert(order="C")
 
 
 def test_views_share_memory_and_stay_inside() -> None:

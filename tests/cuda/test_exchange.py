@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,58 @@ def test_streams_order_work(device: str) -> None:
     side.synchronize()
     end.synchronize()
     lucid.cuda.synchronize()
+
+
+def test_a_stream_of_another_library_is_used_and_left_alone(device: str) -> None:
+    owner = lucid.cuda.Stream()
+    lent = lucid.cuda.ExternalStream(owner.cuda_stream)
+    assert lent == owner
+    assert hash(lent) == hash(owner)
+    assert lent.cuda_stream == owner.cuda_stream != 0
+    x = lucid.tensor([1.0, 2.0], device=device)
+    lent.wait_stream(lucid.cuda.current_stream())
+    with lucid.cuda.stream(lent):
+        assert lucid.cuda.current_stream() == owner
+        y = x * 2.0
+        done = lent.record_event()
+    done.synchronize()
+    assert y.tolist() == [2.0, 4.0]
+    del lent
+    gc.collect()
+    with lucid.cuda.stream(owner):  # a stream that was destroyed would fail
+        assert (y + 1.0).tolist() == [3.0, 5.0]
+    owner.synchronize()
+    assert lucid.cuda.ExternalStream(0) == lucid.cuda.current_stream()
+
+
+def test_streams_speak_the_protocol_of_nvidias_packages(device: str) -> None:
+    class Foreign:
+        def __init__(self, version: int, handle: Any) -> None:
+            self.answer = version, handle
+
+        def __cuda_stream__(self) -> tuple[int, Any]:
+            return self.answer
+
+    owner = lucid.cuda.Stream()
+    assert owner.__cuda_stream__() == (0, owner.cuda_stream)
+    assert lucid.cuda.ExternalStream(owner) == owner
+    assert lucid.cuda.ExternalStream(Foreign(0, owner.cuda_stream), device) == owner
+    with pytest.raises(ValueError, match=r"^ExternalStream: __cuda_stream__ must be of version 0, got 1$"):
+        lucid.cuda.ExternalStream(Foreign(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("stream", "error", "message"),
+    [
+        ("0x10", TypeError, "stream must be a cudaStream_t as an int, or have __cuda_stream__, got '0x10'"),
+        (None, TypeError, "stream must be a cudaStream_t as an int, or have __cuda_stream__, got None"),
+        (True, TypeError, "stream must be a cudaStream_t as an int, or have __cuda_stream__, got True"),
+        (-1, ValueError, "stream must not be negative, got -1"),
+    ],
+)
+def test_what_is_no_stream(device: str, stream: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"^ExternalStream: {message}$"):
+        lucid.cuda.ExternalStream(stream)
 
 
 def test_memory_is_counted_and_given_back(device: str) -> None:

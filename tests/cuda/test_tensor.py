@@ -86,6 +86,21 @@ def test_dtypes_convert_on_both_sides(device: str, rng: np.random.Generator) -> 
     assert lucid.tensor([1.7], device=device).to("cpu", "int64").tolist() == [1]
 
 
+def test_integers_are_converted_on_the_device(device: str) -> None:
+    images = np.arange(240, dtype=np.uint8).reshape(2, 4, 10, 3)
+    there = Tensor(images).to(device).permute(0, 3, 1, 2).float() / 255.0
+    assert there.device == device
+    np.testing.assert_allclose(there.cpu().numpy(), images.transpose(0, 3, 1, 2) / 255.0, rtol=2.0**-22)
+    x = lucid.tensor([[0.0, -1.5], [2.75, 300.0]], device=device)
+    assert x.bool().cpu().tolist() == [[False, True], [True, True]]
+    assert x.bool().permute(1, 0).contiguous().cpu().tolist() == [[False, True], [True, True]]
+    assert (x.long().device, x.long().tolist()) == (device, [[0, -1], [2, 300]])
+    assert x.int().half().tolist() == [[0.0, -1.0], [2.0, 300.0]]
+    whole = lucid.tensor([[1, 2], [3, 4]], device=device)
+    whole[0] = whole[1]
+    assert (whole.device, whole.tolist()) == (device, [[3, 4], [3, 4]])
+
+
 def test_bfloat16_lives_on_the_device_alone(device: str, rng: np.random.Generator) -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     array = drawn(rng, 4, 9)
@@ -354,7 +369,8 @@ NOT_YET: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pad": ("pad", lambda x: F.pad(x, (1, 1))),
     "numpy.mean": ("mean", np.mean),
     "dropout of integers": ("dropout", lambda x: F.dropout(lucid.arange(2, device="cuda"))),
-    "float to int": ("to", lambda x: x.long()),
+    "float to double": ("to", lambda x: x.double()),
+    "float to unsigned": ("to", lambda x: x.to("uint16")),
     "integers": ("add", lambda x: lucid.arange(2, device="cuda") + 1),
     "in": ("in", lambda x: 1.0 in x),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lucid import _core, cuda
+from lucid.benchmark.gpu import driver
 from lucid.cuda.selftest import networks, operators, timing
 from lucid.cuda.selftest.outcome import Outcome
 from lucid.cuda.selftest.timing import Time
@@ -70,15 +71,9 @@ def _facts(device: str) -> dict[str, Any]:
     return {
         "lucid": _core.version(),
         **_core.cuda_backend(),
-        "driver": _driver(),
+        "driver": driver(),
         **asdict(cuda.get_device_properties(device)),
     }
-
-
-def _driver() -> str:
-    """The kernel module's version, as Linux shows it."""
-    path = Path("/proc/driver/nvidia/version")
-    return path.read_text().splitlines()[0] if path.is_file() else "none found"
 
 
 def _show(outcome: Outcome) -> None:
