@@ -20,8 +20,7 @@ struct Divisor {
 
   __device__ int quotient(int n) const {
     const uint32_t number = static_cast<uint32_t>(n);
-    const uint32_t high = static_cast<uint32_t>((uint64_t{number} * multiplier) >> 32);
-    return static_cast<int>((high + number) >> shift);
+    return static_cast<int>((__umulhi(number, multiplier) + number) >> shift);
   }
   __device__ int remainder(int n, int quotient) const { return n - quotient * static_cast<int>(value); }
 };
