@@ -129,7 +129,8 @@ struct Outputs {
 template <int kTiles, class T>
 __device__ __forceinline__ Outputs<kTiles> outputs_of_lane(const Problem<T>& p, int group, int chunk) {
   Outputs<kTiles> own;
-  const int column = chunk * 8 * kTiles + int(threadIdx.x) % 4 * 2 * kTiles, left = p.out_group - column;
+  const int column = chunk * 8 * kTiles + int(threadIdx.x) % 4 * 2 * kTiles;
+  const int left = group < p.groups ? p.out_group - column : 0;
   own.channel = group * p.out_group + column;
   own.count = left < 0 ? 0 : left < 2 * kTiles ? left : 2 * kTiles;
 #pragma unroll
