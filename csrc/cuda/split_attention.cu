@@ -16,7 +16,7 @@ constexpr int kMostKept = 8;    // splits whose weights are kept; those of furth
 
 template <bool kFurther, class Access>
 __global__ void __launch_bounds__(ChannelTile::kThreads, 4)
-    sum_splits(SplitAttention p, ChannelTile tile, Divisor image_blocks, int32_t width, int32_t kept, Access access) {
+    sum_splits(SplitAttention p, ChannelTile tile, Divisor image_blocks, Divisor width, int32_t kept, Access access) {
   constexpr int kWidth = Access::kWidth;
   LUCID_DYN_SHARED(float, weights);  // [kept][channels of the block]
   const int block = static_cast<int>(blockIdx.x), image = image_blocks.quotient(block);
@@ -79,7 +79,7 @@ Error split_attention(const SplitAttention& p, Stream stream) {
     if (blocks == 0) return Error{cudaSuccess};
     const size_t shared = sizeof(float) * static_cast<size_t>(kept * tile.lanes * kWidth);
     return launch_blocks(kernel, blocks, tile.threads(), shared, stream, p, tile, Divisor(tile.blocks()),
-                         static_cast<int32_t>(p.c / p.cardinality), kept, access);
+                         Divisor(p.c / p.cardinality), kept, access);
   };
   if (p.radix > kMostKept) {
     if (p.c > INT32_MAX || p.radix > INT32_MAX) return cudaErrorInvalidValue;

@@ -1,6 +1,7 @@
 // The weights of split attention: a softmax of a channel's logits over the splits, or their sigmoid if there is one.
 #pragma once
 
+#include "cuda/divisor.h"
 #include "cuda/elements.h"
 
 namespace lucid::cuda {
@@ -13,9 +14,10 @@ struct SplitLogits {
   int64_t first;
 
   __device__ __forceinline__ SplitLogits(Dtype dtype, const void* logits, int64_t image, int32_t radix, int64_t c,
-                                         int32_t width, int32_t channel)
-      : dtype(dtype), logits(logits), step(width), radix(radix) {
-    first = (image * c + channel / width * width) * radix + channel % width;
+                                         const Divisor& width, int32_t channel)
+      : dtype(dtype), logits(logits), step(static_cast<int32_t>(width.value)), radix(radix) {
+    const int32_t group = width.quotient(channel), in_group = width.remainder(channel, group);
+    first = image * c * radix + static_cast<int64_t>(channel - in_group) * radix + in_group;
   }
 
   __device__ __forceinline__ float at(int32_t r) const {
