@@ -60,7 +60,8 @@ int64_t most_taps(const PoolAxis& axis) {
 
 Error avg_pool2d(const AvgPool2d& p, Stream stream) {
   if (p.n == 0 || p.c == 0 || p.h.out == 0 || p.w.out == 0) return cudaSuccess;
-  if (most_taps(p.h) > kSmall || most_taps(p.h) * most_taps(p.w) > kSmall) return window_sum({p, 1}, stream);
+  const int64_t taps = most_taps(p.h) * most_taps(p.w);
+  if (most_taps(p.h) > kSmall || taps > kSmall) return window_sum({p, 1, taps}, stream);
   return with_access(p.dtype, p.c, {p.x, p.y}, [&](auto access) {
     return launch_rows(means_of_windows<decltype(access)>, p, p.h.out, p.w.out, stream, access);
   });

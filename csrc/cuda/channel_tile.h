@@ -3,6 +3,7 @@
 // goes from pixel to pixel.
 #pragma once
 
+#include "cuda/divisor.h"
 #include "cuda/elements.h"
 
 namespace lucid::cuda {
@@ -14,6 +15,7 @@ struct ChannelTile {
   int32_t steps;                        // pixels of a thread
   int32_t vectors;                      // of a pixel
   int64_t pixels;
+  Divisor by_lanes, by_channel_blocks;
 
   // Pixels of a block, which a thread meets `rows` apart.
   __host__ __device__ int64_t block_pixels() const { return static_cast<int64_t>(rows) * steps; }
@@ -32,7 +34,8 @@ inline ChannelTile channel_tile(int64_t pixels, int64_t c, int64_t width, int64_
   ChannelTile tile{};
   tile.pixels = pixels;
   tile.vectors = static_cast<int32_t>(c / width);
-  if (pixels == 0 || c == 0) return {1, 1, 0, 1, 0, 0};
+  tile.lanes = tile.rows = tile.steps = 1;
+  if (pixels == 0 || c == 0) return tile;
   const int64_t channel_blocks = blocks_of(tile.vectors, most_lanes);
   const int64_t lanes = blocks_of(tile.vectors, channel_blocks);
   tile.channel_blocks = static_cast<int32_t>(channel_blocks);
@@ -41,6 +44,8 @@ inline ChannelTile channel_tile(int64_t pixels, int64_t c, int64_t width, int64_
   int64_t steps = fewest;
   while (2 * steps <= most && blocks_of(pixels, tile.rows * steps * 2) * channel_blocks >= kEnoughBlocks) steps *= 2;
   tile.steps = static_cast<int32_t>(steps);
+  tile.by_lanes = Divisor(lanes);
+  tile.by_channel_blocks = Divisor(channel_blocks);
   return tile;
 }
 
@@ -53,12 +58,13 @@ struct TilePlace {
   int64_t pixel, end;   // its first one, and the end of the block's
 
   __device__ __forceinline__ TilePlace(const ChannelTile& tile, uint32_t block) {
-    const uint32_t channel_block = block % tile.channel_blocks;
-    lane = static_cast<int32_t>(threadIdx.x) % tile.lanes;
-    row = static_cast<int32_t>(threadIdx.x) / tile.lanes;
-    vector = static_cast<int32_t>(channel_block) * tile.lanes + lane;
+    const int32_t thread = static_cast<int32_t>(threadIdx.x);
+    row = tile.by_lanes.quotient(thread);
+    lane = tile.by_lanes.remainder(thread, row);
+    const int32_t quotient = tile.by_channel_blocks.quotient(static_cast<int32_t>(block));
+    vector = tile.by_channel_blocks.remainder(static_cast<int32_t>(block), quotient) * tile.lanes + lane;
+    pixel_block = quotient;
     active = row < tile.rows && vector < tile.vectors;
-    pixel_block = block / tile.channel_blocks;
     const int64_t begin = pixel_block * tile.block_pixels();
     pixel = begin + row;
     end = begin + tile.block_pixels() < tile.pixels ? begin + tile.block_pixels() : tile.pixels;

@@ -1,111 +1,79 @@
 // Grouped 3x3 convolution in float16 or bfloat16 on tensor cores, with sums in float32: groups of up to 64 channels.
 //
-// Bound by memory. A block has a slab of up to 64 channels, whole groups, each filled up to a multiple of 16 by zeros,
-// and a tile of an image, whose pixels come to shared memory once, for all nine taps. Sixteen neighbours in that memory
-// are the rows of a fragment, across the ends of the tile's rows: what is computed there for columns that do not exist
-// is dropped. With a stride of 2 the tile lies as four planes, of even and odd rows and columns, so that outputs that
-// are neighbours read neighbours. A warp has sixteen output channels and up to four fragments of pixels; its weights
-// come straight from the L2 cache, a fragment ahead of the products. Of images as small as 7x7 a block has two: those
-// are 36 KB of weights at 32 channels a group, for 6 KB of pixels of an image.
+// Bound by memory. A block has a slab of up to 64 channels, whole groups, and a tile of an image or some whole images,
+// whose pixels come to shared memory once, for all nine taps. A warp has 8 to 32 outputs of a group and fragments of
+// sixteen pixels, rows of a product that may lie anywhere, as each lane says where its own does. A step is sixteen
+// terms: channels of a tap, or the 8 channels of two taps, so that groups of 8 multiply no zeros but those of a tenth
+// tap. Weights lie in the order of registers. Those of groups of up to 16 channels a warp holds all the time, others
+// come from L1 or L2 a step ahead. Sums go from registers to memory: outputs are dealt to columns so that a lane has
+// neighbours. Which pixel lies where is found once for all warps, as integers took longer than all else.
 #include "cuda/conv2d_algorithm.h"
-#include "cuda/conv2d_epilogue.h"
-#include "cuda/conv2d_launch.h"
+#include "cuda/conv2d_grouped_outputs.h"
+#include "cuda/conv2d_grouped_tile.h"
+#include "cuda/divisor.h"
+#include "cuda/warp_matrix.h"
 
 namespace lucid::cuda {
 namespace {
 
-namespace wmma = nvcuda::wmma;
-
-constexpr int kFragment = 16, kMatrix = kFragment * kFragment, kWarp = 32, kTaps = 9, kQuad = 4, kVector = 8;
-constexpr int kSlab = 64, kSlabWarps = kSlab / kFragment;  // channels, and warps side by side
-constexpr int kWarpRows = 2, kMostFragments = 4;           // warps one below the other, and fragments of each
-constexpr int kThreads = kSlabWarps * kWarpRows * kWarp;
-constexpr int kPixelStride = kSlab + 16;  // elements: a multiple of 32 bytes, as fragments want
-constexpr int kResultStride = kFragment + 4;
-constexpr int kMostPixels = kWarpRows * kMostFragments * kFragment;
-constexpr size_t kMostShared = 64 * 1024;  // of the oldest of the devices
-
-int round_up(int64_t value, int64_t multiple) { return int((value + multiple - 1) / multiple * multiple); }
-
-// How a group's channels fill fragments, and how many groups a slab has.
-struct Slabs {
-  int in, out, groups, count;  // channels of a group with zeros, groups of a slab, slabs
-
-  explicit Slabs(const Conv2dShape& shape) : in(round_up(shape.in_group, kFragment)) {
-    out = round_up(shape.out_group, kFragment);
-    groups = kSlab / (in > out ? in : out);
-    count = int((shape.groups + groups - 1) / groups);
-  }
-  int64_t weights() const { return int64_t{kSlabWarps} * kTaps * (in / kFragment) * kMatrix; }  // of a slab
-};
-
-// Outputs that a block computes, `h` rows of `w`, and how its pixels lie in shared memory: `planes` of `rows` of
-// `pitch`.
-struct ImageTile {
-  int h, w, down, across;  // size, and how many of them an image has
-  int stride, rows, pitch;
-  int images;  // whole ones, one behind the other: 1, or one of each row of warps
-
-  int plane() const { return rows * pitch; }
-  int fragments() const { return (h * pitch + kFragment - 1) / kFragment; }
-  int image() const { return stride * stride * plane(); }
-  // Rows of the last fragments and taps reach behind the last plane, where anything may stand: a row of a product sees
-  // its own row of pixels alone, and those rows are dropped.
-  int pixels() const { return images * image() + 2 * pitch + kFragment + 2; }
-  size_t shared() const { return size_t(pixels()) * kPixelStride * 2; }
-};
+using namespace grouped;
 
 template <class T>
 struct Problem {
-  Conv2dShape shape;
   const T* x;
-  const T* weights;  // [slab][sixteen outputs][tap][sixteen inputs][16][16]
+  const uint32_t* weights;  // [slab][chunk][step][four of a lane's words][lane][2 or 4], of two each
   Conv2dEpilogue<T> epilogue;
   Slabs slabs;
   ImageTile tile;
-  int32_t tap[kTaps];    // pixels from an output's first tap
-  int32_t image_pixels;  // of the tile of an image
-  bool aligned;          // x
+  Divisor by_slabs, by_across, by_down;          // blocks
+  Divisor by_columns, by_rows, by_w, by_h;       // pixels of a tile, and its outputs
+  Divisor by_vectors, by_in, by_chunks, by_out;  // threads, channels, warps, chunks
+  int32_t n, h, w, out_h, out_w, padding_top, padding_left;
+  int32_t groups, in_group, out_group, in_channels, out_channels;
+  int32_t tap[kTaps];  // bytes from an output's first pixel
+  bool aligned;        // vectors of x
+  bool neighbours;     // a lane's outputs may be stored at once
 };
 
 struct Place {
-  int64_t image;
-  int h, w, slab;  // first output
-};
-
-// Fragments of a warp: where the first lies and how far the next, in pixels of its image's tile.
-struct Fragments {
-  int64_t image;
-  int memory;  // where the image's tile lies
-  int first, step, count;
+  int image, h, w, slab;  // first output
 };
 
 template <class T>
 __device__ __forceinline__ Place place_of_block(const Problem<T>& p) {
-  const unsigned slabs = unsigned(p.slabs.count), down = unsigned(p.tile.down), across = unsigned(p.tile.across);
-  const unsigned tile = blockIdx.x / slabs, row = tile / across;
-  return {int64_t{row / down} * p.tile.images, int(row % down) * p.tile.h, int(tile % across) * p.tile.w,
-          int(blockIdx.x % slabs)};
+  const int block = int(blockIdx.x), tile = p.by_slabs.quotient(block), row = p.by_across.quotient(tile);
+  const int images = p.by_down.quotient(row);
+  return {images * p.tile.images, p.by_down.remainder(row, images) * p.tile.h,
+          p.by_across.remainder(tile, row) * p.tile.w, p.by_slabs.remainder(block, tile)};
 }
 
-// Rows of warps share an image's fragments in turn, or have an image each. The last image may have no neighbour.
+// Finds the pixels of x and y for all warps: a division costs as much as a load of sixteen bytes.
 template <class T>
-__device__ __forceinline__ Fragments fragments_of_warp(const Problem<T>& p, const Place& place, int fragments) {
-  const int row = int(threadIdx.x) / (kSlabWarps * kWarp);
-  if (p.tile.images == kWarpRows) {
-    const int64_t image = place.image + row;
-    return {image, row * p.image_pixels, 0, kFragment, image < p.shape.n ? fragments : 0};
+__device__ __forceinline__ void find_spots(const Problem<T>& p, const Place& place, Spot* inputs, Spot* outputs) {
+  const ImageTile& tile = p.tile;
+  const int top = place.h * tile.stride - p.padding_top, left = place.w * tile.stride - p.padding_left;
+  const int input_count = tile.pixels(), output_count = tile.fragments() * kRows;
+  for (int i = int(threadIdx.x); i < input_count; i += kThreads) {
+    const int image_row = p.by_columns.quotient(i), column = p.by_columns.remainder(i, image_row);
+    const int image = p.by_rows.quotient(image_row), row = p.by_rows.remainder(image_row, image);
+    const int h = top + row, w = left + (column < tile.odd ? column * tile.stride : 2 * (column - tile.odd) + 1);
+    const bool inside = unsigned(h) < unsigned(p.h) && unsigned(w) < unsigned(p.w) && place.image + image < p.n;
+    inputs[i] = {image_row * tile.row_bytes + column * tile.pixel_bytes, inside ? (image * p.h + h) * p.w + w : -1};
   }
-  const int count = row >= fragments ? 0 : (fragments - row + kWarpRows - 1) / kWarpRows;
-  return {place.image, 0, row * kFragment, kWarpRows * kFragment, count};
+  for (int i = int(threadIdx.x); i < output_count; i += kThreads) {
+    const int output = i < tile.outputs() ? i : 0;
+    const int image_row = p.by_w.quotient(output), column = p.by_w.remainder(output, image_row);
+    const int image = p.by_h.quotient(image_row), row = p.by_h.remainder(image_row, image);
+    const int h = place.h + row, w = place.w + column;
+    const bool exists = i == output && place.image + image < p.n && h < p.out_h && w < p.out_w;
+    outputs[i] = {(image * tile.rows + row * tile.stride) * tile.row_bytes + column * tile.pixel_bytes,
+                  exists ? (image * p.out_h + h) * p.out_w + w : -1};
+  }
 }
 
+// `count` elements, and zeros behind them.
 template <class T>
-__device__ __forceinline__ void copy_vector(T* to, const T* from, int count, bool aligned) {
-  if (count == kVector && aligned) {
-    __pipeline_memcpy_async(to, from, kVector * sizeof(T));
-    return;
-  }
+__device__ __forceinline__ void copy_some(T* to, const T* from, int count) {
   Elements<T, kVector> values{};
 #pragma unroll
   for (int i = 0; i < kVector; ++i)
@@ -113,200 +81,259 @@ __device__ __forceinline__ void copy_vector(T* to, const T* from, int count, boo
   *reinterpret_cast<Elements<T, kVector>*>(to) = values;
 }
 
-// Every thread has eight channels of every so many pixels, counted along the rows of the tile of an image.
+// Every thread has eight channels of every so many pixels.
 template <class T>
-__device__ __forceinline__ void copy_tile(const Problem<T>& p, const Place& place, int64_t image, T* pixels) {
-  const Conv2dShape& s = p.shape;
-  const int vectors = p.slabs.groups * p.slabs.in / kVector, step = kThreads / vectors;
-  const int vector = int(threadIdx.x) % vectors * kVector, first = int(threadIdx.x) / vectors;
-  const int64_t group = place.slab * p.slabs.groups + vector / p.slabs.in;
-  const int channel = vector % p.slabs.in, left = group < s.groups ? int(s.in_group) - channel : 0;
+__device__ __forceinline__ void copy_tile(const Problem<T>& p, const Place& place, const Spot* inputs,
+                                          unsigned char* pixels) {
+  const int first = p.by_vectors.quotient(int(threadIdx.x)), step = p.slabs.copied;
+  const int vector = p.by_vectors.remainder(int(threadIdx.x), first) * kVector;
+  const int of_slab = p.by_in.quotient(vector), channel = p.by_in.remainder(vector, of_slab);
+  const int group = place.slab * p.slabs.groups + of_slab, left = group < p.groups ? p.in_group - channel : 0;
   const int count = left < 0 ? 0 : left < kVector ? left : kVector;
-  const int stride = p.tile.stride, width = p.tile.pitch * stride, height = p.tile.rows * stride;
-  const int step_rows = step / width, step_columns = step - step_rows * width;
-  const int64_t top = place.h * stride - s.padding_top, left_column = place.w * stride - s.padding_left;
-  const T* x = p.x + image * s.h * s.w * s.groups * s.in_group + group * s.in_group + channel;
+  const T* x = p.x + int64_t{place.image} * p.h * p.w * p.in_channels + group * p.in_group + channel;
   if (first >= step) return;
-  for (int row = first / width, column = first % width; row < height;) {
-    const int64_t h = top + row, w = left_column + column;
-    const int plane = stride == 1 ? 0 : (row & 1) * 2 + (column & 1);
-    const int place_in_plane = (row >> (stride - 1)) * p.tile.pitch + (column >> (stride - 1));
-    const bool inside = image < s.n && h >= 0 && h < s.h && w >= 0 && w < s.w;
-    copy_vector(pixels + (plane * p.tile.rows * p.tile.pitch + place_in_plane) * kPixelStride + vector,
-                x + (h * s.w + w) * s.groups * s.in_group, inside ? count : 0, p.aligned);
-    row += step_rows, column += step_columns;
-    if (column >= width) column -= width, ++row;
+  const int pixel_count = p.tile.pixels();
+  for (int i = first; i < pixel_count; i += step) {
+    const Spot spot = inputs[i];
+    T* to = reinterpret_cast<T*>(pixels + spot.memory) + vector;
+    const T* from = x + int64_t{spot.pixel} * p.in_channels;
+    const int here = spot.pixel < 0 ? 0 : count;
+    if (here == 0)
+      *reinterpret_cast<Elements<T, kVector>*>(to) = {};
+    else if (p.aligned)
+      __pipeline_memcpy_async(to, from, kVector * sizeof(T));
+    else
+      copy_some(to, from, here);
   }
 }
 
-using Sums = wmma::fragment<wmma::accumulator, kFragment, kFragment, kFragment, float>[kMostFragments];
-template <class T>
-using Weights = wmma::fragment<wmma::matrix_b, kFragment, kFragment, kFragment, T, wmma::row_major>;
-
-// pixels: the image's, first input channel of the warp's group.
-template <class T>
-__device__ __forceinline__ void multiply(const Problem<T>& p, const T* pixels, const T* weights, const Fragments& own,
-                                         Sums& sums) {
-  pixels += own.first * kPixelStride;
-  const int step = own.step * kPixelStride;
-  const int blocks = p.slabs.in / kFragment;
-  Weights<T> now, next;
-  wmma::load_matrix_sync(next, weights, kFragment);
-  for (int tap = 0; tap < kTaps; ++tap)
-    for (int block = 0; block < blocks; ++block) {
-      now = next;
-      weights += kMatrix;
-      if (tap + 1 < kTaps || block + 1 < blocks) wmma::load_matrix_sync(next, weights, kFragment);
-      const T* from = pixels + p.tap[tap] * kPixelStride + block * kFragment;
+// A step's weights of a lane.
+template <int kTiles>
+__device__ __forceinline__ void load_weights(const uint32_t* from, uint32_t (&weights)[kTiles][2]) {
+  constexpr int kWords = kTiles == 1 ? 2 : 4;
 #pragma unroll
-      for (int i = 0; i < kMostFragments; ++i) {
-        if (i >= own.count) continue;
-        wmma::fragment<wmma::matrix_a, kFragment, kFragment, kFragment, T, wmma::row_major> rows;
-        wmma::load_matrix_sync(rows, from + i * step, kPixelStride);
-        wmma::mma_sync(sums[i], rows, now, sums[i]);
+  for (int i = 0; i < 2 * kTiles; i += kWords) {
+    const auto words = *reinterpret_cast<const Elements<uint32_t, kWords>*>(from + i * kWarp);
+#pragma unroll
+    for (int j = 0; j < kWords; ++j) weights[(i + j) / 2][j % 2] = words.at[j];
+  }
+}
+
+// A warp's chunk of outputs, of which a lane has `count` neighbours from `channel` on.
+template <int kTiles>
+struct Outputs {
+  int channel, count;
+  float bias[2 * kTiles];
+};
+
+template <int kTiles, class T>
+__device__ __forceinline__ Outputs<kTiles> outputs_of_lane(const Problem<T>& p, int group, int chunk) {
+  Outputs<kTiles> own;
+  const int column = chunk * 8 * kTiles + int(threadIdx.x) % 4 * 2 * kTiles;
+  const int left = group < p.groups ? p.out_group - column : 0;
+  own.channel = group * p.out_group + column;
+  own.count = left < 0 ? 0 : left < 2 * kTiles ? left : 2 * kTiles;
+#pragma unroll
+  for (int i = 0; i < 2 * kTiles; ++i)
+    own.bias[i] = p.epilogue.bias != nullptr && i < own.count ? p.epilogue.bias[own.channel + i] : 0.0f;
+  return own;
+}
+
+// spots: of the fragment's rows.
+template <class T, int kTiles>
+__device__ __forceinline__ void store(const Problem<T>& p, const Place& place, const Spot* spots,
+                                      const float (&sums)[kTiles][4], const Outputs<kTiles>& own) {
+  const int64_t first = int64_t{place.image} * p.out_h * p.out_w * p.out_channels + own.channel;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int pixel = spots[int(threadIdx.x) % kWarp / 4 + 8 * half].pixel;
+    if (pixel < 0 || own.count == 0) continue;
+    float values[2 * kTiles];
+#pragma unroll
+    for (int j = 0; j < 2 * kTiles; ++j) values[j] = sums[j / 2][2 * half + j % 2] + own.bias[j];
+    store_neighbours(p.epilogue, p.neighbours, first + int64_t{pixel} * p.out_channels, own.count, values);
+  }
+}
+
+// What a warp multiplies: fragments part, part + parts and so on, by the weights of its chunk.
+struct Share {
+  SharedAddress pixels;  // the lane's first terms of the group, of the tile's first pixel
+  const uint32_t* weights;
+  const Spot* spots;  // of the outputs
+  int part, parts;
+};
+
+// Groups whose weights a warp holds: of 8 channels, with two taps in a step, and of 16.
+template <int kTiles, class T>
+__device__ __forceinline__ void multiply_held(const Problem<T>& p, const Place& place, const Share& own,
+                                              const Outputs<kTiles>& outputs) {
+  constexpr int kSteps = kHeldSteps<kTiles>;
+  constexpr bool kTwoTaps = kTiles == 1;
+  const int lane = threadIdx.x % kWarp;
+  uint32_t weights[kSteps][kTiles][2];
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) load_weights(own.weights + step * kWarp * 2 * kTiles, weights[step]);
+  const int fragments = p.tile.fragments();
+  for (int fragment = own.part; fragment < fragments; fragment += own.parts) {
+    const Spot* spots = own.spots + fragment * kRows;
+    const SharedAddress row = own.pixels + spots[lane % kRows].memory;
+    float sums[kTiles][4] = {};
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      int tap = p.tap[kTwoTaps ? 2 * step : step];
+      const bool last = kTwoTaps && 2 * step + 1 == kTaps;
+      if (kTwoTaps && !last && lane >= kRows) tap = p.tap[2 * step + 1];
+      uint32_t rows[4];
+      load_matrices(rows, row + tap);
+      if (last) rows[2] = rows[3] = 0;  // zero weights would make a NaN of an infinity
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) multiply_matrices<T>(sums[tile], rows, weights[step][tile]);
+    }
+    store(p, place, spots, sums, outputs);
+  }
+}
+
+// Larger groups: some fragments at once, and weights a step ahead of the products.
+template <int kTiles, class T>
+__device__ __forceinline__ void multiply_many(const Problem<T>& p, const Place& place, const Share& own,
+                                              const Outputs<kTiles>& outputs) {
+  const int lane = threadIdx.x % kWarp, fragments = p.tile.fragments();
+  for (int first = own.part; first < fragments; first += own.parts * kFragments) {
+    SharedAddress row[kFragments];
+    int count = 0;
+#pragma unroll
+    for (int i = 0; i < kFragments; ++i) {
+      const int fragment = first + i * own.parts;
+      if (fragment < fragments) row[i] = own.pixels + own.spots[fragment * kRows + lane % kRows].memory, ++count;
+    }
+    float sums[kFragments][kTiles][4] = {};
+    uint32_t now[kTiles][2], next[kTiles][2];
+    const uint32_t* weights = own.weights;
+    load_weights(weights, next);
+    for (int tap = 0; tap < kTaps; ++tap)
+      for (int channel = 0; channel < p.slabs.in; channel += kTerms) {
+        memcpy(now, next, sizeof now);
+        weights += kWarp * 2 * kTiles;
+        if (tap + 1 < kTaps || channel + kTerms < p.slabs.in) load_weights(weights, next);
+        const int offset = p.tap[tap] + channel * int(sizeof(T));
+#pragma unroll
+        for (int i = 0; i < kFragments; ++i) {
+          if (i >= count) continue;
+          uint32_t rows[4];
+          load_matrices(rows, row[i] + offset);
+#pragma unroll
+          for (int tile = 0; tile < kTiles; ++tile) multiply_matrices<T>(sums[i][tile], rows, now[tile]);
+        }
       }
-    }
-}
-
-// result: memory of the warp's own. The outputs that a tile, an image and a group have are stored.
-template <class T>
-__device__ __forceinline__ void store(const Problem<T>& p, const Place& place, const Sums& sums, const Fragments& own,
-                                      int output, float* result) {
-  const int lane = threadIdx.x % kWarp, quad = lane % kQuad * kQuad;
-  const int64_t group = place.slab * p.slabs.groups + output / p.slabs.out, column = output % p.slabs.out + quad;
-  const int64_t left = group < p.shape.groups ? p.shape.out_group - column : 0;
-  const int count = left < 0 ? 0 : left < kQuad ? int(left) : kQuad;
-  const int64_t channel = group * p.shape.out_group + column;
-  float bias[kQuad];
-  load_bias(p.epilogue, channel, count, bias);
 #pragma unroll
-  for (int i = 0; i < kMostFragments; ++i) {
-    if (i >= own.count) continue;
-    wmma::store_matrix_sync(result, sums[i], kResultStride, wmma::mem_row_major);
-    __syncwarp();
-#pragma unroll
-    for (int m = lane / kQuad; m < kFragment; m += kWarp / kQuad) {
-      const int at = own.first + i * own.step + m, row = at / p.tile.pitch;
-      const int h = place.h + row, w = place.w + at - row * p.tile.pitch;
-      const bool exists = row < p.tile.h && w < place.w + p.tile.w && h < p.shape.out_h && w < p.shape.out_w;
-      if (exists && count > 0)
-        finish(p.epilogue, bias, (own.image * p.shape.out_h + h) * p.shape.out_w + w, channel, count,
-               result + m * kResultStride + quad);
-    }
-    __syncwarp();
+    for (int i = 0; i < kFragments; ++i)
+      if (i < count) store(p, place, own.spots + (first + i * own.parts) * kRows, sums[i], outputs);
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(kThreads, 3) grouped_tensor_3x3(Problem<T> p, int fragments) {
+template <class T, int kTiles>
+__global__ void __launch_bounds__(kThreads, 2) grouped_tensor_3x3(Problem<T> p) {
   if constexpr (kHasTensorCores<T>) {
-    LUCID_DYN_SHARED(unsigned char, shared);
-    T* pixels = reinterpret_cast<T*>(shared);
+    LUCID_DYN_SHARED(unsigned char, pixels);
+    Spot* inputs = reinterpret_cast<Spot*>(pixels + p.tile.pixel_memory());
+    Spot* spots = inputs + p.tile.pixels();
     const Place place = place_of_block(p);
-    const int warp = threadIdx.x / kWarp, output = warp % kSlabWarps * kFragment;
-    Fragments own = fragments_of_warp(p, place, fragments);
-    if (output >= p.slabs.groups * p.slabs.out) own.count = 0;  // behind the last output
-    for (int i = 0; i < p.tile.images; ++i)
-      copy_tile(p, place, place.image + i, pixels + i * p.image_pixels * kPixelStride);
+    find_spots(p, place, inputs, spots);
+    __syncthreads();
+    copy_tile(p, place, inputs, pixels);
     __pipeline_commit();
-    Sums sums;
-#pragma unroll
-    for (auto& sum : sums) wmma::fill_fragment(sum, 0.0f);
+    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+    const int part = p.by_chunks.quotient(warp), chunk = p.by_chunks.remainder(warp, part);
+    const int of_slab = p.by_out.quotient(chunk), group = place.slab * p.slabs.groups + of_slab;
+    const auto outputs = outputs_of_lane<kTiles>(p, group, p.by_out.remainder(chunk, of_slab));
+    const int second = kTiles > 1 && lane >= kRows ? kVector : 0;
+    const Share own{shared_address(pixels) + (of_slab * p.slabs.in + second) * int(sizeof(T)),
+                    p.weights + (place.slab * p.slabs.chunks + chunk) * p.slabs.chunk_words() + lane * kLoaded<kTiles>,
+                    spots, part, p.slabs.parts};
     __pipeline_wait_prior(0);
     __syncthreads();
-    if (own.count > 0) {
-      const int64_t blocks = kTaps * (p.slabs.in / kFragment);
-      const T* weights = p.weights + (int64_t(place.slab) * kSlabWarps + output / kFragment) * blocks * kMatrix;
-      multiply(p, pixels + own.memory * kPixelStride + output / p.slabs.out * p.slabs.in, weights, own, sums);
-    }
-    __syncthreads();
-    float* result = reinterpret_cast<float*>(shared) + warp * kFragment * kResultStride;
-    store(p, place, sums, own, output, result);
+    if (group >= p.groups) return;
+    if constexpr (kHeldSteps<kTiles> > 0)
+      multiply_held(p, place, own, outputs);
+    else
+      multiply_many(p, place, own, outputs);
   }
 }
 
 template <class T>
-__global__ void pack_slabs(Conv2dShape shape, Slabs slabs, int64_t slab_weights, int64_t count, const T* weight,
-                           T* weights) {
+__global__ void pack_slabs(Conv2dShape shape, Slabs slabs, int64_t count, const T* weight, T* weights) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
-  const int64_t blocks = slabs.in / kFragment, matrix = i / kMatrix, slab = i / slab_weights;
-  const int64_t tap = matrix / blocks % kTaps,
-                output = matrix / (blocks * kTaps) % kSlabWarps * kFragment + i % kFragment;
-  const int64_t in = matrix % blocks * kFragment + i / kFragment % kFragment, out = output % slabs.out;
-  const int64_t of_slab = output / slabs.out, group = slab * slabs.groups + of_slab;
-  const bool exists = of_slab < slabs.groups && group < shape.groups && in < shape.in_group && out < shape.out_group;
-  weights[i] = exists ? weight[((group * shape.out_group + out) * shape.in_group + in) * kTaps + tap] : T(0.0f);
+  const int64_t loaded = slabs.tiles == 1 ? 2 : 4;  // words of a lane side by side
+  const int64_t words = i / 2, lane = words / loaded % kWarp, loads = words / loaded / kWarp;
+  const int64_t tile = (loads * loaded + words % loaded) / 2 % slabs.tiles;
+  const int64_t all_steps = words / slabs.step_words(), step = all_steps % slabs.steps;
+  const int64_t all_chunks = all_steps / slabs.steps, chunk = all_chunks % slabs.chunks;
+  const int64_t of_slab = chunk / slabs.chunks_of_group();
+  // The place in the right matrix of a product, as warp_matrix.h has it.
+  const int64_t term = lane % 4 * 2 + words % 2 * 8 + i % 2, column = lane / 4;
+  const int64_t in_step = slabs.eight() ? term % kVector : step % (slabs.in / kTerms) * kTerms + term;
+  const int64_t tap = slabs.eight() ? step * 2 + term / kVector : step / (slabs.in / kTerms);
+  const int64_t out =
+      chunk % slabs.chunks_of_group() * 8 * slabs.tiles + column / 2 * 2 * slabs.tiles + tile * 2 + column % 2;
+  const int64_t group = all_chunks / slabs.chunks * slabs.groups + of_slab;
+  const bool exists = group < shape.groups && in_step < shape.in_group && out < shape.out_group && tap < kTaps;
+  weights[i] = exists ? weight[((group * shape.out_group + out) * shape.in_group + in_step) * kTaps + tap] : T(0.0f);
 }
 
-// The tile with the least work: fragments that are multiplied and pixels that are copied.
-ImageTile best_image_tile(const Conv2dShape& shape) {
-  const int stride = int(shape.stride_h);
-  ImageTile best{};
-  int64_t least = 0;
-  for (int64_t across = 1; across <= shape.out_w; ++across) {
-    ImageTile tile{};
-    tile.stride = stride;
-    tile.images = 1;
-    tile.w = int((shape.out_w + across - 1) / across);
-    tile.pitch = tile.w + (stride == 1 ? 2 : 1);
-    if (tile.pitch > kMostPixels) continue;
-    for (int64_t h = kMostPixels / tile.pitch; h > 0; --h) {
-      tile.down = int((shape.out_h + h - 1) / h);
-      tile.h = int((shape.out_h + tile.down - 1) / tile.down);
-      tile.rows = tile.h + (stride == 1 ? 2 : 1);
-      if (tile.shared() <= kMostShared) break;
-      tile.h = 0;
-    }
-    if (tile.h == 0) continue;
-    tile.across = int((shape.out_w + tile.w - 1) / tile.w);
-    const int64_t work = int64_t{tile.down} * tile.across * (tile.fragments() * kFragment + tile.pixels());
-    if (best.h == 0 || work < least) best = tile, least = work;
-    if (tile.w <= kFragment) break;
-  }
-  return best;
-}
-
-// An image for each row of warps, where whole images fit and no multiprocessor is left without a block.
-void add_images(const Conv2dShape& shape, int slabs, ImageTile& tile) {
-  ImageTile more = tile;
-  more.images = kWarpRows;
-  const int64_t blocks = (shape.n + kWarpRows - 1) / kWarpRows * slabs;
-  if (tile.down * tile.across == 1 && tile.fragments() <= kMostFragments && more.shared() <= kMostShared &&
-      shape.n > 1 && blocks >= multiprocessors())
-    tile = more;
+template <class T>
+Problem<T> problem_of(const Conv2d& arguments, const Slabs& slabs, const ImageTile& tile) {
+  const Conv2dShape& s = arguments.shape;
+  const size_t neighbours = size_t(2 * slabs.tiles) * sizeof(T);
+  Problem<T> p{.x = static_cast<const T*>(arguments.x),
+               .weights = static_cast<const uint32_t*>(arguments.packed),
+               .epilogue = epilogue_of<T>(arguments),
+               .slabs = slabs,
+               .tile = tile,
+               .by_slabs = Divisor(slabs.count),
+               .by_across = Divisor(tile.across),
+               .by_down = Divisor(tile.down),
+               .by_columns = Divisor(tile.columns),
+               .by_rows = Divisor(tile.rows),
+               .by_w = Divisor(tile.w),
+               .by_h = Divisor(tile.h),
+               .by_vectors = Divisor(slabs.vectors()),
+               .by_in = Divisor(slabs.in),
+               .by_chunks = Divisor(slabs.chunks),
+               .by_out = Divisor(slabs.chunks_of_group()),
+               .n = int32_t(s.n),
+               .h = int32_t(s.h),
+               .w = int32_t(s.w),
+               .out_h = int32_t(s.out_h),
+               .out_w = int32_t(s.out_w),
+               .padding_top = int32_t(s.padding_top),
+               .padding_left = int32_t(s.padding_left),
+               .groups = int32_t(s.groups),
+               .in_group = int32_t(s.in_group),
+               .out_group = int32_t(s.out_group),
+               .in_channels = int32_t(s.in_channels()),
+               .out_channels = int32_t(s.out_channels()),
+               .tap = {},
+               .aligned = is_aligned(arguments.x, kVector * sizeof(T)) && s.in_group % kVector == 0,
+               .neighbours = s.out_group % (2 * slabs.tiles) == 0 && is_aligned(arguments.y, neighbours) &&
+                             is_aligned(arguments.residual, neighbours)};
+  for (int i = 0; i < 3; ++i)
+    for (int j = 0; j < 3; ++j)
+      p.tap[i * 3 + j] = i * tile.row_bytes + (tile.stride == 1 ? j : j % 2 * tile.odd + j / 2) * tile.pixel_bytes;
+  return p;
 }
 
 template <class T>
 Error run_dtype(const Conv2d& arguments, Stream stream) {
-  const Conv2dShape& shape = arguments.shape;
-  const Slabs slabs(shape);
-  const auto* x = static_cast<const T*>(arguments.x);
-  ImageTile tile = best_image_tile(shape);
-  add_images(shape, slabs.count, tile);
-  Problem<T> p{shape,
-               x,
-               static_cast<const T*>(arguments.packed),
-               epilogue_of<T>(arguments),
-               slabs,
-               tile,
-               {},
-               tile.image(),
-               is_aligned(x, kVector * sizeof(T)) && shape.in_group % kVector == 0};
-  for (int i = 0; i < 3; ++i)
-    for (int j = 0; j < 3; ++j) {
-      const int plane = tile.stride == 1 ? 0 : i % 2 * 2 + j % 2;
-      p.tap[i * 3 + j] = plane * tile.plane() + i / tile.stride * tile.pitch + j / tile.stride;
-    }
-  const size_t result = kThreads / kWarp * kFragment * kResultStride * sizeof(float);
-  const size_t shared = tile.shared() > result ? tile.shared() : result;
-  const int64_t blocks = (shape.n + tile.images - 1) / tile.images * tile.down * tile.across * slabs.count;
+  const Slabs slabs(arguments.shape);
+  const ImageTile tile = best_image_tile(arguments.shape, slabs);
+  const int64_t blocks = blocks_of(arguments.shape, slabs, tile);
   if (blocks > kMostBlocks) return cudaErrorInvalidConfiguration;
-  const auto kernel = grouped_tensor_3x3<T>;
-  const Error error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
-  if (error != 0) return error;
-  return launch(kernel, {dim3(unsigned(blocks)), dim3(kThreads), shared, static_cast<cudaStream_t>(stream)}, p,
-                tile.fragments());
+  const Problem<T> p = problem_of<T>(arguments, slabs, tile);
+  const LaunchConfig config{dim3(unsigned(blocks)), dim3(kThreads), size_t(tile.shared()),
+                            static_cast<cudaStream_t>(stream)};
+  if (slabs.tiles == 1) return launch(grouped_tensor_3x3<T, 1>, config, p);
+  return slabs.tiles == 2 ? launch(grouped_tensor_3x3<T, 2>, config, p) : launch(grouped_tensor_3x3<T, 4>, config, p);
 }
 
 Error run(const Conv2d& arguments, Stream stream) {
@@ -314,28 +341,21 @@ Error run(const Conv2d& arguments, Stream stream) {
                                             : run_dtype<__nv_bfloat16>(arguments, stream);
 }
 
-// Groups of 8 channels are computed with three zeros for each product, which is still the faster way by the peaks of
-// the data sheets. 28x28x256 in groups of 8, an image: fragments are 16128 loads of eight cycles (512 bytes, two rows a
-// bank) and so 0.56, 0.85 and 0.40 us on an H100, A100 and RTX 4090, and products 0.19, 0.37 and 0.70 us (116 MFLOP; an
-// H100 at 62 % of its peak, as is assumed). The FMA units alone take 0.43, 1.48 and 0.35 us, before float16 becomes
-// float32; memory 0.24, 0.39 and 0.80. Two groups in one fragment would be half the loads, but a NaN or an infinity of
-// one, times zero, would reach the other. Groups of 4 channels are left to conv2d_grouped: 56x56x128 is 15 zeros for
-// each product, 0.75 us on an H100, against 0.43 of its FMA units.
 bool accepts(const Conv2dShape& s, Dtype dtype, bool) {
   return dtype != Dtype::kFloat32 && has_tensor_cores(dtype) && s.groups > 1 && s.kernel_h == 3 && s.kernel_w == 3 &&
          s.dilation_h == 1 && s.dilation_w == 1 && s.stride_h == s.stride_w && s.stride_h <= 2 &&
-         s.in_group >= kVector && s.in_group <= kSlab && s.out_group >= kVector && s.out_group <= kSlab;
+         s.in_group >= kVector && s.in_group <= kSlab && s.out_group >= kVector && s.out_group <= kSlab &&
+         s.n < INT32_MAX && kMostImages * s.h * s.w < INT32_MAX && kMostImages * s.out_h * s.out_w < INT32_MAX &&
+         s.in_channels() < INT32_MAX && s.out_channels() < INT32_MAX;
 }
 
-int64_t weights_of(const Conv2dShape& shape) { return Slabs(shape).count * Slabs(shape).weights(); }
-
-size_t packed_bytes(const Conv2dShape& shape, Dtype) { return size_t(weights_of(shape)) * 2; }
+size_t packed_bytes(const Conv2dShape& shape, Dtype) { return size_t(Slabs(shape).weights()) * 2; }
 
 template <class T>
 Error pack_dtype(const Conv2dPack& arguments, Stream stream) {
   const Slabs slabs(arguments.shape);
-  const int64_t count = weights_of(arguments.shape);
-  return launch(pack_slabs<T>, threads_for(count, kThreads, stream), arguments.shape, slabs, slabs.weights(), count,
+  const int64_t count = slabs.weights();
+  return launch(pack_slabs<T>, threads_for(count, kThreads, stream), arguments.shape, slabs, count,
                 static_cast<const T*>(arguments.weight), static_cast<T*>(arguments.packed));
 }
 

@@ -45,14 +45,22 @@ __device__ __forceinline__ void store_element(Dtype dtype, void* base, int64_t i
     static_cast<uint16_t*>(base)[index] = bits_of_element(dtype, element);
 }
 
-// Indices count elements; those of several elements are multiples of kWidth, and the base is a multiple of 16 bytes.
+// `Bits` are elements as they come from memory; zeros are zeros in every dtype. Indices count elements; those of
+// several elements are multiples of kWidth, and the base is a multiple of 16 bytes.
 
 struct FourFloats {
   static constexpr int kWidth = 4;
 
-  __device__ __forceinline__ void load(const void* base, int64_t index, float (&values)[kWidth]) const {
-    const float4 v = *reinterpret_cast<const float4*>(static_cast<const float*>(base) + index);
+  using Bits = float4;
+
+  __device__ __forceinline__ Bits load_bits(const void* base, int64_t index) const {
+    return *reinterpret_cast<const float4*>(static_cast<const float*>(base) + index);
+  }
+  __device__ __forceinline__ void unpack(const Bits& v, float (&values)[kWidth]) const {
     values[0] = v.x, values[1] = v.y, values[2] = v.z, values[3] = v.w;
+  }
+  __device__ __forceinline__ void load(const void* base, int64_t index, float (&values)[kWidth]) const {
+    unpack(load_bits(base, index), values);
   }
   __device__ __forceinline__ void store(void* base, int64_t index, const float (&values)[kWidth]) const {
     *reinterpret_cast<float4*>(static_cast<float*>(base) + index) =
@@ -61,14 +69,24 @@ struct FourFloats {
   __device__ __forceinline__ float load_one(const void* base, int64_t index) const {
     return static_cast<const float*>(base)[index];
   }
+  __device__ __forceinline__ void store_one(void* base, int64_t index, float value) const {
+    static_cast<float*>(base)[index] = value;
+  }
 };
 
 struct EightHalves {
   static constexpr int kWidth = 8;
   Dtype dtype;
 
+  using Bits = uint4;
+
+  __device__ __forceinline__ Bits load_bits(const void* base, int64_t index) const {
+    return *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(base) + index);
+  }
   __device__ __forceinline__ void load(const void* base, int64_t index, float (&values)[kWidth]) const {
-    const uint4 v = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(base) + index);
+    unpack(load_bits(base, index), values);
+  }
+  __device__ __forceinline__ void unpack(const Bits& v, float (&values)[kWidth]) const {
     const uint32_t words[4] = {v.x, v.y, v.z, v.w};
     if (dtype == Dtype::kBfloat16) {
 #pragma unroll
@@ -107,12 +125,21 @@ struct EightHalves {
   __device__ __forceinline__ float load_one(const void* base, int64_t index) const {
     return load_element(dtype, base, index);
   }
+  __device__ __forceinline__ void store_one(void* base, int64_t index, float value) const {
+    store_element(dtype, base, index, value);
+  }
 };
 
 struct OneElement {
   static constexpr int kWidth = 1;
   Dtype dtype;
 
+  using Bits = float;
+
+  __device__ __forceinline__ Bits load_bits(const void* base, int64_t index) const {
+    return load_element(dtype, base, index);
+  }
+  __device__ __forceinline__ void unpack(Bits value, float (&values)[kWidth]) const { values[0] = value; }
   __device__ __forceinline__ void load(const void* base, int64_t index, float (&values)[kWidth]) const {
     values[0] = load_element(dtype, base, index);
   }
@@ -121,6 +148,9 @@ struct OneElement {
   }
   __device__ __forceinline__ float load_one(const void* base, int64_t index) const {
     return load_element(dtype, base, index);
+  }
+  __device__ __forceinline__ void store_one(void* base, int64_t index, float value) const {
+    store_element(dtype, base, index, value);
   }
 };
 

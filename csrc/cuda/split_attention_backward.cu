@@ -14,7 +14,7 @@ constexpr int kTogether = 2;  // splits of a pass over dy; networks have two
 
 template <class Access>
 __global__ void __launch_bounds__(ChannelTile::kThreads, 3)
-    gradients_of_splits(SplitAttentionBackward p, ChannelTile tile, uint32_t image_blocks, int32_t width,
+    gradients_of_splits(SplitAttentionBackward p, ChannelTile tile, uint32_t image_blocks, Divisor width,
                         float* partial, Access access) {
   constexpr int kWidth = Access::kWidth;
   const int32_t radix = static_cast<int32_t>(p.radix);
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads, 3)
 // The total of each split takes the place of its first partial sum. One block a multiprocessor is enough: for two, the
 // compiler would spill on sm_90.
 __global__ void __launch_bounds__(Combiner::kThreads, 1)
-    gradients_of_logits(SplitAttentionBackward p, int64_t blocks, int32_t width, float* partial) {
+    gradients_of_logits(SplitAttentionBackward p, int64_t blocks, Divisor width, float* partial) {
   LUCID_SHARED(double, parts, [Combiner::kRows][Combiner::kChannels]);
   const Combiner combiner(p.n * p.c);
   const int64_t image = combiner.channel / p.c;
@@ -109,10 +109,10 @@ Error split_attention_backward(const SplitAttentionBackward& p, Stream stream) {
   if (p.n * p.c == 0) return cudaSuccess;
   if (p.radix > INT32_MAX) return cudaErrorInvalidValue;
   float* const partial = static_cast<float*>(p.workspace);
-  const int32_t width = static_cast<int32_t>(p.c / p.cardinality);
   return with_access(p.dtype, p.c, {p.x, p.dy, p.dx}, [&](auto access) {
     constexpr int kWidth = decltype(access)::kWidth;
     const ChannelTile tile = sum_tile(p.pixels, p.c, kWidth);
+    const Divisor width(p.c / p.cardinality);
     const size_t shared = sizeof(float) * static_cast<size_t>(tile.lanes * kWidth * (tile.rows + kTogether));
     const Error error =
         launch_blocks(gradients_of_splits<decltype(access)>, p.n * tile.blocks(), tile.threads(), shared, stream, p,

@@ -9,7 +9,7 @@ namespace lucid::cuda {
 // Dilations are 1.
 struct WindowSum {
   AvgPool2d pool;
-  int64_t radix;
+  int64_t radix, taps;  // taps of the largest window
 };
 
 Error window_sum(const WindowSum& arguments, Stream stream);
