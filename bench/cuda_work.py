@@ -15,7 +15,8 @@ WIDE = ("s64", "u64", "b64", "f64")
 UNITS = {
     "": ("mov", "cvta"),
     "control": ("bra", "bar", "barrier", "ret", "exit", "membar", "fence"),
-    "memory": ("ld", "st", "cp", "shfl"),
+    "memory": ("ld", "st", "cp", "shfl", "ldmatrix"),
+    "tensor": ("mma",),
     "special": ("ex2", "lg2", "rcp", "sqrt", "rsqrt"),
     "alu": (
         *("add", "sub", "mul", "mad", "div", "rem", "neg", "abs", "min", "max", "not", "and", "or", "xor"),

@@ -91,11 +91,21 @@ def test_instructions_have_their_units() -> None:
         "mul.wide.s32": ("alu", 1),
         "div.u32": ("alu", 20),
         "wmma.mma.sync.aligned.row.row.m16n16k16.f32.f32": ("tensor", 2),
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32": ("tensor", 1),
+        "ldmatrix.sync.aligned.m8n8.x4.shared.b16": ("memory", 1),
         "wmma.load.a.sync.aligned.row.m16n16k16.shared.f16": ("memory", 1),
     }
     assert {name: unit_and_slots(name) for name in wanted} == wanted
     with pytest.raises(KeyError):
         unit_and_slots("unheard.of")
+
+
+def test_products_of_tensor_cores() -> None:
+    counts = Counts()
+    counts.instructions["mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"] = 3
+    counts.instructions["wmma.mma.sync.aligned.row.row.m16n16k16.f32.f32"] = 1
+    work = work_of(counts, 1)
+    assert (work.products, work.multiplying) == (3 * 2048 + 4096, 5)
 
 
 def test_work_is_the_mean_of_the_blocks() -> None:

@@ -57,7 +57,7 @@ RACES = {"missing_sync", "missing_second_sync", "lockstep_assumed", "racy_sum"}
 def test_every_mistake_is_caught(kind: str, base: Path) -> None:
     program, names = mistakes(base, kind)
     assert names[0] == "good_sync"
-    assert len(names) == 30
+    assert len(names) == 33
     passed = []
     for name in names:
         # A mistake leaves its memory behind.

@@ -11,8 +11,8 @@
 //   * a wait that is missing: work runs when something waits for it and no sooner, asynchronous copies too, and device
 //     memory cannot be reached by the host;
 //   * launches, captures and pointers that a device refuses.
-// What it does not know: the order in which memory becomes visible without a barrier, inline PTX, caches, and how a
-// device rounds in fused operations and fast functions.
+// What it does not know: the order in which memory becomes visible without a barrier, PTX but for warp_matrix.h,
+// caches, and how a device rounds in fused operations and fast functions.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +20,7 @@
 #include "cuda/host_sim/device_functions.h"
 #include "cuda/host_sim/half.h"
 #include "cuda/host_sim/runtime_api.h"
+#include "cuda/host_sim/warp_matrix.h"
 #include "cuda/host_sim/wmma.h"
 
 using std::max;

@@ -18,7 +18,7 @@ const char* name_of(Meeting meeting) {
     case Meeting::kSyncWarp: return "__syncwarp";
     case Meeting::kShuffle: return "__shfl_sync";
     case Meeting::kVote: return "__ballot_sync";
-    case Meeting::kMatrix: return "wmma";
+    case Meeting::kMatrix: return "a product of matrices";
     case Meeting::kNone: break;
   }
   return "nothing";

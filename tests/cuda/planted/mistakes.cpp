@@ -7,6 +7,7 @@
 
 #include "cuda/cuda_compat.h"
 #include "cuda/host_sim/settings.h"
+#include "cuda/warp_matrix.h"
 
 namespace {
 
@@ -112,6 +113,23 @@ __global__ void misaligned_matrix(float* out, const float*) {
   nvcuda::wmma::load_matrix_sync(a, s + 8, 16);
   out[threadIdx.x] = 1;
 }
+__global__ void misaligned_rows(float* out, const float*) {
+  LUCID_SHARED(__half, s, [600]);
+  uint32_t rows[4];
+  lucid::cuda::load_matrices(rows, s + 8 * (threadIdx.x % 32) + 4);
+  out[threadIdx.x] = 1;
+}
+__global__ void rows_of_global_memory(float* out, const float* x) {
+  uint32_t rows[4];
+  lucid::cuda::load_matrices(rows, x);
+  out[threadIdx.x] = 1;
+}
+__global__ void product_in_a_branch(float* out, const float*) {
+  float sums[4] = {};
+  const uint32_t left[4] = {}, right[2] = {};
+  if (threadIdx.x % 32 < 16) lucid::cuda::multiply_matrices<__half>(sums, left, right);
+  out[threadIdx.x] = sums[0];
+}
 
 struct Memory {
   float *out = nullptr, *x = nullptr;
@@ -208,6 +226,9 @@ const Mistake kMistakes[] = {
     {"copy_without_a_wait", run_kernel<copy_without_a_wait>},
     {"copy_never_awaited", run_kernel<copy_never_awaited>},
     {"misaligned_matrix", run_kernel<misaligned_matrix>},
+    {"misaligned_rows", run_kernel<misaligned_rows>},
+    {"rows_of_global_memory", run_kernel<rows_of_global_memory>},
+    {"product_in_a_branch", run_kernel<product_in_a_branch>},
     {"too_many_threads", run_kernel<good_sync, 1, 32>},
     {"grid_too_high", run_kernel<good_sync, 1, 1, 0, 70000>},
     {"too_much_shared", run_kernel<good_sync, 1, 1, 100000>},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ptx_access import WINDOWS, check_alignment, load_bytes, names, space_of, store_bytes
-from ptx_matrices import wmma
+from ptx_matrices import load_matrices, mma, wmma
 from ptx_memory import Fault, Lanes
 from ptx_parser import Instruction
 from ptx_values import FLOATS, Values, from_bits, is_float, round_to_tf32, rounded, to_bits, width
@@ -360,5 +360,6 @@ EXECUTE: dict[str, Execute] = {
     "div": divide, "rem": divide, "ex2": special(np.exp2), "lg2": special(np.log2),
     "rcp": special(np.reciprocal), "sqrt": special(np.sqrt), "rsqrt": special(lambda x: 1 / np.sqrt(x)),
     "shl": shift, "shr": shift, "setp": compare, "prmt": permute, "shfl": shuffle, "wmma": wmma,
+    "mma": mma, "ldmatrix": load_matrices,
     "bar": nothing, "membar": nothing, "fence": nothing,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""wmma: products of small matrices, which a warp holds together."""
+"""wmma, mma and ldmatrix: products of small matrices, which a warp holds together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ptx_access import load_bytes, names, space_of, store_bytes
+from ptx_access import check_alignment, load_bytes, names, space_of, store_bytes
 from ptx_memory import Fault, Lanes
 from ptx_parser import Instruction
 from ptx_values import Values, from_bits, to_bits, width
@@ -22,10 +22,14 @@ def size_of(parts: tuple[str, ...], matrix: str) -> tuple[int, int]:
     return {"a": (m, k), "b": (k, n), "c": (m, n), "d": (m, n)}[matrix]
 
 
-def wmma(t: Threads, i: Instruction, lanes: Lanes) -> None:
+def check_whole_warps(t: Threads, i: Instruction, lanes: Lanes) -> None:
     warps = len(lanes) // 32
     if len(lanes) % 32 or (t.lane[lanes].reshape(warps, 32) != np.arange(32)).any():
-        raise Fault("wmma without all lanes of a warp")
+        raise Fault(f"{i.parts[0]} without all lanes of a warp")
+
+
+def wmma(t: Threads, i: Instruction, lanes: Lanes) -> None:
+    check_whole_warps(t, i, lanes)
     if i.parts[1] == "mma":
         multiply(t, i, lanes)
     else:
@@ -126,3 +130,65 @@ def multiply(t: Threads, i: Instruction, lanes: Lanes) -> None:
     result = total.reshape(-1, per_lane, 32).transpose(0, 2, 1).reshape(len(lanes), per_lane)
     for place, name in enumerate(names(i.operands[0])):
         t.put(name, result[:, place], "f32", lanes)
+
+
+# ---- with elements where the manual says: lane l has row l / 4, and of its columns those at l % 4
+
+
+def load_matrices(t: Threads, i: Instruction, lanes: Lanes) -> None:
+    """ldmatrix: 8 rows of 16 bytes for each register, whose addresses 8 lanes give."""
+    check_whole_warps(t, i, lanes)
+    registers = names(i.operands[0])
+    giving = lanes[t.lane[lanes] < 8 * len(registers)]
+    space, addresses = space_of(i.parts, t.address(i.operands[1], giving))
+    if space != "shared":
+        raise Fault("ldmatrix of memory that is not shared")
+    check_alignment(addresses, 16)
+    t.counts.access(space, "load", t.warp[giving], t.lane[giving], addresses, 16)
+    rows = load_bytes(t, space, addresses, 16, giving).view(np.uint16)
+    matrices = rows.reshape(-1, len(registers), 8, 8).astype(np.uint32)
+    if "trans" in i.parts:
+        matrices = matrices.swapaxes(2, 3)
+    pairs = matrices[..., 0::2] | (matrices[..., 1::2] << np.uint32(16))
+    for place, name in enumerate(registers):
+        t.put(name, pairs[:, place].reshape(-1), "b32", lanes)
+
+
+def places_of(matrix: str, kind: str) -> tuple[Values, Values]:
+    """Row and column of each element that a lane has, (32, elements): those of up to four registers."""
+    lane, register = np.arange(32)[:, None, None], np.arange(4)[None, :, None]
+    group, place, pair = lane // 4, lane % 4, np.arange(32 // width(kind))
+    if matrix == "a":
+        found = group + 8 * (register % 2), len(pair) * (place + 4 * (register // 2)) + pair
+    elif matrix == "b":
+        found = len(pair) * (place + 4 * register) + pair, group
+    else:
+        found = group + 8 * (register // 2), 2 * place + register % 2 + 0 * pair
+    rows, columns = np.broadcast_arrays(*found)
+    return rows.reshape(32, -1), columns.reshape(32, -1)
+
+
+def matrix_of(t: Threads, i: Instruction, matrix: str, kind: str, lanes: Lanes) -> Values:
+    """A matrix of each warp, (warps, rows, columns), in float64."""
+    registers = names(i.operands["dabc".index(matrix)])
+    rows, columns = (places[:, : len(registers) * 32 // width(kind)] for places in places_of(matrix, kind))
+    each = 32 // width(kind)
+    found = np.zeros((len(lanes) // 32, *size_of(i.parts, matrix)))
+    for element in range(rows.shape[1]):
+        bits = t.get(registers[element // each], "u32", lanes)
+        if kind == "tf32":
+            bits = bits & np.uint32(0xFFFFE000)  # what the hardware reads
+        piece = (bits >> np.uint32(element % each * width(kind))) & np.uint32((1 << width(kind)) - 1)
+        found[:, rows[:, element], columns[:, element]] = from_bits(piece, kind).reshape(-1, 32)
+    return found
+
+
+def mma(t: Threads, i: Instruction, lanes: Lanes) -> None:
+    check_whole_warps(t, i, lanes)
+    kind = i.parts[-3]
+    with np.errstate(all="ignore"):
+        product = np.matmul(matrix_of(t, i, "a", kind, lanes), matrix_of(t, i, "b", kind, lanes))
+        total = (product + matrix_of(t, i, "c", "f32", lanes)).astype(np.float32)
+    rows, columns = places_of("d", "f32")
+    for place, name in enumerate(names(i.operands[0])):
+        t.put(name, total[:, rows[:, place], columns[:, place]].reshape(-1), "f32", lanes)

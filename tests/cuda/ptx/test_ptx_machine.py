@@ -76,6 +76,90 @@ def test_a_mistake_is_seen(changes: dict[str, str | int], message: str) -> None:
         run(**changes)  # type: ignore[arg-type]
 
 
+# A warp multiplies 16 rows of 16 halves, which lie in shared memory behind each other, by themselves or,
+# loaded transposed, by their transpose; its sums go where the manual says that they are.
+PRODUCT = """
+.entry product(.param .u64 in, .param .u64 out) .maxntid 32
+{
+.reg .pred %p<2>;
+.reg .b32 %r<20>;
+.reg .f32 %f<9>;
+.reg .b64 %rd<20>;
+.shared .align 16 .b8 rows[512];
+mov.u32 %r1, %tid.x;
+ld.param.u64 %rd1, [in];
+mul.wide.u32 %rd2, %r1, 16;
+add.s64 %rd3, %rd1, %rd2;
+ld.global.v4.u32 {%r2,%r3,%r4,%r5}, [%rd3];
+mov.u32 %r6, rows;
+shl.b32 %r7, %r1, 4;
+add.s32 %r8, %r6, %r7;
+st.shared.v4.u32 [%r8], {%r2,%r3,%r4,%r5};
+bar.warp.sync 0xffffffff;
+and.b32 %r9, %r1, 15;
+shl.b32 %r9, %r9, 5;
+shr.u32 %r10, %r1, 4;
+shl.b32 %r10, %r10, 4;
+add.s32 %r9, %r9, %r10;
+add.s32 %r9, %r9, %r6;
+setp.lt.u32 %p1, %r1, 31;
+// begin inline asm
+GUARD ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r11, %r12, %r13, %r14}, [%r9+OFFSET];
+// end inline asm
+ldmatrix.sync.aligned.m8n8.x4TRANS.shared.b16 {%r15, %r16, %r17, %r18}, [%r9];
+mov.b32 %f1, 0f3F800000;
+mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f2, %f3, %f4, %f5}, {%r11, %r12, %r13, %r14}, {%r15, RIGHT}, {%f1, %f1, %f1, %f1};
+ld.param.u64 %rd4, [out];
+add.s64 %rd5, %rd4, %rd2;
+st.global.v4.f32 [%rd5], {%f2,%f3,%f4,%f5};
+ret;
+}
+"""  # noqa: E501
+
+
+def run_product(x: np.ndarray[Any, np.dtype[np.float16]], transposed: bool, **changes: str) -> Launch:
+    # The first eight columns of the right operand are the rows 0 to 7 of x, or its columns.
+    text = PRODUCT.replace("RIGHT", "%r16" if transposed else "%r17")
+    text = text.replace("TRANS", ".trans" if transposed else "")
+    for name, default in (("GUARD", ""), ("OFFSET", "0")):
+        text = text.replace(name, changes.get(name, default))
+    device = DeviceMemory(
+        [(BASE, x.view(np.uint8).reshape(-1).copy()), (BASE + 1024, np.zeros(512, np.uint8))]
+    )
+    arguments = [(BASE + offset).to_bytes(8, "little") for offset in (0, 1024)]
+    return Launch(ptx_parser.parse(text)["product"], device, (1, 1, 1), (32, 1, 1), 0, arguments)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_product_of_matrices(transposed: bool) -> None:
+    x = np.random.default_rng(2).integers(-8, 8, (16, 16)).astype(np.float16)
+    launch = run_product(x, transposed)
+    found = launch.device.read(BASE + 1024, 512).view(np.float32).reshape(8, 4, 2, 2)
+    wide = x.astype(np.float32)
+    want = wide @ (wide if transposed else wide.T)[:, :8] + 1
+    assert (found.transpose(2, 0, 1, 3).reshape(16, 8) == want).all()
+    loads = launch.counts.traffic["shared", "load"]
+    assert (loads.requests, loads.cost, loads.least) == (
+        2,
+        16,
+        8,
+    )  # rows of 32 bytes: two of eight share banks
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"GUARD": "@%p1"}, "ldmatrix without all lanes of a warp"),
+        ({"OFFSET": "8"}, "no multiple of 16"),
+        ({"OFFSET": "512"}, "outside of shared memory"),
+    ],
+    ids=str,
+)
+def test_a_wrong_matrix_is_seen(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(Fault, match=message):
+        run_product(np.ones((16, 16), np.float16), False, **changes)
+
+
 @pytest.mark.parametrize("kind", ["float16", "float32"])
 def test_a_wrong_value_is_not_taken_for_rounding(kind: str) -> None:
     want = np.random.default_rng(1).standard_normal(100).astype(kind)
