@@ -14,46 +14,52 @@ struct Conv2dEpilogue {
   T* y;
   int64_t channels;  // of y
   bool relu;
-  bool quads;  // four channels lie together: both addresses allow it, and a group is a multiple of 4
+  // Whether four or eight channels lie together: both addresses allow it, and a group is a multiple of them.
+  bool quads, eights;
 };
 
 template <class T>
 Conv2dEpilogue<T> epilogue_of(const Conv2d& arguments) {
-  const size_t quad = 4 * sizeof(T);
+  const auto lie_together = [&](int count) {
+    return arguments.shape.out_group % count == 0 && is_aligned(arguments.y, count * sizeof(T)) &&
+           is_aligned(arguments.residual, count * sizeof(T));
+  };
   return {arguments.bias,
           static_cast<const T*>(arguments.residual),
           static_cast<T*>(arguments.y),
           arguments.shape.out_channels(),
           arguments.relu,
-          arguments.shape.out_group % 4 == 0 && is_aligned(arguments.y, quad) && is_aligned(arguments.residual, quad)};
+          lie_together(4),
+          lie_together(8)};
 }
 
-// The bias of the first `count` of four channels.
-template <class T>
+// The bias of the first `count` of four or eight channels.
+template <class T, int kCount>
 __device__ __forceinline__ void load_bias(const Conv2dEpilogue<T>& epilogue, int64_t channel, int count,
-                                          float (&bias)[4]) {
+                                          float (&bias)[kCount]) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) bias[i] = epilogue.bias != nullptr && i < count ? epilogue.bias[channel + i] : 0.0f;
+  for (int i = 0; i < kCount; ++i) bias[i] = epilogue.bias != nullptr && i < count ? epilogue.bias[channel + i] : 0.0f;
 }
 
 __device__ __forceinline__ float rectify(float value, bool relu) { return relu && value < 0.0f ? 0.0f : value; }
 
-// Finishes the first `count` of four channels of a pixel and stores them; fewer than 4 are the last of a group.
-template <class T>
-__device__ __forceinline__ void finish(const Conv2dEpilogue<T>& epilogue, const float (&bias)[4], int64_t pixel,
+// Finishes the first `count` of four or eight channels of a pixel and stores them; fewer are the last of a group.
+template <class T, int kCount>
+__device__ __forceinline__ void finish(const Conv2dEpilogue<T>& epilogue, const float (&bias)[kCount], int64_t pixel,
                                        int64_t channel, int count, const float* sum) {
+  static_assert(kCount == 4 || kCount == 8);
   const int64_t at = pixel * epilogue.channels + channel;
-  if (epilogue.quads) {
-    float residual[4] = {};
+  if (kCount == 4 ? epilogue.quads : epilogue.eights) {
+    float residual[kCount] = {};
     if (epilogue.residual != nullptr) load_floats(epilogue.residual + at, residual);
-    Elements<T, 4> y;
+    Elements<T, kCount> y;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) y.at[i] = from_float<T>(rectify(sum[i] + bias[i] + residual[i], epilogue.relu));
-    *reinterpret_cast<Elements<T, 4>*>(epilogue.y + at) = y;
+    for (int i = 0; i < kCount; ++i) y.at[i] = from_float<T>(rectify(sum[i] + bias[i] + residual[i], epilogue.relu));
+    *reinterpret_cast<Elements<T, kCount>*>(epilogue.y + at) = y;
     return;
   }
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
+  for (int i = 0; i < kCount; ++i)
     if (i < count) {
       const float residual = epilogue.residual != nullptr ? to_float(epilogue.residual[at + i]) : 0.0f;
       epilogue.y[at + i] = from_float<T>(rectify(sum[i] + bias[i] + residual, epilogue.relu));
