@@ -3,6 +3,7 @@
 
 #include "cuda/backend.h"
 #include "cuda/conv2d_elements.h"
+#include "cuda/elements.h"
 
 namespace lucid::cuda {
 
@@ -43,6 +44,33 @@ __device__ __forceinline__ void load_bias(const Conv2dEpilogue<T>& epilogue, int
 
 __device__ __forceinline__ float rectify(float value, bool relu) { return relu && value < 0.0f ? 0.0f : value; }
 
+// Neighbours that lie together. Eight of 16 bits move as 16 bytes, which the compiler makes of no array of elements.
+template <class T, int kCount>
+constexpr bool kIsVector = kCount == 8 && sizeof(T) == 2;
+template <class T>
+__device__ __forceinline__ EightHalves eight_of() {
+  return {std::is_same_v<T, __half> ? Dtype::kFloat16 : Dtype::kBfloat16};
+}
+
+template <int kCount, class T>
+__device__ __forceinline__ void load_together(const T* from, float (&values)[kCount]) {
+  if constexpr (kIsVector<T, kCount>)
+    eight_of<T>().load(from, 0, values);
+  else
+    load_floats(from, values);
+}
+template <int kCount, class T>
+__device__ __forceinline__ void store_together(T* to, const float (&values)[kCount]) {
+  if constexpr (kIsVector<T, kCount>) {
+    eight_of<T>().store(to, 0, values);
+  } else {
+    Elements<T, kCount> elements;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) elements.at[i] = from_float<T>(values[i]);
+    *reinterpret_cast<Elements<T, kCount>*>(to) = elements;
+  }
+}
+
 // Finishes the first `count` of four or eight channels of a pixel and stores them; fewer are the last of a group.
 template <class T, int kCount>
 __device__ __forceinline__ void finish(const Conv2dEpilogue<T>& epilogue, const float (&bias)[kCount], int64_t pixel,
@@ -51,11 +79,11 @@ __device__ __forceinline__ void finish(const Conv2dEpilogue<T>& epilogue, const 
   const int64_t at = pixel * epilogue.channels + channel;
   if (kCount == 4 ? epilogue.quads : epilogue.eights) {
     float residual[kCount] = {};
-    if (epilogue.residual != nullptr) load_floats(epilogue.residual + at, residual);
-    Elements<T, kCount> y;
+    if (epilogue.residual != nullptr) load_together(epilogue.residual + at, residual);
+    float y[kCount];
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) y.at[i] = from_float<T>(rectify(sum[i] + bias[i] + residual[i], epilogue.relu));
-    *reinterpret_cast<Elements<T, kCount>*>(epilogue.y + at) = y;
+    for (int i = 0; i < kCount; ++i) y[i] = rectify(sum[i] + bias[i] + residual[i], epilogue.relu);
+    store_together(epilogue.y + at, y);
     return;
   }
 #pragma unroll

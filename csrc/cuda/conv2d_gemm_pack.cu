@@ -1,4 +1,6 @@
 // Packed weights of the convolutions that are products of matrices, and how those are cut into tiles.
+#include <math.h>
+
 #include "cuda/conv2d_gemm.h"
 #include "cuda/warp_matrix.h"
 
@@ -76,13 +78,18 @@ int64_t gemm_blocks(const Conv2dShape& shape, int64_t tile_rows, int64_t tile_co
 
 int best_gemm_tile(const Conv2dShape& shape, const GemmTile* tiles, int count, double products_per_operand) {
   const int64_t processors = multiprocessors();
+  // Where windows overlap, the first cache has what another tap has brought.
+  const double overlap = double(shape.taps()) / double(shape.stride_h * shape.stride_w),
+               fetched = 1 / fmax(1.0, overlap);
   int best = 0;
   double least = 0;
   for (int i = 0; i < count; ++i) {
     const auto [rows, columns, efficiency] = tiles[i];
     const int64_t blocks = gemm_blocks(shape, rows, columns), most = (blocks + processors - 1) / processors;
     const double products = double(most * rows * columns) / efficiency;
-    const double operands = double(blocks * (rows + columns)) / double(processors) * products_per_operand;
+    const double pixels = double(rows) * fetched,
+                 weights = double(columns < shape.out_group ? columns : shape.out_group);
+    const double operands = double(blocks) * (pixels + weights) / double(processors) * products_per_operand;
     const double time = products > operands ? products : operands;
     if (i == 0 || time < least) best = i, least = time;
   }
