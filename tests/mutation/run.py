@@ -3,7 +3,8 @@
     python tests/mutation/run.py [--only WORD] [--keep FOLDER]
 
 needs cmake, a C++ compiler, pybind11 and pytest. For a bug in C++ one file is compiled
-again, for two instruction sets only. Exits with 1 if fewer than 95 % are caught.
+again, for two instruction sets only. Tests of CUDA run in the simulator of the same build.
+Exits with 1 if fewer than 95 % are caught.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Tree:
             "LUCID_OPTIMIZE": "-O1",
             "CMAKE_LINK_DEPENDS_NO_SHARED": "ON",
             "LUCID_ONLY_ISAS": ISAS,
+            "LUCID_CUDA_SIM": "ON",
             "Python_EXECUTABLE": sys.executable,
             "pybind11_DIR": pybind11.get_cmake_dir(),
         }
@@ -105,7 +107,8 @@ class Tree:
     def first_failure(self, tests: tuple[str, ...]) -> str | None:
         """The first of some tests that fails, or None if all pass."""
         command = [str(self.python), "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        plugin = self.source / "lucid" / "lib" / "liblucid_cuda_sim.so"
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "LUCID_CUDA_LIBRARY": str(plugin)}
         try:
             done = subprocess.run(
                 command, cwd=self.source, env=environment, capture_output=True, text=True, timeout=TIMEOUT
@@ -139,10 +142,10 @@ class Tree:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", default="", help="bugs whose file or description has this word")
+    parser.add_argument("--only", default="", help="bugs whose file, description or tests have this word")
     parser.add_argument("--keep", type=Path, help="a folder for copy and build, which stay for the next run")
     options = parser.parse_args()
-    chosen = [mutant for mutant in mutants() if options.only in f"{mutant.file}: {mutant.breaks}"]
+    chosen = [bug for bug in mutants() if options.only in f"{bug.file}: {bug.breaks}: {' '.join(bug.tests)}"]
     folder = options.keep or Path(tempfile.mkdtemp())
     try:
         tree = Tree(folder)
