@@ -195,6 +195,11 @@ void* current_stream(int32_t device) {
   return found != current.end() ? found->second->stream : nullptr;
 }
 
+std::weak_ptr<const void> watch_current_stream(int32_t device) {
+  const auto found = current.find(device);
+  return found != current.end() ? std::weak_ptr<const void>(found->second) : std::weak_ptr<const void>();
+}
+
 void register_cuda(py::module_& module) {
   register_array(module);
   py::class_<Stream>(module, "CudaStream")

@@ -42,7 +42,8 @@ std::pair<int64_t, int64_t> reach(const Shape& shape, const Shape& strides, int6
 
 }  // namespace
 
-DeviceMemory::DeviceMemory(size_t bytes, int32_t device) : device_(device), stream_(current_stream(device)) {
+DeviceMemory::DeviceMemory(size_t bytes, int32_t device)
+    : device_(device), stream_(current_stream(device)), stream_alive_(watch_current_stream(device)) {
   check(lucid_cuda_alloc(device, bytes, stream_, &data_));
 }
 
@@ -50,6 +51,7 @@ DeviceMemory::DeviceMemory(void* data, int32_t device, bool read_only, void* own
     : data_(data),
       device_(device),
       stream_(current_stream(device)),
+      stream_alive_(watch_current_stream(device)),
       read_only_(read_only),
       owner_(owner),
       give_back_(give_back) {}
@@ -60,12 +62,17 @@ DeviceMemory::~DeviceMemory() {
     return;
   }
   // The owner orders its own work behind the default stream's, but knows no other of ours.
-  if (stream_ != nullptr) lucid_cuda_stream_synchronize(device_, stream_);
+  if (stream() != nullptr) lucid_cuda_stream_synchronize(device_, stream());
+  if (used_elsewhere_) lucid_cuda_synchronize(device_);
   give_back_(owner_);
 }
 
-void DeviceMemory::use(void* stream) const {
-  if (stream != stream_ && give_back_ == nullptr) lucid_cuda_use(data_, stream);
+void DeviceMemory::use(void* used) const {
+  if (used == stream()) return;
+  if (give_back_ == nullptr)
+    lucid_cuda_use(data_, used);
+  else
+    used_elsewhere_ = true;
 }
 
 lucid_tensor DeviceArray::tensor() const {

@@ -1,6 +1,7 @@
 // DeviceArray: an array in the memory of a CUDA device, as _core lends it to Python.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "python/arrays.h"
@@ -9,13 +10,15 @@ namespace lucid::python {
 
 // The stream that this thread's calls on a device are enqueued on; null is the default stream.
 void* current_stream(int32_t device);
+// Expires when that stream is destroyed; null for the default stream.
+std::weak_ptr<const void> watch_current_stream(int32_t device);
 
 // Memory that arrays share, and that goes back when the last of them is gone.
 class DeviceMemory {
  public:
   // Of the library; MemoryError where there is none.
   DeviceMemory(size_t bytes, int32_t device);
-  // Of another library, which wants it back by `give_back(owner)`, when this thread's current stream is done with it.
+  // Of another library, which wants it back by `give_back(owner)`, when the streams that used it are done with it.
   DeviceMemory(void* data, int32_t device, bool read_only, void* owner, void (*give_back)(void*));
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
@@ -23,15 +26,18 @@ class DeviceMemory {
 
   void* data() const { return data_; }
   int32_t device() const { return device_; }
-  void* stream() const { return stream_; }
+  // The default stream once the one that it was made on is gone, which was done before.
+  void* stream() const { return stream_alive_.expired() ? nullptr : stream_; }
   bool read_only() const { return read_only_; }
-  // A call on `stream` uses the memory, which must not be taken again before that is done.
-  void use(void* stream) const;
+  // A call on the stream `used` uses the memory, which must not be taken again before that is done.
+  void use(void* used) const;
 
  private:
   void* data_ = nullptr;
   int32_t device_;
   void* stream_;
+  std::weak_ptr<const void> stream_alive_;
+  mutable std::atomic<bool> used_elsewhere_ = false;  // another library's, on other streams
   bool read_only_ = false;
   void* owner_ = nullptr;
   void (*give_back_)(void*) = nullptr;

@@ -142,12 +142,15 @@ def test_elements_must_be_plain() -> None:
             Lent(ndim=ndim).taken()
 
 
-def test_memory_comes_back_when_our_streams_are_done_with_it() -> None:
+@pytest.mark.parametrize("taken_on_the_stream", [True, False])
+def test_memory_comes_back_when_our_streams_are_done_with_it(taken_on_the_stream: bool) -> None:
     lent, stream = Lent(), _core.CudaStream(0)
     before = _core.cuda_current_stream(0)
     stream.wait(before)
-    _core.cuda_set_stream(stream)
+    if taken_on_the_stream:
+        _core.cuda_set_stream(stream)
     y = lent.taken()
+    _core.cuda_set_stream(stream)
     z = _core.relu(y)
     del y
     _core.cuda_set_stream(before)

@@ -50,13 +50,32 @@ def behind_the_default() -> Any:
     return stream
 
 
+def call(name: str, *arguments: Any) -> None:
+    """Calls a function of lucid.h that must not fail."""
+    function: Any = c_abi.load()[name]
+    status = function(*arguments)
+    assert name == "lucid_cuda_free" or status == c_abi.OK
+
+
+@contextmanager
+def raw_stream() -> Iterator[ctypes.c_void_p]:
+    """A stream that comes behind what the default stream has been given, and ends with the context."""
+    stream = ctypes.c_void_p()
+    call("lucid_cuda_stream_create", 0, ctypes.byref(stream))
+    call("lucid_cuda_stream_wait", 0, stream, None)
+    yield stream
+    call("lucid_cuda_stream_destroy", 0, stream)
+
+
+def copy_on(stream: ctypes.c_void_p, to: int, source: int) -> None:
+    """A copy of as many bytes as X has, which lucid's arrays do not know of."""
+    call("lucid_cuda_copy", ctypes.c_void_p(to), ctypes.c_void_p(source), ctypes.c_size_t(X.nbytes), stream)
+
+
 def read_on(stream: Any, address: int) -> Any:
-    """A copy of what is at ``address``, as large as X, by a call on ``stream`` that lucid does not see."""
     with on(stream):
         copy = _core.cuda_empty(X.shape, "float32", 0)
-    call: Any = c_abi.load().lucid_cuda_copy
-    pointers = [ctypes.c_void_p(pointer) for pointer in (copy.data_ptr, address, stream.cuda_stream)]
-    assert call(*pointers[:2], ctypes.c_size_t(X.nbytes), pointers[2]) == c_abi.OK
+    copy_on(ctypes.c_void_p(stream.cuda_stream), copy.data_ptr, address)
     return copy
 
 
@@ -83,21 +102,30 @@ def test_memory_is_taken_again_behind_the_streams_that_used_it() -> None:
 
 
 def test_memory_of_a_stream_that_is_gone_is_the_default_streams() -> None:
-    side = _core.CudaStream(0)
-    with on(side):
-        x = _core.cuda_empty(X.shape, "float32", 0)
-    address = x.data_ptr
-    del side
-    del x
-    assert _core.cuda_empty(X.shape, "float32", 0).data_ptr == address
+    memory = ctypes.c_void_p()
+    with raw_stream() as stream:
+        call("lucid_cuda_alloc", 0, ctypes.c_size_t(X.nbytes), stream, ctypes.byref(memory))
+    call("lucid_cuda_free", memory)
+    assert _core.cuda_empty(X.shape, "float32", 0).data_ptr == memory.value
 
 
 def test_a_stream_is_done_before_it_is_gone() -> None:
+    x, y = on_device(X), on_device(-X)
+    with raw_stream() as stream:
+        copy_on(stream, y.data_ptr, x.data_ptr)
+    np.testing.assert_array_equal(y.to_host(), X)
+
+
+def test_memory_of_a_stream_that_is_gone_can_be_lent() -> None:
     x, side = on_device(X), behind_the_default()
     with on(side):
         y = _core.relu(x)
     del side
-    np.testing.assert_array_equal(y.to_host(), X.clip(0))
+    current = _core.cuda_current_stream(0)
+    for lend in (lambda: y.__cuda_array_interface__, lambda: y.__dlpack__(stream=1)):
+        kept = lend()
+        np.testing.assert_array_equal(read_on(current, y.data_ptr).to_host(), X.clip(0))
+        del kept
 
 
 def test_a_block_is_taken_by_what_it_fits() -> None:
