@@ -207,6 +207,18 @@ def dtype(op: str, value: Any, *, on_device: bool = False) -> np.dtype[Any]:
     return found
 
 
+def dtype_target(op: str, value: Any) -> Any:
+    """``value``, which ``to`` was given for a dtype; TypeError for a text or a number that is none."""
+    if isinstance(value, (str, bytes, int, float)) and value != "bfloat16":
+        try:
+            np.dtype(value)  # type: ignore[arg-type]
+        except TypeError:
+            raise TypeError(
+                f"{op}: a target must be a dtype, a device such as 'cuda:1', or a tensor, got {value!r}"
+            ) from None
+    return value
+
+
 def _bfloat16(op: str) -> np.dtype[Any]:
     try:
         from ml_dtypes import bfloat16

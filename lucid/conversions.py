@@ -43,7 +43,7 @@ class Conversions:
             elif isinstance(target, Conversions):
                 dtype, device = target.dtype, target.device
             else:
-                dtype = target
+                dtype = arguments.dtype_target("to", target)
         if device is not None:
             index = cuda.device_index("to", device)
             place = cuda.name_of(index)
@@ -75,7 +75,8 @@ class Conversions:
 
     def cuda(self, device: Any = None) -> Tensor:
         """The tensor on a GPU: the current one, or that of a number or name."""
-        return self.to(cuda.as_device("cuda", device))
+        index = cuda.device_index("cuda", cuda.as_device("cuda", device))
+        return self.to(cuda.name_of(index))
 
     def float(self) -> Tensor:
         return self.to(np.float32)

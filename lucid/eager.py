@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lucid import _core, device_array
-from lucid.device_array import DeviceArray, not_yet, write
+from lucid.device_array import COMPUTED, DeviceArray, not_yet, write
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -207,7 +207,7 @@ def total(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
 
 def mean(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
     """The mean over height and width of images is the kernel's."""
-    if x.ndim == 4 and dim == (2, 3) and _has_kernel(x) and x.size:
+    if x.ndim == 4 and dim == (2, 3) and x.dtype.name in COMPUTED and _has_kernel(x) and x.size:
         pooled = _core.radix_sum_pool(x, 1)
         return pooled[:, :, None, None] if keepdim else pooled
     count = math.prod(x.shape[axis] for axis in dim)

@@ -52,7 +52,7 @@ lucid_status check_rank(const char* op, const char* name, int rank, int least, i
 }  // namespace
 
 DtypeText::DtypeText(lucid_dtype dtype) {
-  std::snprintf(text_, sizeof text_, "%s%d", dtype_kind(dtype.code), dtype.bits);
+  std::snprintf(text_, sizeof text_, dtype.code == LUCID_BOOL ? "%s" : "%s%d", dtype_kind(dtype.code), dtype.bits);
 }
 
 DeviceText::DeviceText(lucid_device device) {
@@ -107,7 +107,11 @@ lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* 
 }
 
 lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* t, int min_rank, int max_rank) {
-  return check_tensor(op, name, t, min_rank, max_rank, t != nullptr && computable(*t) ? t->dtype : kFloat32);
+  const bool known = t != nullptr && computable(*t);
+  if (t != nullptr && !known && t->device.type == LUCID_CUDA)
+    return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be float32, float16 or bfloat16, got %s", op, name,
+                DtypeText(t->dtype).c_str());
+  return check_tensor(op, name, t, min_rank, max_rank, known ? t->dtype : kFloat32);
 }
 
 lucid_status check_vector(const char* op, const char* name, const lucid_tensor* t, int64_t size, lucid_dtype dtype) {

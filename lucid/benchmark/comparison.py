@@ -17,6 +17,8 @@ __all__ = ["TOLERANCE", "Comparison", "compare"]
 
 # Relative to the largest value. Winograd's algorithm stays below a tenth of it; bfloat16 is far above.
 TOLERANCE = 1e-4
+# In 16 bits the output of each layer is rounded: to 11 bits in float16, to 8 in bfloat16.
+_TOLERANCES_OF_16_BITS = {"float16": 1e-2, "bfloat16": 3e-2}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def compare(
         seconds: The least time of a turn.
         gpu: Where the engines compute, if that is not the CPU. What is right is computed by the CPU.
     """
-    tolerance = TOLERANCE if gpu is None else gpu.tolerance
+    tolerance = TOLERANCE if gpu is None else _TOLERANCES_OF_16_BITS.get(gpu.dtype, TOLERANCE)
     x = case.input()
     expected = case.expected(x)
     calls: dict[str, Call] = {}

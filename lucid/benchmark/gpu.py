@@ -23,9 +23,6 @@ _MACS_A_CYCLE = {
     (12, 0): (128, 256),
 }
 
-# Relative to the largest value. A network rounds each layer's output to 16 bits, of which float16 keeps 11.
-_TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 3e-2}
-
 
 @dataclass(frozen=True)
 class Gpu:
@@ -95,11 +92,6 @@ class Gpu:
     def itemsize(self) -> int:
         """Bytes of a value in its dtype."""
         return 4 if self.dtype == "float32" else 2
-
-    @property
-    def tolerance(self) -> float:
-        """The error of a result that is allowed, as a part of the largest value."""
-        return _TOLERANCES[self.dtype]
 
     def synchronize(self) -> None:
         """Waits until all is done that anybody in this process gave to it."""

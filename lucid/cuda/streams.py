@@ -60,10 +60,11 @@ class Stream:
 
 
 class ExternalStream(Stream):
-    """A stream of another library, which keeps owning it: ``ExternalStream(torch.cuda.current_stream().cuda_stream)``.
+    """A stream of another library, which keeps owning it.
 
-    Memory that was in use on a stream waits for new uses in its order. So the owner must not destroy the stream
-    before what was computed on it is gone, and ``lucid.cuda.empty_cache()`` has been called then.
+    ``ExternalStream(torch.cuda.current_stream().cuda_stream)`` is PyTorch's. Memory that was in use on a
+    stream is kept for new uses in its order. So the owner must not destroy the stream before what was
+    computed on it is gone, and ``lucid.cuda.empty_cache()`` has been called then.
 
     Args:
         stream: A ``cudaStream_t`` as a number, or an object with the method ``__cuda_stream__``.

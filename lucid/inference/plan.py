@@ -67,8 +67,8 @@ def compile(
             where the definition gives an infinity or NaN only in the pixels that see it. CUDA has no such
             algorithm yet, and ignores it.
         device: Where the plan runs: "cpu", "cuda" (the current device), "cuda:1". The model may be anywhere.
-        allow_tf32: Whether convolutions of float32 on CUDA may round their factors to TF32, which matrix units
-            multiply; None for ``lucid.cuda.get_allow_tf32()``. The CPU ignores it.
+        allow_tf32: Whether convolutions of float32 on CUDA may round their factors to TF32, for matrix units;
+            None for ``lucid.cuda.get_allow_tf32()``. The CPU ignores it.
 
     Raises:
         NotImplementedError: ``forward`` does something that no plan can; the message names the line. Or
@@ -169,7 +169,7 @@ class InferencePlan:
         is, and are copied to the CPU otherwise.
 
         Raises:
-            ValueError: An input has another shape or dtype than the plan.
+            ValueError: An input has another shape or dtype than the plan, or is on another GPU.
             TypeError: An input is no array, or their number is another.
         """
         results = self._plan.run(self._arrays(inputs))
@@ -188,6 +188,13 @@ class InferencePlan:
             for name, value in zip(self.graph.inputs, inputs, strict=True)
         ]
         for (name, shape), array in zip(self.graph.inputs.items(), arrays, strict=True):
+            place = cuda.name_of(array.device_index) if isinstance(array, _core.DeviceArray) else "cpu"
+            if place not in ("cpu", self.device):
+                wanted = "the CPU" if self.device == "cpu" else self.device
+                raise ValueError(
+                    f"plan: {name} must be on {wanted}, for which the plan was compiled, "
+                    f"got one on {place}; move it by .to({self.device!r}), or compile with device={place!r}"
+                )
             if array.shape != shape or array.dtype != np.float32:
                 raise ValueError(
                     f"plan: {name} must be float32 of shape {shape}, for which the plan was compiled, "

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lucid.device_array import not_yet
 from lucid.tensor import Array, Tensor, as_tensor
 
 Input: TypeAlias = Tensor | Array
@@ -29,8 +30,11 @@ def cross_entropy(
     options are keywords only, because PyTorch has two retired arguments between them.
     """
     logits: Tensor = as_tensor("cross_entropy", "input", input)
+    goal = as_tensor("cross_entropy", "target", target)
+    scaling = None if weight is None else as_tensor("cross_entropy", "weight", weight)
+    _check_places(logits, target=goal, weight=scaling)
     # In row-major order, as all that is summed below: the last bit of a sum depends on its order.
-    labels = np.asarray(as_tensor("cross_entropy", "target", target).data, order="C")
+    labels = np.asarray(goal.data, order="C")
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"cross_entropy: reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
     if not 0.0 <= label_smoothing <= 1.0:
@@ -40,9 +44,7 @@ def cross_entropy(
     class_axis = 0 if logits.ndim == 1 else 1
     classes = logits.shape[class_axis]
     logp = np.asarray(np.moveaxis(logits.log_softmax(class_axis).data, class_axis, -1), order="C")
-    scale = (
-        np.ones(classes, logp.dtype) if weight is None else as_tensor("cross_entropy", "weight", weight).data
-    )
+    scale = np.ones(classes, logp.dtype) if scaling is None else scaling.data
     if scale.shape != (classes,):
         raise ValueError(f"cross_entropy: weight must have shape ({classes},), got {scale.shape}")
     if labels.dtype.kind == "f":
@@ -53,6 +55,19 @@ def cross_entropy(
         return Tensor(losses)
     with np.errstate(invalid="ignore"):  # NaN where every target is ignored
         return Tensor(np.asarray(losses.sum() / total if reduction == "mean" else losses.sum(), logp.dtype))
+
+
+def _check_places(logits: Tensor, **others: Tensor | None) -> None:
+    """ValueError where tensors are on several devices, NotImplementedError where all are on a GPU."""
+    for name, value in others.items():
+        if value is not None and value.device != logits.device:
+            first, second = ("the CPU" if x.device == "cpu" else x.device for x in (logits, value))
+            raise ValueError(
+                "cross_entropy: all tensors must be on one device, "
+                f"got input on {first} and {name} on {second}"
+            )
+    if logits.is_cuda:
+        raise not_yet("cross_entropy")
 
 
 def _losses_of_indices(

@@ -260,7 +260,7 @@ class Module:
             elif isinstance(target, Tensor):
                 dtype, device = target.dtype, target.device
             else:
-                dtype = target
+                dtype = arguments.dtype_target("to", target)
         place = None if device is None else cuda.name_of(cuda.device_index("to", device))
         return self._brought("to", place, dtype)
 
@@ -295,7 +295,8 @@ class Module:
 
     def cuda(self: M, device: Any = None) -> M:
         """The module itself, moved to a GPU: the current one, or that of a number or name."""
-        return self.to(cuda.as_device("cuda", device))
+        index = cuda.device_index("cuda", cuda.as_device("cuda", device))
+        return self._brought("cuda", cuda.name_of(index), None)
 
     def float(self: M) -> M:
         return self._brought("float", None, np.float32)
