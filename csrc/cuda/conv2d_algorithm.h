@@ -15,16 +15,17 @@ struct Conv2dAlgorithm {
 };
 
 extern const Conv2dAlgorithm conv2d_grouped, conv2d_grouped_tensor;
-extern const Conv2dAlgorithm conv2d_tensor, conv2d_tensor_tf32, conv2d_tensor_224x128, conv2d_tensor_128x128,
-    conv2d_tensor_128x64, conv2d_tensor_64x64, conv2d_tensor_128x32;
+extern const Conv2dAlgorithm conv2d_tensor, conv2d_tensor_tf32, conv2d_tensor_256x128, conv2d_tensor_192x128,
+    conv2d_tensor_128x128, conv2d_tensor_128x64, conv2d_tensor_64x64, conv2d_tensor_128x32;
 extern const Conv2dAlgorithm conv2d_gemm, conv2d_gemm_128x128, conv2d_gemm_128x64, conv2d_gemm_64x64,
     conv2d_gemm_128x32;
 
-// Best first; conv2d_gemm accepts everything. Behind it for tests, the tiles of those that choose one.
+// Best first; conv2d_gemm accepts everything. Behind it for tests, the tiles of those that choose one. conv2d_grouped
+// accepts up to 32 channels a group in any dtype, but has the CUDA cores alone: it comes behind the tensor cores.
 constexpr const Conv2dAlgorithm* kConv2dAlgorithms[] = {
-    &conv2d_grouped_tensor, &conv2d_grouped,        &conv2d_tensor,        &conv2d_tensor_tf32,  &conv2d_gemm,
-    &conv2d_tensor_224x128, &conv2d_tensor_128x128, &conv2d_tensor_128x64, &conv2d_tensor_64x64, &conv2d_tensor_128x32,
-    &conv2d_gemm_128x128,   &conv2d_gemm_128x64,    &conv2d_gemm_64x64,    &conv2d_gemm_128x32,
+    &conv2d_grouped_tensor, &conv2d_tensor,         &conv2d_grouped,        &conv2d_tensor_tf32,   &conv2d_gemm,
+    &conv2d_tensor_256x128, &conv2d_tensor_192x128, &conv2d_tensor_128x128, &conv2d_tensor_128x64, &conv2d_tensor_64x64,
+    &conv2d_tensor_128x32,  &conv2d_gemm_128x128,   &conv2d_gemm_128x64,    &conv2d_gemm_64x64,    &conv2d_gemm_128x32,
 };
 
 }  // namespace lucid::cuda

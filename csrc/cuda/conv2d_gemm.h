@@ -78,15 +78,23 @@ struct GemmTile {
 
 int64_t gemm_blocks(const Conv2dShape& shape, int64_t tile_rows, int64_t tile_columns);
 
-// The tile with which the multiprocessor that has most to do has least; one of several is the first.
-int best_gemm_tile(const Conv2dShape& shape, const GemmTile* tiles, int count);
+// The tile with which the multiprocessor that has most to do has least, or all together wait least for the second
+// cache; one of several is the first. A multiprocessor makes so many products while that cache delivers it an operand.
+int best_gemm_tile(const Conv2dShape& shape, const GemmTile* tiles, int count, double products_per_operand);
 template <int kCount>
-int best_tile(const Conv2dShape& shape, const GemmTile (&tiles)[kCount]) {
-  return best_gemm_tile(shape, tiles, kCount);
+int best_tile(const Conv2dShape& shape, const GemmTile (&tiles)[kCount], double products_per_operand) {
+  return best_gemm_tile(shape, tiles, kCount, products_per_operand);
 }
 
-// conv2d_pack() with weights of this dtype.
-size_t gemm_packed_bytes(const Conv2dShape& shape, const GemmLayout& layout, size_t weight_bytes);
-Error pack_gemm(const Conv2dPack& arguments, const GemmLayout& layout, Dtype weights, Stream stream);
+// conv2d_pack() with weights in float32, [group][term][channel].
+size_t gemm_packed_bytes(const Conv2dShape& shape, const GemmLayout& layout);
+Error pack_gemm(const Conv2dPack& arguments, const GemmLayout& layout, Stream stream);
+
+// conv2d_pack() for tensor cores, with weights as elements of x (TF32 of float32), whose columns are multiples of a
+// strip: [group][strip][32 bytes of terms][products 0 and 1, 2 and 3][lane][right matrices of two products]. Column n
+// of product j is the strip's channel 8 * (n / 2) + 2 * j + n % 2: that is how a lane's sums are of neighbours.
+constexpr int kGemmStrip = 32;
+size_t gemm_fragments_bytes(const Conv2dShape& shape, const GemmLayout& layout, Dtype dtype);
+Error pack_gemm_fragments(const Conv2dPack& arguments, const GemmLayout& layout, Stream stream);
 
 }  // namespace lucid::cuda

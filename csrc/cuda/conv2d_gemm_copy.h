@@ -6,6 +6,7 @@
 
 #include <type_traits>
 
+#include "cuda/cached_copy.h"
 #include "cuda/conv2d_gemm.h"
 
 namespace lucid::cuda {
@@ -24,7 +25,9 @@ __device__ __forceinline__ void copy_async(T* to, const T* from, bool inside) {
 // Fewer than a unit are loaded one by one.
 template <int kUnit, int kLoaded, class T, class Shared>
 __device__ __forceinline__ void copy_unit(Shared* to, const T* x, int64_t offset, bool inside) {
-  if constexpr (std::is_same_v<T, Shared> && kLoaded == kUnit && kUnit * sizeof(T) >= 4) {
+  if constexpr (std::is_same_v<T, Shared> && kLoaded == kUnit && kUnit * sizeof(T) >= 8) {
+    copy_cached<kUnit * sizeof(T)>(to, x + offset, inside);
+  } else if constexpr (std::is_same_v<T, Shared> && kLoaded == kUnit && kUnit * sizeof(T) == 4) {
     copy_async<kUnit>(to, x + offset, inside);
   } else {
     const T* from = x + (inside ? offset : 0);

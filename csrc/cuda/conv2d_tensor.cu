@@ -1,115 +1,124 @@
 // Convolution of any shape on tensor cores, in float16, bfloat16 or TF32, with sums in float32.
 //
-// Bound by memory in most layers of the networks, in the last ones by the tensor cores and by what the second cache
-// delivers, so that large tiles come first. A warp of 128 x 128 multiplies 64 pixels by 64 channels: 4 KiB from shared
-// memory for 4 x 4 products of 16 x 16 x 16; of 32 by 64 it would be 3 KiB for 2 x 4, which takes longer to read than
-// to multiply. 224 pixels divide those of all layers where there are 32 images, and a warp has 112 by 32. The padding
-// of rows lets what is read at once come from different banks. Three stages: the operands of two steps are under way
-// while one is multiplied. What a warp has computed goes through shared memory on its way out: how a fragment lies in
-// registers is not specified.
+// Pixels are the rows of the left matrix, and come through shared memory, three stages deep: the operands of two steps
+// are under way while one is multiplied. Channels are the columns of the right one; their weights are packed in the
+// order of a warp's registers and go there straight from the caches, 16 terms ahead of the products. The columns of a
+// product are dealt to channels so that a lane has sums of eight neighbours, and four lanes 32 of them: it adds bias
+// and residual and stores 16 bytes, without a detour.
+//
+// What bounds it is counted in bytes of L1 cache and shared memory, which deliver 128 a cycle, for 16 terms of a tile
+// of M x N, by warps of m x n: pixels come and go (64 M), each warp reads its pixels and its weights (32 m + 32 n). A
+// warp of 64 x 64 multiplies 16 terms in 56 cycles of an H100's multiprocessor at 62 % of its peak, and reads them in
+// 32; with 256 x 128 in a block, whose copies take 16 a warp, the tensor cores bound, and so they do at 192 x 128.
+// Smaller tiles are for images that would leave multiprocessors without work.
 #include "cuda/conv2d_algorithm.h"
 #include "cuda/conv2d_gemm_copy.h"
+#include "cuda/warp_matrix.h"
 
 namespace lucid::cuda {
 namespace {
 
-namespace wmma = nvcuda::wmma;
-
-constexpr int kStages = 3, kFragment = 16, kQuad = 4, kWarp = 32;
-
-// What a fragment of the type has in it, and how many terms; elements of 16 bytes.
-template <class T>
-struct Operand {
-  using Fragment = T;
-  static constexpr int kTerms = 16, kVector = 8;
-};
-template <>
-struct Operand<float> {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-  using Fragment = __half;  // never computed with: devices without TF32 are not given this kernel
-#else
-  using Fragment = wmma::precision::tf32;
-#endif
-  static constexpr int kTerms = 8, kVector = 4;
-};
+constexpr int kStages = 3, kFragment = 16, kWarp = 32;
 
 // kDown by kAcross warps, each with kWarpRows pixels by kWarpColumns channels.
 template <class T, int kDown_, int kAcross, int kWarpRows_, int kWarpColumns_, int kBlocks_>
 struct Tile {
   static constexpr int kWarpRows = kWarpRows_, kWarpColumns = kWarpColumns_, kBlocks = kBlocks_, kDown = kDown_;
-  static constexpr int kRows = kDown * kWarpRows, kColumns = kAcross * kWarpColumns, kDepth = 64 / sizeof(T);
-  static constexpr int kVector = Operand<T>::kVector, kTerms = Operand<T>::kTerms;
-  static constexpr int kPixelStride = kDepth + kVector, kWeightStride = kColumns + 8;
-  static constexpr int kWarps = kDown * kAcross, kThreads = kWarps * kWarp;
-  static constexpr int kFragmentsDown = kWarpRows / kFragment, kFragmentsAcross = kWarpColumns / kFragment;
-  static constexpr int kResultStride = kWarpColumns + 4;
+  static constexpr int kRows = kDown * kWarpRows, kColumns = kAcross * kWarpColumns;
+  static constexpr int kVector = 16 / sizeof(T), kTerms = 2 * kVector, kDepth = 2 * kTerms;
+  static constexpr int kPixelStride = kDepth + kVector;  // rows of a matrix that is loaded lie in different banks
+  static constexpr int kThreads = kDown * kAcross * kWarp;
+  static constexpr int kFragmentsDown = kWarpRows / kFragment, kStripsAcross = kWarpColumns / kGemmStrip;
   static constexpr size_t kPixelBytes = kRows * kPixelStride * sizeof(T), kWindowBytes = kRows * sizeof(Conv2dWindow);
-  static constexpr size_t kWeightBytes = kDepth * kWeightStride * sizeof(T);
-  static constexpr size_t kShared = kWindowBytes + kStages * (kPixelBytes + kWeightBytes);
-  // Fragments are loaded and stored at multiples of 32 bytes.
-  static_assert(kPixelBytes % 32 == 0 && kWeightBytes % 32 == 0 && kWeightStride * sizeof(T) * kTerms % 32 == 0);
-  static_assert(kShared <= (kRows > 128 ? 99 : 64) * 1024, "the oldest of the devices has 64 KiB, others 99 or more");
-  static_assert(kWarps * kFragment * kResultStride * sizeof(float) <= kStages * (kPixelBytes + kWeightBytes));
-  static_assert(kGemmDepth % kDepth == 0 && kThreads <= 1024);
+  static constexpr size_t kShared = kWindowBytes + kStages * kPixelBytes;
+  static_assert(kShared <= 64 * 1024, "the oldest of the devices has no more");
+  static_assert(kGemmDepth % kDepth == 0 && kWarpRows % kFragment == 0 && kWarpColumns % kGemmStrip == 0);
 
-  using Sums = wmma::fragment<wmma::accumulator, kFragment, kFragment, kTerms, float>[kFragmentsDown][kFragmentsAcross];
-  template <class Use>
-  using Matrix = wmma::fragment<Use, kFragment, kFragment, kTerms, typename Operand<T>::Fragment, wmma::row_major>;
+  using Sums = float[kFragmentsDown][kStripsAcross][kGemmStrip / 8][4];
 };
 
-template <class T, class Fragment>
-__device__ __forceinline__ void load(Fragment& fragment, const T* from, int stride) {
-  wmma::load_matrix_sync(fragment, from, stride);
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-  if constexpr (std::is_same_v<T, float>)
+// The weights of a warp, as pack_gemm_fragments() writes them: it has 64 vectors for a strip and kTerms terms, the
+// first 32 for the products 0 and 1, the others for 2 and 3.
+template <class T, class Tile>
+struct Weights {
+  const uint4* from[Tile::kStripsAcross];
+  uint4 next[Tile::kStripsAcross][2];
+
+  __device__ __forceinline__ Weights(const GemmProblem<T, T>& p, int64_t group, int64_t column) {
+    const int64_t strips = p.packing.columns / kGemmStrip, steps = p.packing.terms / Tile::kTerms;
 #pragma unroll
-    for (float& value : fragment.x) value = wmma::__float_to_tf32(value);
-#endif
+    for (int i = 0; i < Tile::kStripsAcross; ++i) {
+      const int64_t strip = column / kGemmStrip + i;  // behind the last, whose sums go nowhere, the first
+      from[i] = reinterpret_cast<const uint4*>(p.weights) +
+                (group * strips + (strip < strips ? strip : 0)) * steps * 64 + threadIdx.x % kWarp;
+    }
+    load();
+  }
+  __device__ __forceinline__ void load() {
+#pragma unroll
+    for (int i = 0; i < Tile::kStripsAcross; ++i) {
+      next[i][0] = from[i][0], next[i][1] = from[i][32];
+      from[i] += 64;
+    }
+  }
+};
+
+// The products 2 * half and the next.
+template <class T>
+__device__ __forceinline__ void multiply_vector(float (*sums)[4], const uint32_t (&left)[4], const uint4& weights) {
+  const uint32_t first[2] = {weights.x, weights.y}, second[2] = {weights.z, weights.w};
+  multiply_matrices<T>(sums[0], left, first);
+  multiply_matrices<T>(sums[1], left, second);
 }
 
-// a: the warp's first pixel; b: its first channel.
+// `pixels`: the row that this lane names of the warp's first matrix.
 template <class T, class Tile>
-__device__ __forceinline__ void multiply(const T* a, const T* b, typename Tile::Sums& sums) {
+__device__ __forceinline__ void multiply(const T* pixels, Weights<T, Tile>& weights, typename Tile::Sums& sums) {
 #pragma unroll
   for (int k = 0; k < Tile::kDepth; k += Tile::kTerms) {
-    typename Tile::template Matrix<wmma::matrix_a> pixels[Tile::kFragmentsDown];
+    uint4 now[Tile::kStripsAcross][2];
 #pragma unroll
-    for (int m = 0; m < Tile::kFragmentsDown; ++m)
-      load(pixels[m], a + m * kFragment * Tile::kPixelStride + k, Tile::kPixelStride);
+    for (int i = 0; i < Tile::kStripsAcross; ++i) now[i][0] = weights.next[i][0], now[i][1] = weights.next[i][1];
+    weights.load();
 #pragma unroll
-    for (int j = 0; j < Tile::kFragmentsAcross; ++j) {
-      typename Tile::template Matrix<wmma::matrix_b> channels;
-      load(channels, b + k * Tile::kWeightStride + j * kFragment, Tile::kWeightStride);
+    for (int m = 0; m < Tile::kFragmentsDown; ++m) {
+      uint32_t left[4];
+      load_matrices(left, pixels + m * kFragment * Tile::kPixelStride + k);
+      if constexpr (std::is_same_v<T, float>)
 #pragma unroll
-      for (int m = 0; m < Tile::kFragmentsDown; ++m) wmma::mma_sync(sums[m][j], pixels[m], channels, sums[m][j]);
+        for (uint32_t& value : left) value = __float_as_uint(round_to_tf32(__uint_as_float(value)));
+#pragma unroll
+      for (int i = 0; i < Tile::kStripsAcross; ++i) {
+        multiply_vector<T>(sums[m][i], left, now[i][0]);
+        multiply_vector<T>(sums[m][i] + 2, left, now[i][1]);
+      }
     }
   }
 }
 
-// The rows of fragments one after another, each through the 16 rows in `result` that the warp has for itself.
 template <class T, class Tile>
 __device__ __forceinline__ void store(const GemmProblem<T, T>& p, const typename Tile::Sums& sums, int64_t first_pixel,
-                                      int64_t group, int64_t first_column, float* result) {
-  constexpr int kQuads = Tile::kWarpColumns / kQuad, kStep = kWarp / kQuads;
-  const int lane = threadIdx.x % kWarp, quad = lane % kQuads * kQuad;
-  const int64_t left = p.shape.out_group - first_column - quad;
-  const int count = left < 0 ? 0 : left < kQuad ? int(left) : kQuad;
-  const int64_t channel = group * p.shape.out_group + first_column + quad;
-  float bias[kQuad];
-  load_bias(p.epilogue, channel, count, bias);
+                                      int64_t group, int64_t first_column) {
+  constexpr int kCount = kGemmStrip / 4;
+  const int lane = threadIdx.x % kWarp;
+  const int64_t pixel = first_pixel + lane / 4;
 #pragma unroll
-  for (int m = 0; m < Tile::kFragmentsDown; ++m) {
+  for (int i = 0; i < Tile::kStripsAcross; ++i) {
+    const int64_t column = first_column + i * kGemmStrip + lane % 4 * kCount, left = p.shape.out_group - column;
+    const int count = left < 0 ? 0 : left < kCount ? int(left) : kCount;
+    const int64_t channel = group * p.shape.out_group + column;
+    float bias[kCount];
+    load_bias(p.epilogue, channel, count, bias);
 #pragma unroll
-    for (int j = 0; j < Tile::kFragmentsAcross; ++j)
-      wmma::store_matrix_sync(result + j * kFragment, sums[m][j], Tile::kResultStride, wmma::mem_row_major);
-    __syncwarp();
+    for (int m = 0; m < Tile::kFragmentsDown; ++m)
 #pragma unroll
-    for (int row = lane / kQuads; row < kFragment; row += kStep) {
-      const int64_t pixel = first_pixel + m * kFragment + row;
-      if (count > 0 && pixel < p.pixels)
-        finish(p.epilogue, bias, pixel, channel, count, result + row * Tile::kResultStride + quad);
-    }
-    __syncwarp();
+      for (int half = 0; half < 2; ++half) {
+        const int64_t own = pixel + m * kFragment + half * 8;
+        float sum[kCount];
+#pragma unroll
+        for (int c = 0; c < kCount; ++c) sum[c] = sums[m][i][c / 2][2 * half + c % 2];
+        if (count > 0 && own < p.pixels) finish(p.epilogue, bias, own, channel, count, sum);
+      }
   }
 }
 
@@ -118,68 +127,55 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
   if constexpr (kHasTensorCores<T>) {
     LUCID_DYN_SHARED(unsigned char, shared);
     auto* windows = reinterpret_cast<Conv2dWindow*>(shared);
-    const auto stage_pixels = [&](int stage) {
-      return reinterpret_cast<T*>(shared + Tile::kWindowBytes + stage * (Tile::kPixelBytes + Tile::kWeightBytes));
-    };
+    T* const stages = reinterpret_cast<T*>(shared + Tile::kWindowBytes);
+    constexpr int kStage = Tile::kRows * Tile::kPixelStride;
     const GemmPlace place = gemm_place(p, Tile::kRows, Tile::kColumns);
     for (int i = threadIdx.x; i < Tile::kRows; i += Tile::kThreads)
       windows[i] = conv2d_window(p.shape, place.pixel + i);
 
     const T* x = p.x + place.group * p.shape.in_group;
     const Conv2dTerm* terms = p.terms + term_of_thread<Tile, kUnit>();
-    const int64_t column = place.column + column_of_thread<Tile, Tile::kVector>();
-    const bool has_weights = column < p.packing.columns;
-    const T* weights = p.weights + place.group * p.packing.weights + column +
-                       first_weight_row<Tile, Tile::kVector>() * p.packing.columns;
-    const int warp = threadIdx.x / kWarp, down = warp % Tile::kDown * Tile::kWarpRows;
-    const int across = warp / Tile::kDown * Tile::kWarpColumns;
+    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+    const int down = warp % Tile::kDown * Tile::kWarpRows, across = warp / Tile::kDown * Tile::kWarpColumns;
+    const int row = (down + lane % kFragment) * Tile::kPixelStride + lane / kFragment * Tile::kVector;
     const int steps = int((p.packing.sum + Tile::kDepth - 1) / Tile::kDepth);
 
     Conv2dTerm term = terms[0];
-    int copied = 0;
+    int copied = 0, to = 0;
     // A group of copies for each step, an empty one behind the last: the number that may be under way stays the same.
     const auto copy_step = [&] {
       if (copied < steps) {
-        T* pixels = stage_pixels(copied % kStages);
-        copy_pixels<Tile, kUnit, kLoaded>(p.shape, x, windows, term, pixels);
-        copy_weights<Tile, Tile::kVector>(weights, p.packing.columns, has_weights,
-                                          pixels + Tile::kRows * Tile::kPixelStride);
-        weights += Tile::kDepth * p.packing.columns;
+        copy_pixels<Tile, kUnit, kLoaded>(p.shape, x, windows, term, stages + to);
         if (++copied < steps) term = terms[copied * Tile::kDepth];
+        to = to == (kStages - 1) * kStage ? 0 : to + kStage;
       }
       __pipeline_commit();
     };
     __syncthreads();
     for (int i = 0; i < kStages - 1; ++i) copy_step();
-    typename Tile::Sums sums;
-#pragma unroll
-    for (auto& row : sums)
-#pragma unroll
-      for (auto& sum : row) wmma::fill_fragment(sum, 0.0f);
-    for (int step = 0; step < steps; ++step) {
+    Weights<T, Tile> weights(p, place.group, place.column + across);
+    typename Tile::Sums sums = {};
+    for (int step = 0, from = row; step < steps; ++step) {
       __pipeline_wait_prior(kStages - 2);
       __syncthreads();
       copy_step();
-      const T* pixels = stage_pixels(step % kStages);
-      multiply<T, Tile>(pixels + down * Tile::kPixelStride, pixels + Tile::kRows * Tile::kPixelStride + across, sums);
+      multiply<T, Tile>(stages + from, weights, sums);
+      from = from >= (kStages - 1) * kStage ? row : from + kStage;
     }
     __pipeline_wait_prior(0);
-    __syncthreads();
-    auto* result = reinterpret_cast<float*>(shared + Tile::kWindowBytes) + warp * kFragment * Tile::kResultStride;
-    store<T, Tile>(p, sums, place.pixel + down, place.group, place.column + across, result);
+    store<T, Tile>(p, sums, place.pixel + down, place.group, place.column + across);
   }
 }
 
 // The three channels of an image get a fourth, whose weights are zeros, and are copied together.
 constexpr int kColours = 3, kColourUnit = 4;
-GemmLayout layout_of(const Conv2dShape& shape, Dtype dtype) {
-  const int64_t vector = dtype == Dtype::kFloat32 ? Operand<float>::kVector : Operand<__half>::kVector;
-  return {vector, shape.in_group == kColours ? kColourUnit : shape.in_group};
+GemmLayout layout_of(const Conv2dShape& shape) {
+  return {kGemmStrip, shape.in_group == kColours ? kColourUnit : shape.in_group};
 }
 
 template <class T, int kUnit, int kLoaded, class Tile>
 Error launch_tensor(const Conv2d& arguments, Stream stream) {
-  const auto p = gemm_problem<T, T>(arguments, layout_of(arguments.shape, arguments.dtype), Tile::kColumns);
+  const auto p = gemm_problem<T, T>(arguments, layout_of(arguments.shape), Tile::kColumns);
   const int64_t blocks = gemm_blocks(arguments.shape, Tile::kRows, Tile::kColumns);
   if (blocks > kMostBlocks) return cudaErrorInvalidConfiguration;
   const auto kernel = implicit_gemm_tensor<T, kUnit, kLoaded, Tile>;
@@ -189,8 +185,6 @@ Error launch_tensor(const Conv2d& arguments, Stream stream) {
                 {dim3(unsigned(blocks)), dim3(Tile::kThreads), Tile::kShared, static_cast<cudaStream_t>(stream)}, p);
 }
 
-// Copies of 16 bytes pass the first cache by. Where windows overlap, copies of 8 bytes find there what another tap has
-// brought.
 template <class T, class Tile>
 Error run_tile(const Conv2d& arguments, Stream stream) {
   constexpr int kVector = Tile::kVector, kHalfVector = kVector / 2;
@@ -198,22 +192,24 @@ Error run_tile(const Conv2d& arguments, Stream stream) {
   const auto lies_in = [&](int unit) {
     return shape.in_group % unit == 0 && is_aligned(arguments.x, unit * sizeof(T));
   };
-  if (shape.taps() == 1 && lies_in(kVector)) return launch_tensor<T, kVector, kVector, Tile>(arguments, stream);
+  if (lies_in(kVector)) return launch_tensor<T, kVector, kVector, Tile>(arguments, stream);
   if (lies_in(kHalfVector)) return launch_tensor<T, kHalfVector, kHalfVector, Tile>(arguments, stream);
   if (shape.in_group == kColours) return launch_tensor<T, kColourUnit, kColours, Tile>(arguments, stream);
   return launch_tensor<T, 1, 1, Tile>(arguments, stream);
 }
 
 template <class T>
-using Tile224x128 = Tile<T, 2, 4, 112, 32, 1>;
+using Tile256x128 = Tile<T, 4, 2, 64, 64, 1>;
+template <class T>
+using Tile192x128 = Tile<T, 4, 2, 48, 64, 1>;
 template <class T>
 using Tile128x128 = Tile<T, 2, 2, 64, 64, 2>;
 template <class T>
-using Tile128x64 = Tile<T, 4, 1, 32, 64, 4>;
+using Tile128x64 = Tile<T, 2, 1, 64, 64, 4>;
 template <class T>
-using Tile64x64 = Tile<T, 2, 2, 32, 32, 4>;
+using Tile64x64 = Tile<T, 2, 1, 32, 64, 6>;
 template <class T>
-using Tile128x32 = Tile<T, 4, 1, 32, 32, 4>;
+using Tile128x32 = Tile<T, 2, 1, 64, 32, 6>;
 
 template <template <class> class TileOf>
 Error run(const Conv2d& arguments, Stream stream) {
@@ -221,22 +217,20 @@ Error run(const Conv2d& arguments, Stream stream) {
   return run_tile<__nv_bfloat16, TileOf<__nv_bfloat16>>(arguments, stream);
 }
 
-// A tile is as good as the products that it makes of an operand, which is what the second cache must deliver: those of
-// 224 x 128 are 1. Of the others, 128 x 64 gets a little more, for it to win where there are 64 channels.
-constexpr int kTileCount = 5;
-constexpr GemmTile kTiles[kTileCount] = {
-    {224, 128, 1.0}, {128, 128, 0.78}, {128, 64, 0.57}, {64, 64, 0.39}, {128, 32, 0.31}};
-
-// The largest tile wants 82 KiB of shared memory, more than devices without bfloat16 have.
-bool has_largest_tile() { return has_tensor_cores(Dtype::kBfloat16); }
+// The part of the tensor cores' rate at which L1 and shared memory deliver the operands of a tile, on an H100.
+constexpr GemmTile kTiles[] = {{256, 128, 1.0}, {192, 128, 1.0}, {128, 128, 0.87},
+                               {128, 64, 0.87}, {64, 64, 0.7},   {128, 32, 0.5}};
+// So many products of 16 bits an H100 makes, at 62 % of its peak, while its second cache delivers an operand to each
+// multiprocessor; 69 an A100, 33 a GeForce 4090.
+constexpr double kProductsPerOperand = 112;
 
 Error run_best(const Conv2d& arguments, Stream stream) {
-  const int first = has_largest_tile() ? 0 : 1;
-  switch (first + best_gemm_tile(arguments.shape, kTiles + first, kTileCount - first)) {
-    case 0: return run<Tile224x128>(arguments, stream);
-    case 1: return run<Tile128x128>(arguments, stream);
-    case 2: return run<Tile128x64>(arguments, stream);
-    case 3: return run<Tile64x64>(arguments, stream);
+  switch (best_tile(arguments.shape, kTiles, kProductsPerOperand)) {
+    case 0: return run<Tile256x128>(arguments, stream);
+    case 1: return run<Tile192x128>(arguments, stream);
+    case 2: return run<Tile128x128>(arguments, stream);
+    case 3: return run<Tile128x64>(arguments, stream);
+    case 4: return run<Tile64x64>(arguments, stream);
     default: return run<Tile128x32>(arguments, stream);
   }
 }
@@ -245,8 +239,9 @@ Error run_best(const Conv2d& arguments, Stream stream) {
 constexpr GemmTile kTf32Tiles[] = {{128, 128, 1.0}, {64, 64, 0.5}};
 
 Error run_tf32(const Conv2d& arguments, Stream stream) {
-  return best_tile(arguments.shape, kTf32Tiles) == 0 ? run_tile<float, Tile128x128<float>>(arguments, stream)
-                                                     : run_tile<float, Tile64x64<float>>(arguments, stream);
+  return best_tile(arguments.shape, kTf32Tiles, kProductsPerOperand) == 0
+             ? run_tile<float, Tile128x128<float>>(arguments, stream)
+             : run_tile<float, Tile64x64<float>>(arguments, stream);
 }
 
 bool accepts_tf32(const Conv2dShape& shape, Dtype dtype, bool tf32) {
@@ -257,24 +252,20 @@ bool accepts(const Conv2dShape& shape, Dtype dtype, bool) {
   return dtype != Dtype::kFloat32 && shape.out_group >= kFragment && has_tensor_cores(dtype);
 }
 
-bool accepts_largest(const Conv2dShape& shape, Dtype dtype, bool tf32) {
-  return accepts(shape, dtype, tf32) && has_largest_tile();
-}
-
 size_t packed_bytes(const Conv2dShape& shape, Dtype dtype) {
-  return gemm_packed_bytes(shape, layout_of(shape, dtype), dtype == Dtype::kFloat32 ? 4 : 2);
+  return gemm_fragments_bytes(shape, layout_of(shape), dtype);
 }
 
 Error pack(const Conv2dPack& arguments, Stream stream) {
-  return pack_gemm(arguments, layout_of(arguments.shape, arguments.dtype), arguments.dtype, stream);
+  return pack_gemm_fragments(arguments, layout_of(arguments.shape), stream);
 }
 
 }  // namespace
 
 const Conv2dAlgorithm conv2d_tensor = {"tensor_gemm", accepts, packed_bytes, pack, run_best};
 const Conv2dAlgorithm conv2d_tensor_tf32 = {"tensor_gemm_tf32", accepts_tf32, packed_bytes, pack, run_tf32};
-const Conv2dAlgorithm conv2d_tensor_224x128 = {"tensor_gemm_224x128", accepts_largest, packed_bytes, pack,
-                                               run<Tile224x128>};
+const Conv2dAlgorithm conv2d_tensor_256x128 = {"tensor_gemm_256x128", accepts, packed_bytes, pack, run<Tile256x128>};
+const Conv2dAlgorithm conv2d_tensor_192x128 = {"tensor_gemm_192x128", accepts, packed_bytes, pack, run<Tile192x128>};
 const Conv2dAlgorithm conv2d_tensor_128x128 = {"tensor_gemm_128x128", accepts, packed_bytes, pack, run<Tile128x128>};
 const Conv2dAlgorithm conv2d_tensor_128x64 = {"tensor_gemm_128x64", accepts, packed_bytes, pack, run<Tile128x64>};
 const Conv2dAlgorithm conv2d_tensor_64x64 = {"tensor_gemm_64x64", accepts, packed_bytes, pack, run<Tile64x64>};

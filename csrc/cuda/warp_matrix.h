@@ -13,6 +13,15 @@
 
 namespace lucid::cuda {
 
+// To the nearest that TF32 has; devices without it are not asked.
+__device__ __forceinline__ float round_to_tf32(float value) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+  return nvcuda::wmma::__float_to_tf32(value);
+#else
+  return value;
+#endif
+}
+
 #ifdef LUCID_CUDA_HOST
 
 template <class T>

@@ -253,6 +253,24 @@ KERNEL_TEST(conv2d_without_images) {
   }
 }
 
+// Tensor cores compute what they can, but for groups of four channels; those of float32 only on request.
+KERNEL_TEST(conv2d_choice) {
+  const struct {
+    Case p;
+    const char *in_halves, *in_floats;
+  } choices[] = {{{1, 9, 9, 1, 32, 32, 3, 3, 1, 1}, "tensor_gemm", "grouped_direct_3x3"},
+                 {{1, 9, 9, 1, 32, 64, 3, 3, 1, 1}, "tensor_gemm", "implicit_gemm"},
+                 {{1, 9, 9, 1, 3, 64, 7, 7, 2, 3}, "tensor_gemm", "implicit_gemm"},
+                 {{1, 9, 9, 4, 16, 16, 3, 3, 1, 1}, "grouped_tensor_3x3", "grouped_direct_3x3"},
+                 {{1, 9, 9, 4, 4, 4, 3, 3, 1, 1}, "grouped_direct_3x3", "grouped_direct_3x3"}};
+  for (const auto& [p, in_halves, in_floats] : choices)
+    for (const Dtype dtype : kDtypes) {
+      const std::string want = dtype == Dtype::kFloat32 ? in_floats : in_halves;
+      const std::string got = algorithms(p.shape(), dtype).front();
+      check_that(text_of(p.shape(), dtype) + ": by " + got, got == want);
+    }
+}
+
 // TF32 only where it is asked for.
 KERNEL_TEST(conv2d_tf32) {
   for (const Case& p : {Case{2, 5, 7, 1, 16, 24, 1, 1, 1, 0}, Case{1, 9, 11, 1, 3, 16, 7, 7, 2, 3},
