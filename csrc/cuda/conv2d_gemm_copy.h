@@ -76,7 +76,8 @@ __device__ __forceinline__ void copy_pixels(const Conv2dShape& shape, const T* x
   constexpr int kUnits = Tile::kDepth / kUnit, kStep = Tile::kThreads / kUnits;
   static_assert(Tile::kThreads % kUnits == 0);
   const int column = term_of_thread<Tile, kUnit>(), first = first_pixel<kUnits, kStep>(threadIdx.x / kUnits);
-  const T* from = x + term.offset;
+  const char* from = reinterpret_cast<const char*>(x + term.offset);
+  Shared* const to = pixels + first * Tile::kPixelStride + column;
 #pragma unroll
   for (int i = 0; i < (Tile::kRows + kStep - 1) / kStep; ++i) {
     const int row = first + i * kStep;
@@ -84,7 +85,8 @@ __device__ __forceinline__ void copy_pixels(const Conv2dShape& shape, const T* x
     const Conv2dWindow window = windows[row];
     const bool inside =
         unsigned(window.h + term.h) < unsigned(shape.h) && unsigned(window.w + term.w) < unsigned(shape.w);
-    copy_unit<kUnit, kLoaded>(pixels + row * Tile::kPixelStride + column, x, from + window.offset, inside);
+    copy_unit<kUnit, kLoaded>(to + i * kStep * Tile::kPixelStride, x, reinterpret_cast<const T*>(from + window.offset),
+                              inside);
   }
 }
 
