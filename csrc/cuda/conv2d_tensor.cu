@@ -11,6 +11,11 @@
 // warp of 64 x 64 multiplies 16 terms in 56 cycles of an H100's multiprocessor at 62 % of its peak, and reads them in
 // 32; with 256 x 128 in a block, whose copies take 16 a warp, the tensor cores bound, and so they do at 192 x 128.
 // Smaller tiles are for images that would leave multiprocessors without work.
+//
+// Where that ends: 1x1 of 1024 to 512 channels and 32 images of 14x14 is 24300 sums for each of an H100's 132
+// multiprocessors, 6.65 us at its peak. Within twice that time its second cache (5500 GB/s assumed) delivers the operands
+// of blocks with 1/M + 1/N <= 1/99, which are 39200 sums or more, and mma.sync makes 30200 at 62 % of the peak. No tile
+// does both; 256 x 128 comes to 2.35 times the peak. Clusters that share what they load, with wgmma, would.
 #include "cuda/conv2d_algorithm.h"
 #include "cuda/conv2d_gemm_copy.h"
 #include "cuda/warp_matrix.h"
