@@ -13,9 +13,10 @@
 // Smaller tiles are for images that would leave multiprocessors without work.
 //
 // Where that ends: 1x1 of 1024 to 512 channels and 32 images of 14x14 is 24300 sums for each of an H100's 132
-// multiprocessors, 6.65 us at its peak. Within twice that time its second cache (5500 GB/s assumed) delivers the operands
-// of blocks with 1/M + 1/N <= 1/99, which are 39200 sums or more, and mma.sync makes 30200 at 62 % of the peak. No tile
-// does both; 256 x 128 comes to 2.35 times the peak. Clusters that share what they load, with wgmma, would.
+// multiprocessors, 6.65 us at its peak. Within twice that time its second cache (5500 GB/s assumed) delivers the
+// operands of blocks with 1/M + 1/N <= 1/99, which are 39200 sums or more, and mma.sync makes 30200 at 62 % of the
+// peak. No tile does both; 256 x 128 comes to 2.35 times the peak. Clusters that share what they load, with wgmma,
+// would.
 #include "cuda/conv2d_algorithm.h"
 #include "cuda/conv2d_gemm_copy.h"
 #include "cuda/warp_matrix.h"
