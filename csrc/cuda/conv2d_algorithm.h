@@ -16,7 +16,7 @@ struct Conv2dAlgorithm {
 
 extern const Conv2dAlgorithm conv2d_grouped, conv2d_grouped_tensor;
 extern const Conv2dAlgorithm conv2d_tensor, conv2d_tensor_tf32, conv2d_tensor_256x128, conv2d_tensor_192x128,
-    conv2d_tensor_128x128, conv2d_tensor_128x64, conv2d_tensor_64x64, conv2d_tensor_128x32;
+    conv2d_tensor_128x128, conv2d_tensor_128x64, conv2d_tensor_64x64, conv2d_tensor_256x32;
 extern const Conv2dAlgorithm conv2d_gemm, conv2d_gemm_128x128, conv2d_gemm_128x64, conv2d_gemm_64x64,
     conv2d_gemm_128x32;
 
@@ -25,7 +25,7 @@ extern const Conv2dAlgorithm conv2d_gemm, conv2d_gemm_128x128, conv2d_gemm_128x6
 constexpr const Conv2dAlgorithm* kConv2dAlgorithms[] = {
     &conv2d_grouped_tensor, &conv2d_tensor,         &conv2d_grouped,        &conv2d_tensor_tf32,   &conv2d_gemm,
     &conv2d_tensor_256x128, &conv2d_tensor_192x128, &conv2d_tensor_128x128, &conv2d_tensor_128x64, &conv2d_tensor_64x64,
-    &conv2d_tensor_128x32,  &conv2d_gemm_128x128,   &conv2d_gemm_128x64,    &conv2d_gemm_64x64,    &conv2d_gemm_128x32,
+    &conv2d_tensor_256x32,  &conv2d_gemm_128x128,   &conv2d_gemm_128x64,    &conv2d_gemm_64x64,    &conv2d_gemm_128x32,
 };
 
 }  // namespace lucid::cuda

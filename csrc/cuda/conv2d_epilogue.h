@@ -42,7 +42,9 @@ __device__ __forceinline__ void load_bias(const Conv2dEpilogue<T>& epilogue, int
   for (int i = 0; i < kCount; ++i) bias[i] = epilogue.bias != nullptr && i < count ? epilogue.bias[channel + i] : 0.0f;
 }
 
-__device__ __forceinline__ float rectify(float value, bool relu) { return relu && value < 0.0f ? 0.0f : value; }
+__device__ __forceinline__ float rectify(float value, bool relu) {
+  return value < (relu ? 0.0f : -INFINITY) ? 0.0f : value;
+}
 
 // Neighbours that lie together. Eight of 16 bits move as 16 bytes, which the compiler makes of no array of elements.
 template <class T, int kCount>

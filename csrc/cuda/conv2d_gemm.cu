@@ -81,7 +81,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm(P
   LUCID_SHARED(float, a, [kStages][Tile::kRows * Tile::kPixelStride]);
   LUCID_SHARED(float, b, [kStages][Tile::kDepth * Tile::kWeightStride]);
   const GemmPlace place = gemm_place(p, Tile::kRows, Tile::kColumns);
-  for (int i = threadIdx.x; i < Tile::kRows; i += Tile::kThreads) windows[i] = conv2d_window(p.shape, place.pixel + i);
+  for (int i = threadIdx.x; i < Tile::kRows; i += Tile::kThreads)
+    windows[i] = conv2d_window<T>(p.shape, place.pixel + i);
 
   const T* x = p.x + place.group * p.shape.in_group;
   const Conv2dTerm* terms = p.terms + term_of_thread<Tile, kUnit>();

@@ -24,25 +24,34 @@ __device__ __forceinline__ void copy_async(T* to, const T* from, bool inside) {
 // Others are loaded even if outside, from the beginning of x, since loads behind branches would wait for each other.
 // Fewer than a unit are loaded one by one.
 template <int kUnit, int kLoaded, class T, class Shared>
-__device__ __forceinline__ void copy_unit(Shared* to, const T* x, int64_t offset, bool inside) {
-  if constexpr (std::is_same_v<T, Shared> && kLoaded == kUnit && kUnit * sizeof(T) >= 8) {
-    copy_cached<kUnit * sizeof(T)>(to, x + offset, inside);
-  } else if constexpr (std::is_same_v<T, Shared> && kLoaded == kUnit && kUnit * sizeof(T) == 4) {
-    copy_async<kUnit>(to, x + offset, inside);
+__device__ __forceinline__ void copy_unit(Shared* to, const T* x, const T* from, bool inside) {
+  constexpr int kBytes = kUnit * sizeof(T);
+  if constexpr (std::is_same_v<T, Shared> && kLoaded == kUnit && kBytes >= 8) {
+    copy_cached<kBytes>(to, from, inside);
+  } else if constexpr (std::is_same_v<T, Shared> && kLoaded == kUnit && kBytes == 4) {
+    copy_async<kUnit>(to, from, inside);
   } else {
-    const T* from = x + (inside ? offset : 0);
-    Elements<T, kUnit> loaded;
+    if (!inside) from = x;
+    Elements<T, kUnit> loaded{};
     if constexpr (kLoaded == kUnit) {
       loaded = *reinterpret_cast<const Elements<T, kUnit>*>(from);
     } else {
 #pragma unroll
       for (int i = 0; i < kLoaded; ++i) loaded.at[i] = from[i];
     }
-    Elements<Shared, kUnit> values;
+    if constexpr (std::is_same_v<T, Shared> && kBytes % 4 == 0) {  // as words: fewer to choose between
+      uint32_t words[kBytes / 4];
+      memcpy(words, &loaded, kBytes);
 #pragma unroll
-    for (int i = 0; i < kUnit; ++i)
-      values.at[i] = inside && i < kLoaded ? convert_to<Shared>(loaded.at[i]) : Shared(0.0f);
-    *reinterpret_cast<Elements<Shared, kUnit>*>(to) = values;
+      for (uint32_t& word : words) word = inside ? word : 0;
+      memcpy(&loaded, words, kBytes);
+      *reinterpret_cast<Elements<Shared, kUnit>*>(to) = loaded;
+    } else {
+      Elements<Shared, kUnit> values;
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i) values.at[i] = inside ? convert_to<Shared>(loaded.at[i]) : Shared(0.0f);
+      *reinterpret_cast<Elements<Shared, kUnit>*>(to) = values;
+    }
   }
 }
 
@@ -67,6 +76,8 @@ __device__ __forceinline__ void copy_pixels(const Conv2dShape& shape, const T* x
   constexpr int kUnits = Tile::kDepth / kUnit, kStep = Tile::kThreads / kUnits;
   static_assert(Tile::kThreads % kUnits == 0);
   const int column = term_of_thread<Tile, kUnit>(), first = first_pixel<kUnits, kStep>(threadIdx.x / kUnits);
+  const char* from = reinterpret_cast<const char*>(x + term.offset);
+  Shared* const to = pixels + first * Tile::kPixelStride + column;
 #pragma unroll
   for (int i = 0; i < (Tile::kRows + kStep - 1) / kStep; ++i) {
     const int row = first + i * kStep;
@@ -74,7 +85,8 @@ __device__ __forceinline__ void copy_pixels(const Conv2dShape& shape, const T* x
     const Conv2dWindow window = windows[row];
     const bool inside =
         unsigned(window.h + term.h) < unsigned(shape.h) && unsigned(window.w + term.w) < unsigned(shape.w);
-    copy_unit<kUnit, kLoaded>(pixels + row * Tile::kPixelStride + column, x, window.offset + term.offset, inside);
+    copy_unit<kUnit, kLoaded>(to + i * kStep * Tile::kPixelStride, x, reinterpret_cast<const T*>(from + window.offset),
+                              inside);
   }
 }
 

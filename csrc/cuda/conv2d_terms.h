@@ -13,7 +13,8 @@ struct alignas(16) Conv2dTerm {
   int32_t h, w;
 };
 
-// Where the window of an output pixel begins, perhaps in the padding. `offset` counts elements of x.
+// Where the window of an output pixel begins, perhaps in the padding. `offset` counts bytes of x, for the loops over
+// terms to multiply nothing.
 struct alignas(16) Conv2dWindow {
   int64_t offset;
   int32_t h, w;
@@ -30,12 +31,13 @@ __device__ __forceinline__ Conv2dTerm conv2d_term(const Conv2dShape& s, int64_t 
   return {(h * s.w + w) * (s.groups * s.in_group) + channel, int32_t(h), int32_t(w)};
 }
 
+template <class T>
 __device__ __forceinline__ Conv2dWindow conv2d_window(const Conv2dShape& s, int64_t pixel) {
   if (pixel >= s.n * s.out_h * s.out_w) return {0, kNoPixel, 0};
   const int64_t row = pixel / s.out_w, image = row / s.out_h;
   const int64_t h = (row - image * s.out_h) * s.stride_h - s.padding_top;
   const int64_t w = (pixel - row * s.out_w) * s.stride_w - s.padding_left;
-  return {((image * s.h + h) * s.w + w) * (s.groups * s.in_group), int32_t(h), int32_t(w)};
+  return {((image * s.h + h) * s.w + w) * (s.groups * s.in_group) * int64_t(sizeof(T)), int32_t(h), int32_t(w)};
 }
 
 }  // namespace lucid::cuda

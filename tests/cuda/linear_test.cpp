@@ -12,8 +12,8 @@ struct Case {
 };
 
 constexpr Case kCases[] = {
-    {1, 64, 10, 1}, {3, 100, 7, 1},  {4, 17, 5, 2},  {5, 256, 9, 1}, {8, 8, 4, 3},
-    {9, 3, 1, 1},   {17, 520, 6, 1}, {16, 33, 8, 4}, {0, 8, 3, 1},   {2, 8, 0, 1},
+    {1, 64, 10, 1},  {3, 100, 7, 1}, {4, 17, 5, 2}, {5, 256, 9, 1}, {8, 8, 4, 3},    {9, 3, 1, 1},
+    {17, 520, 6, 1}, {16, 33, 8, 4}, {0, 8, 3, 1},  {2, 8, 0, 1},   {35, 40, 35, 2},
 };
 
 lucid::cuda::Linear arguments(const Case& c, const Array& x, const Array& weight, const Array& bias, const Array& y) {
@@ -47,9 +47,11 @@ void run(const Case& c, Dtype dtype, bool relu, bool biased, size_t shift) {
     if (biased) want[i].add(bias.at(static_cast<size_t>(output)));
     if (relu && want[i].value < 0) want[i].value = 0;
   }
-  // A lane adds its part of the products, then come five steps of the tree and the bias.
-  const double width = dtype == Dtype::kFloat32 ? 4.0 : 8.0;
-  const double roundings = std::ceil(static_cast<double>(c.in) / (32.0 * width)) * width + 6.0;
+  // A lane adds its part of the products, then come five steps of the tree and the bias. On tensor cores a warp adds
+  // its chunks of 32 products, then come seven other warps and the bias.
+  const double width = dtype == Dtype::kFloat32 ? 4.0 : 32.0;
+  const double roundings =
+      std::ceil(static_cast<double>(c.in) / (dtype == Dtype::kFloat32 ? 128.0 : 256.0)) * width + 8.0;
   check(text_of("linear %dx%dx%d, %d groups, %s%s%s, shifted by %zu", static_cast<int>(c.rows), static_cast<int>(c.in),
                 static_cast<int>(c.outputs), static_cast<int>(c.groups), name_of(dtype), relu ? ", relu" : "",
                 biased ? ", bias" : "", shift),
