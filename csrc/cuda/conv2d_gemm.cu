@@ -143,8 +143,8 @@ Error run(const Conv2d& arguments, Stream stream) {
     case Dtype::kFloat32: return run_tile<float, Tile>(arguments, stream);
     case Dtype::kFloat16: return run_tile<__half, Tile>(arguments, stream);
     case Dtype::kBfloat16: return run_tile<__nv_bfloat16, Tile>(arguments, stream);
+    default: return cudaErrorInvalidValue;
   }
-  return cudaErrorInvalidValue;
 }
 
 using Tile128x128 = Tile<128, 128, 2, 2>;

@@ -106,8 +106,8 @@ Error pack_gemm(const Conv2dPack& arguments, const GemmLayout& layout, Stream st
     case Dtype::kFloat32: return pack(arguments, layout, 1, pack_rows<float>, stream);
     case Dtype::kFloat16: return pack(arguments, layout, 1, pack_rows<__half>, stream);
     case Dtype::kBfloat16: return pack(arguments, layout, 1, pack_rows<__nv_bfloat16>, stream);
+    default: return cudaErrorInvalidValue;
   }
-  return cudaErrorInvalidValue;
 }
 
 // Kernels load a step ahead, and behind the last step what nobody has written.
@@ -123,8 +123,8 @@ Error pack_gemm_fragments(const Conv2dPack& arguments, const GemmLayout& layout,
     case Dtype::kFloat32: return pack(arguments, layout, 1, pack_fragments<float>, stream);
     case Dtype::kFloat16: return pack(arguments, layout, 2, pack_fragments<__half>, stream);
     case Dtype::kBfloat16: return pack(arguments, layout, 2, pack_fragments<__nv_bfloat16>, stream);
+    default: return cudaErrorInvalidValue;
   }
-  return cudaErrorInvalidValue;
 }
 
 }  // namespace lucid::cuda

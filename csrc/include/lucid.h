@@ -493,10 +493,10 @@ typedef struct lucid_plan_args {
                        https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6; CUDA
                        has none of these, and ignores it */
   const lucid_context* context; /* its stream does not matter: on CUDA a plan that is made is ready for every one */
-  lucid_device device; /* zeros are the CPU; weights of the description are there in any case */
-  lucid_dtype dtype;   /* of the activations and weights in the plan: float32 (zeros are, too), on CUDA also float16 and
-                          bfloat16. Vectors, and the values that a caller sees, stay float32 */
-  int32_t tf32;        /* as in a lucid_context, for all runs of the plan */
+  lucid_device device;          /* zeros are the CPU; weights of the description are there in any case */
+  lucid_dtype dtype; /* of the activations and weights in the plan: float32 (zeros are, too), on CUDA also float16 and
+                        bfloat16. Vectors, and the values that a caller sees, stay float32 */
+  int32_t tf32;      /* as in a lucid_context, for all runs of the plan */
 } lucid_plan_args;
 
 LUCID_API lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan);
