@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -42,10 +41,12 @@ def simulator() -> Path:
             "bench: counts need the simulator: build lucid with -C cmake.define.LUCID_CUDA_SIM=ON "
             "-C install.strip=false"
         )
-    if missing := [name for name in ("nvcc", "c++filt", "nm") if shutil.which(name) is None]:
-        sys.exit(f"bench: counts need {' and '.join(missing)}")
     sys.path += EXECUTOR
+    import nvcc_build
     import ptx_records
+
+    if missing := nvcc_build.missing_tools():
+        sys.exit(f"bench: counts need {' and '.join(missing)}")
 
     if not ptx_records.symbols(found):
         sys.exit(f"bench: {found} has no symbols: build lucid with -C install.strip=false")
@@ -54,11 +55,12 @@ def simulator() -> Path:
 
 @functools.cache
 def kernels() -> Mapping[str, Any]:
-    """All kernels of inference by their names; workers have them from the process that forks them."""
-    import ptx_compiler
-    import resources
+    """All kernels by their names; workers have them from the process that forks them."""
+    import nvcc_build
+    import ptx_kernels
 
-    return ptx_compiler.kernels_of([path for path in resources.sources() if "backward" not in path.name])
+    with tempfile.TemporaryDirectory() as folder:
+        return ptx_kernels.kernels_of(nvcc_build.built(Path(folder), (ptx_kernels.ARCHITECTURE,)))
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ __device__ __forceinline__ float divisor_of(const AvgPool2dBackward& p, const Ta
 
 template <class Access>
 __global__ void __launch_bounds__(PixelRows::kThreads)
-    gather_gradients(AvgPool2dBackward p, Axis h, Axis w, PixelRows rows_of_x, Access access) {
+    gather_average_gradients(AvgPool2dBackward p, Axis h, Axis w, PixelRows rows_of_x, Access access) {
   constexpr int kWidth = Access::kWidth;
   const PixelRows::Place place = rows_of_x.place();
   if (!place.active) return;
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(PixelRows::kThreads)
 
 Error avg_pool2d_backward(const AvgPool2dBackward& p, Stream stream) {
   return with_access(p.dtype, p.c, {p.dy, p.dx}, [&](auto access) {
-    return launch_rows(gather_gradients<decltype(access)>, p, p.h.size, p.w.size, stream, access);
+    return launch_rows(gather_average_gradients<decltype(access)>, p, p.h.size, p.w.size, stream, access);
   });
 }
 

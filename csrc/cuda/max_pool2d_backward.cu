@@ -10,7 +10,7 @@ namespace {
 
 template <class Access>
 __global__ void __launch_bounds__(PixelRows::kThreads)
-    gather_gradients(MaxPool2dBackward p, Axis h, Axis w, PixelRows rows_of_x, Access access) {
+    gather_largest_gradients(MaxPool2dBackward p, Axis h, Axis w, PixelRows rows_of_x, Access access) {
   constexpr int kWidth = Access::kWidth;
   const PixelRows::Place place = rows_of_x.place();
   if (!place.active) return;
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(PixelRows::kThreads)
 
 Error max_pool2d_backward(const MaxPool2dBackward& p, Stream stream) {
   return with_access(p.dtype, p.c, {p.dy, p.dx}, [&](auto access) {
-    return launch_rows(gather_gradients<decltype(access)>, p, p.h.size, p.w.size, stream, access);
+    return launch_rows(gather_largest_gradients<decltype(access)>, p, p.h.size, p.w.size, stream, access);
   });
 }
 

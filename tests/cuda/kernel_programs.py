@@ -1,4 +1,4 @@
-"""Programs that run CUDA kernels in the simulator, built by CMake where a compiler and cmake are there."""
+"""Programs that run CUDA kernels, in the simulator and on a GPU, built where there are compilers for them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,35 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nvcc_build
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 KINDS = ("plain", "address", "thread")
 
 
-@functools.cache
-def folder_of(base: Path, kind: str) -> Path:
-    """Where the programs of a kind are: ``plain``, or with the sanitizer ``address`` or ``thread``.
-
-    They take minutes to build: only where ``$LUCID_KERNEL_TESTS`` names a folder for them, which stays.
-    """
+def folder_for(kind: str) -> Path:
+    """Where a kind is built, which takes minutes: only where ``$LUCID_KERNEL_TESTS`` names a folder."""
     if "LUCID_KERNEL_TESTS" not in os.environ:
         pytest.skip("takes minutes; LUCID_KERNEL_TESTS=FOLDER asks for it")
+    return Path(os.environ["LUCID_KERNEL_TESTS"]) / kind
+
+
+@functools.cache
+def folder_of(kind: str) -> Path:
+    """Where the programs of a kind are: ``plain``, or with the sanitizer ``address`` or ``thread``."""
+    folder = folder_for(kind)
     if missing := [name for name in ("cmake", "c++") if shutil.which(name) is None]:
         pytest.skip(f"needs {' and '.join(missing)}")
-    folder = Path(os.environ["LUCID_KERNEL_TESTS"]) / kind
     build(ROOT, folder, kind)
     return folder
+
+
+def compiled_by_nvcc() -> nvcc_build.NvccBuild:
+    folder = folder_for("nvcc")
+    if missing := nvcc_build.missing_tools():
+        pytest.skip(f"needs {' and '.join(missing)}")
+    return nvcc_build.built(folder)
 
 
 def build(source: Path, folder: Path, kind: str) -> None:

@@ -275,7 +275,7 @@ namespace {
 // 77, by which test runners know what could not run.
 constexpr int kSkipped = 77;
 
-int run_tests(const char* only) {
+int run_tests(const std::vector<kernel_test::Test>& chosen) {
   using namespace kernel_test;
   int32_t devices = 0;
   const Error error = backend().device_count(&devices);
@@ -283,10 +283,7 @@ int run_tests(const char* only) {
     std::printf("skipped: no CUDA device%s%s\n", error != 0 ? ": " : "", error != 0 ? backend().error_text(error) : "");
     return kSkipped;
   }
-  int run = 0;
-  for (const Test& test : tests()) {
-    if (only != nullptr && std::strstr(test.name, only) == nullptr) continue;
-    ++run;
+  for (const Test& test : chosen) {
     try {
       test.run();
     } catch (const Failure& caught) {
@@ -294,21 +291,29 @@ int run_tests(const char* only) {
     }
     std::fflush(stdout);
   }
-  std::printf("%d tests, %d checks, %d failures\n", run, checks, failures);
-  return run == 0 || failures != 0;
+  std::printf("%zu tests, %d checks, %d failures\n", chosen.size(), checks, failures);
+  return failures != 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::sort(kernel_test::tests().begin(), kernel_test::tests().end(),
-            [](const auto& a, const auto& b) { return std::strcmp(a.name, b.name) < 0; });
+  using kernel_test::Test;
+  std::vector<Test>& tests = kernel_test::tests();
+  std::sort(tests.begin(), tests.end(), [](const Test& a, const Test& b) { return std::strcmp(a.name, b.name) < 0; });
   if (argc == 2 && std::strcmp(argv[1], "--list") == 0) {
-    for (const auto& test : kernel_test::tests()) std::printf("%s\n", test.name);
+    for (const Test& test : tests) std::printf("%s\n", test.name);
     return 0;
   }
-  if (argc == 3 && std::strcmp(argv[1], "--only") == 0) return run_tests(argv[2]);
-  if (argc == 1) return run_tests(nullptr);
-  std::fprintf(stderr, "usage: %s [--list | --only WORD]\n", argv[0]);
-  return 2;
+  std::vector<Test> chosen;
+  for (const char* name : std::vector<const char*>(argv + 1, argv + argc)) {
+    const auto found =
+        std::find_if(tests.begin(), tests.end(), [&](const Test& test) { return std::strcmp(test.name, name) == 0; });
+    if (found == tests.end()) {
+      std::fprintf(stderr, "%s: no test is called %s\nusage: %s [--list | NAME...]\n", argv[0], name, argv[0]);
+      return 2;
+    }
+    chosen.push_back(*found);
+  }
+  return run_tests(argc > 1 ? chosen : tests);
 }

@@ -2,24 +2,22 @@
 
     python tests/cuda/resources.py
 
-records them anew in resources.txt, which test_nvcc.py compares with. Needs nvcc and c++filt.
+records them anew in resources.txt, which test_nvcc.py compares with. Needs nvcc, c++filt, cmake and ninja.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-CSRC = ROOT / "csrc"
+import nvcc_build
+
 RECORDED = Path(__file__).parent / "resources.txt"
-ARCHITECTURES = (75, 90, 120)
 HEADER = "architecture registers spilled shared threads warps kernel"
 
 # Of a multiprocessor, from the tables of NVIDIA's programming guide: warps, blocks, bytes of shared memory.
@@ -55,10 +53,6 @@ class Kernel:
         return " ".join(map(str, (*numbers, self.name)))
 
 
-def sources() -> list[Path]:
-    return sorted((CSRC / "cuda").glob("*.cu"))
-
-
 def nvcc_version() -> str:
     shown = subprocess.run(["nvcc", "--version"], check=True, capture_output=True, text=True).stdout
     match = re.search(r"V([\d.]+)", shown)
@@ -82,33 +76,7 @@ def plain_name(name: str) -> str:
     return name
 
 
-def compile_file(source: Path) -> list[Kernel]:
-    """The kernels of a file, on every architecture."""
-    flags = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in ARCHITECTURES]
-    include = [f"-I{CSRC}", f"-I{CSRC / 'include'}"]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            "nvcc",
-            "-std=c++20",
-            "-O3",
-            *flags,
-            *include,
-            "-Xptxas=-v",
-            "--keep",
-            "--keep-dir",
-            folder,
-        ]
-        command += ["-c", str(source), "-o", f"{folder}/object.o"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert done.returncode == 0, done.stdout
-        ptx = "\n".join(path.read_text() for path in Path(folder).glob("*.ptx"))
-    threads = {
-        name: int(count)
-        for name, count in re.findall(r"\.entry (\w+)\([^{]*?\)\s*(?:\.\w+ [^\n]*\n)*?\.maxntid (\d+)", ptx)
-    }
-    return list(kernels_of(done.stdout, threads))
-
-
+THREADS = re.compile(r"\.entry (\w+)\([^{]*?\)\s*(?:\.\w+ [^\n]*\n)*?\.maxntid (\d+)")
 ENTRY = re.compile(
     r"Compiling entry function '(\w+)' for 'sm_(\d+)a?f?'.*?"
     r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers([^\n]*)",
@@ -132,9 +100,15 @@ def kernels_of(log: str, threads: dict[str, int]) -> Iterator[Kernel]:
         )
 
 
-def measured() -> list[Kernel]:
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return sorted(kernel for found in pool.map(compile_file, sources()) for kernel in found)
+def measured(build: nvcc_build.NvccBuild) -> list[Kernel]:
+    """The kernels of a build, on every architecture."""
+    ptx = [text for texts in build.ptx.values() for text in texts]
+    threads = {name: int(count) for text in ptx for name, count in THREADS.findall(text)}
+    kernels = sorted(kernels_of(build.log, threads))
+    entries = sum(len(re.findall(r"^\.(?:visible )?entry", text, re.MULTILINE)) for text in ptx)
+    twice = [key for key, count in Counter((k.name, k.architecture) for k in kernels).items() if count > 1]
+    assert (len(kernels), twice) == (entries, []), "each kernel needs a name of its own"
+    return kernels
 
 
 def table(kernels: list[Kernel]) -> str:
@@ -142,4 +116,5 @@ def table(kernels: list[Kernel]) -> str:
 
 
 if __name__ == "__main__":
-    RECORDED.write_text(table(measured()))
+    with tempfile.TemporaryDirectory() as folder:
+        RECORDED.write_text(table(measured(nvcc_build.built(Path(folder)))))

@@ -1,10 +1,11 @@
-"""The CUDA kernels as nvcc compiles them: their resources are those that were recorded."""
+"""The plugin as nvcc compiles it: kernels take what was recorded, and it asks for a device."""
 
 from __future__ import annotations
 
-import os
 import shutil
+import subprocess
 
+import kernel_programs
 import pytest
 import resources
 
@@ -27,14 +28,27 @@ def test_the_log_of_ptxas_is_understood() -> None:
 
 
 def test_resources_are_those_that_were_recorded() -> None:
-    if "LUCID_KERNEL_TESTS" not in os.environ:
-        pytest.skip("takes minutes; LUCID_KERNEL_TESTS=FOLDER asks for it")
-    if missing := [name for name in ("nvcc", "c++filt") if shutil.which(name) is None]:
-        pytest.skip(f"needs {' and '.join(missing)}")
+    build = kernel_programs.compiled_by_nvcc()
     version, header, *recorded = resources.RECORDED.read_text().splitlines()
     assert header == resources.HEADER
     if version != f"nvcc {resources.nvcc_version()}":
         pytest.skip(f"recorded with {version}")
-    now = [kernel.line() for kernel in resources.measured()]
+    now = [kernel.line() for kernel in resources.measured(build)]
     added, gone = sorted({*now} - {*recorded}), sorted({*recorded} - {*now})
     assert (added, gone) == ([], []), "if that is meant: python tests/cuda/resources.py"
+
+
+def test_the_plugin_exports_its_table_and_nothing_else() -> None:
+    if shutil.which("nm") is None:
+        pytest.skip("needs nm")
+    plugin = kernel_programs.compiled_by_nvcc().plugin
+    shown = subprocess.run(["nm", "-D", "--defined-only", plugin], check=True, capture_output=True, text=True)
+    assert [line.split()[-1] for line in shown.stdout.splitlines()] == ["lucid_cuda_backend"]
+
+
+def test_kernels_compiled_by_nvcc_are_right_on_a_gpu() -> None:
+    program = kernel_programs.compiled_by_nvcc().folder / "kernel_tests"
+    done = subprocess.run([program], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, "\n".join(x for x in done.stdout.splitlines() if not x.startswith("ok "))

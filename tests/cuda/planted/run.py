@@ -64,20 +64,17 @@ class Tree:
 
     def first_failure(self, tests: tuple[str, ...]) -> str | None:
         """The first line that says what is wrong, or None if all pass."""
-        for test in tests:
-            command = [str(self.build_folder / "kernel_tests"), "--only", test]
-            try:
-                done = subprocess.run(
-                    command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT
-                )
-            except subprocess.TimeoutExpired:
-                return f"nothing ended within {TIMEOUT} s"
-            if done.returncode != 0:
-                lines = [
-                    line for line in done.stdout.splitlines() if line.startswith("FAIL") or "ERROR:" in line
-                ]
-                return lines[0] if lines else f"{test} ended with {done.returncode}"
-        return None
+        command = [str(self.build_folder / "kernel_tests"), *tests]
+        try:
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT
+            )
+        except subprocess.TimeoutExpired:
+            return f"nothing ended within {TIMEOUT} s"
+        if done.returncode == 0:
+            return None
+        lines = [line for line in done.stdout.splitlines() if line.startswith("FAIL") or "ERROR:" in line]
+        return lines[0] if lines else f"{' '.join(tests)} ended with {done.returncode}"
 
     def try_out(self, mutant: planted.Mutant) -> tuple[bool, str]:
         """Whether the tests of a bug see it, and how."""

@@ -6,30 +6,26 @@ Here the small launches of those tests are run again, as nvcc understands their 
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import kernel_programs
-import ptx_compiler
+import ptx_kernels
 import ptx_parser
 import ptx_records
 import pytest
-import resources
 from ptx_memory import Fault
 
 
 @pytest.fixture(scope="module")
 def kernels() -> dict[str, ptx_parser.Kernel]:
     """Every kernel by its name, as nvcc compiles it."""
-    if missing := [name for name in ("nvcc", "c++filt", "nm") if shutil.which(name) is None]:
-        pytest.skip(f"needs {' and '.join(missing)}")
-    return ptx_compiler.kernels_of(resources.sources())
+    return ptx_kernels.kernels_of(kernel_programs.compiled_by_nvcc())
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[ptx_records.Record]:
     """The first small launch of every kernel in the tests of kernels."""
-    program = kernel_programs.folder_of(tmp_path_factory.mktemp("build"), "plain") / "kernel_tests"
+    program = kernel_programs.folder_of("plain") / "kernel_tests"
     folder = tmp_path_factory.mktemp("records")
     subprocess.run([program], env={"LUCID_SIM_RECORD": str(folder)}, check=True, capture_output=True)
     return [
