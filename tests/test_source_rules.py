@@ -137,7 +137,7 @@ def test_file_of_an_isa_leaves_the_choice_of_headers_to_the_include_path(path: P
 
 @pytest.mark.parametrize("path", CPP, ids=relative)
 def test_intrinsics_stand_in_isa_folders_only(path: Path) -> None:
-    # Beside the kernels': a processor's name, the change of stacks in CUDA's simulator, and PTX that it imitates.
+    # Beside the kernels': a processor's name, the simulator's change of stacks, and PTX that it imitates.
     cuda = ("host_sim/fibers.cpp", "cached_copy.h", "warp_matrix.h")
     allowed = ("csrc/core/processor.h", *(f"csrc/cuda/{name}" for name in cuda))
     if path.is_relative_to(CSRC / "cpu" / "isa") or relative(path) in allowed:
