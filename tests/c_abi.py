@@ -41,10 +41,13 @@ class Tensor(ctypes.Structure):
     ]
 
 
+CONTEXT_POINTERS = ("parallel_for", "allocate", "deallocate", "host", "stream")
+
+
 class Context(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_size_t),
-        *((name, ctypes.c_void_p) for name in ("parallel_for", "allocate", "deallocate", "host", "stream")),
+        *((name, ctypes.c_void_p) for name in CONTEXT_POINTERS),
         ("tf32", ctypes.c_int32),
     ]
 
