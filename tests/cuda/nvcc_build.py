@@ -18,7 +18,7 @@ TOOLS = ("cmake", "ninja", "nvcc", "c++filt", "nm")
 
 @dataclass(frozen=True)
 class NvccBuild:
-    """What a build has left.
+    """Results of a build.
 
     Attributes:
         folder: kernel_tests, and the plugin in a folder of its own.
