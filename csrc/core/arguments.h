@@ -15,7 +15,7 @@ template <>
 inline constexpr size_t kSizeInVersion2<lucid_context> = offsetof(lucid_context, tf32);
 
 // Copies `given` to the `known` bytes at `args`: fields that a shorter struct lacks become zeros, and those that a
-// longer one has must be zeros. A context that asks for anything but a stream is refused.
+// longer one has must be zeros. A context that asks for anything but a stream or TF32 is refused.
 lucid_status complete(const char* op, const void* given, size_t version2, size_t known, void* args);
 lucid_status check_context(const char* op, const lucid_context* context);
 

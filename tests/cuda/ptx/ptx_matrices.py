@@ -61,10 +61,7 @@ def transfer(t: Threads, i: Instruction, lanes: Lanes) -> None:
         if stores:
             store_bytes(t, space, at, to_bits(t.get(registers[place], kind, lanes), kind), lanes)
         else:
-            # A row of `a` reaches its own row of the product alone. The last fragments of grouped_tensor_3x3
-            # have rows of pixels that nobody wrote, as their outputs are dropped: NaN here, which would be
-            # seen in any other.
-            found = load_bytes(t, space, at, size, lanes, written=matrix != "a")
+            found = load_bytes(t, space, at, size, lanes)
             fragment[:, place] = found.view(f"u{size}").ravel()
     if not stores:
         put_fragment(t, registers, fragment, size, lanes)
