@@ -19,6 +19,7 @@ from lucid.tensor import Tensor
 if TYPE_CHECKING:
     from lucid import data, inference, models, nn
     from lucid.classifier import Classifier
+    from lucid.config import get_cmake_dir, get_include, get_library_dir
     from lucid.inference import compile, load_plan
 
 __version__ = version()
@@ -35,6 +36,9 @@ __all__ = [
     "from_dlpack",
     "from_numpy",
     "full",
+    "get_cmake_dir",
+    "get_include",
+    "get_library_dir",
     "get_num_threads",
     "inference",
     "load_plan",
@@ -51,7 +55,14 @@ __all__ = [
 
 # Imported at the first use, so that `import lucid` costs no more than NumPy and the kernels.
 _SUBPACKAGES = ("data", "inference", "models", "nn")
-_MODULES = {"Classifier": "lucid.classifier", "compile": "lucid.inference", "load_plan": "lucid.inference"}
+_MODULES = {
+    "Classifier": "lucid.classifier",
+    "compile": "lucid.inference",
+    "get_cmake_dir": "lucid.config",
+    "get_include": "lucid.config",
+    "get_library_dir": "lucid.config",
+    "load_plan": "lucid.inference",
+}
 _NETWORKS = ("ResNeSt", "ResNeStConfig", "ResNeXt", "ResNeXtConfig")
 
 

@@ -207,7 +207,7 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
 
 # From the bottom up: a module imports from its own line and from those above it in this list, never upwards.
 LAYERS = [
-    {"_core", "arguments", "cuda", "exchange", "installation", "late_names", "tensor_file"},
+    {"_core", "arguments", "config", "cuda", "exchange", "installation", "late_names", "tensor_file"},
     {"runtime", "data", "device_array"},
     {"eager", "recording"},
     {"primitives"},

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import c_abi
 import plugins
 import pytest
-from cuda_plugin import LIBRARIES, PLUGIN, SIMULATOR
+from cuda_plugin import PLUGIN, SIMULATOR
 
 import lucid
 
@@ -80,7 +81,7 @@ def test_a_file_that_is_no_library(tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_no_plugin(tmp_path: Path) -> None:
-    core = str(LIBRARIES / "liblucid.so")
+    core = str(c_abi.LIBRARY)
     reason = f"cuda: {core} is no CUDA library of lucid: it has no lucid_cuda_backend"
     assert asked(tmp_path, LUCID_CUDA_LIBRARY=core) == reason
 

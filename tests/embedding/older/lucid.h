@@ -1,0 +1,444 @@
+/* The C ABI of lucid: the only header an embedder needs, and the only one that Python is built on.
+ *
+ * Every operator is one function that takes one plain `*_args` struct. A function checks its arguments, never prints,
+ * never aborts and never throws; it reports through lucid_status, and lucid_last_error() says why in one sentence.
+ * All functions are thread-safe. Pointers are borrowed for the length of the call only.
+ *
+ * Every `*_args` begins with its size as the caller knows it, sizeof(lucid_<op>_args); 0 is the size that it has in ABI
+ * version 2, so a struct cleared with memset works. Fields are added at the end only, and zero means what there was
+ * before them: a program compiled against an older header runs with a newer library. A program compiled against a newer
+ * one is LUCID_UNSUPPORTED as soon as it sets a field that this library does not know.
+ *
+ * lucid_<op>_output_shape() is the operator's shape rule: it checks shapes, dtypes and attributes on any device, reads
+ * no data, and gives the output's shape; `y` and all data pointers may be NULL. Sizes must be positive, but for the
+ * batch: an `n` of 0 gives an output with n = 0.
+ *
+ * Tensors are float32. `x` may have any strides (NCHW, channels-last, slices, negative steps) and is never written;
+ * `y` may have any strides that do not make two elements share memory. Channels-last (channel stride 1) is fastest. */
+#ifndef LUCID_H
+#define LUCID_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define LUCID_API __attribute__((visibility("default")))
+#else
+#define LUCID_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Raised whenever a field changes its place or its meaning; a field added at the end of a struct does neither. */
+#define LUCID_ABI_VERSION 2
+
+typedef enum lucid_status {
+  LUCID_OK = 0,
+  LUCID_INVALID_ARGUMENT = 1, /* a shape, stride, dtype or pointer that the operator cannot accept */
+  LUCID_UNSUPPORTED = 2,      /* valid, but not available on this device or in this build */
+  LUCID_OUT_OF_MEMORY = 3
+} lucid_status;
+
+/* Why the last call on this thread failed; "" after a success. */
+LUCID_API const char* lucid_last_error(void);
+
+LUCID_API int32_t lucid_abi_version(void);
+LUCID_API const char* lucid_version(void);    /* "0.1.0" */
+LUCID_API const char* lucid_build_info(void); /* lines of "key: value": compiler, flags, instruction sets, OpenMP */
+
+/* ---- tensors ---------------------------------------------------------------------------------------------------- */
+
+/* The memory layout and the codes are those of DLPack's DLTensor (https://dmlc.github.io/dlpack), so a pointer to one
+ * can be passed as it is. */
+typedef enum lucid_dtype_code {
+  LUCID_INT = 0,
+  LUCID_UINT = 1,
+  LUCID_FLOAT = 2,
+  LUCID_COMPLEX = 5,
+  LUCID_BOOL = 6
+} lucid_dtype_code;
+typedef enum lucid_device_type { LUCID_CPU = 1, LUCID_CUDA = 2 } lucid_device_type;
+
+typedef struct lucid_device {
+  int32_t type; /* lucid_device_type */
+  int32_t id;
+} lucid_device;
+
+typedef struct lucid_dtype {
+  uint8_t code; /* lucid_dtype_code */
+  uint8_t bits;
+  uint16_t lanes; /* always 1 */
+} lucid_dtype;
+
+typedef struct lucid_tensor {
+  void* data;
+  lucid_device device;
+  int32_t ndim;
+  lucid_dtype dtype;
+  const int64_t* shape;   /* [ndim] */
+  const int64_t* strides; /* [ndim], in elements; NULL for a dense row-major tensor */
+  uint64_t byte_offset;
+} lucid_tensor;
+
+/* A tensor without memory: the result of a shape rule, or a value of a plan. */
+typedef struct lucid_shape {
+  lucid_dtype dtype;
+  int32_t ndim;
+  int64_t sizes[8]; /* the first ndim count */
+} lucid_shape;
+
+/* The host's threads, memory and stream. No function uses them yet: all fields but `size` must be NULL, and anything
+ * else is LUCID_UNSUPPORTED. A NULL context is the default. */
+typedef struct lucid_context {
+  size_t size;
+  void (*parallel_for)(void* host, int64_t tasks, void (*task)(void* data, int64_t index), void* data);
+  void* (*allocate)(void* host, size_t bytes);
+  void (*deallocate)(void* host, void* memory);
+  void* host; /* handed to the three functions */
+  void* stream;
+} lucid_context;
+
+/* ---- the machine ------------------------------------------------------------------------------------------------ */
+
+/* The instruction set in use ("amx", "avx512", "avx2", "generic"), those that this processor can run (comma-separated,
+ * best first), and a way to pin one (tests, bisection); NULL returns to the best. One that cannot run here is
+ * LUCID_UNSUPPORTED. */
+LUCID_API const char* lucid_isa(void);
+LUCID_API const char* lucid_isas(void);
+LUCID_API lucid_status lucid_set_isa(const char* name);
+
+/* Threads that an operator may use. The default is min(processors this thread may run on, cgroup CPU quota,
+ * OMP_NUM_THREADS), counted when it is asked for; a chosen number may be larger. Either is at most OMP_THREAD_LIMIT,
+ * and what the system gave when it gave no more. All calling threads share one pool of workers; a child made by fork()
+ * starts its own. */
+LUCID_API int32_t lucid_num_threads(void);
+LUCID_API lucid_status lucid_set_num_threads(int32_t threads);
+
+/* 64-byte aligned memory from a cache of freed blocks: fresh pages cost 0.25 ms/MB in page faults, more than most
+ * layers compute. NULL when there is none. lucid_release_memory() gives the cached blocks back to the system. */
+LUCID_API void* lucid_alloc(size_t bytes);
+LUCID_API void lucid_free(void* memory);
+LUCID_API void lucid_release_memory(void);
+
+/* The roofs under which every operator runs, measured with the instruction set and on the threads in use; each is the
+ * best of some short trials, since whatever else the machine does can only slow one down.
+ * lucid_fma_peak: 1e9 float32 operations a second, two a fused multiply-add, of independent chains in registers;
+ * 20 trials of 1 to 2 ms.
+ * lucid_memory_bandwidth: 1e9 bytes a second, reading 256 MiB in all and at least 16 MiB a thread, far more than its
+ * L2 cache holds (what a large L3 cache keeps of it counts as memory); 10 trials, and gives cached memory back. */
+LUCID_API lucid_status lucid_fma_peak(double* gflops);
+LUCID_API lucid_status lucid_memory_bandwidth(double* gbytes_per_second);
+
+/* ---- operators -------------------------------------------------------------------------------------------------- */
+
+/* Weights and bias, packed for many calls of one convolution. */
+typedef struct lucid_conv2d_weights lucid_conv2d_weights;
+
+/* y[n, k] = bias[k] + sum over c, i, j of weight[k, c, i, j] * x[n, group(k) * C/groups + c, oh*stride + i*dilation -
+ * top, ...] with oh = (h + top + bottom - dilation*(kh - 1) - 1) / stride + 1. */
+typedef struct lucid_conv2d_args {
+  size_t size;
+  const lucid_tensor* x;      /* [n, c, h, w] */
+  const lucid_tensor* weight; /* [k, c / groups, kh, kw] */
+  const lucid_tensor* bias;   /* [k], or NULL */
+  lucid_tensor* y;            /* [n, k, oh, ow] */
+  int64_t stride[2];
+  int64_t padding[2];       /* rows above and below, columns on the left and on the right */
+  int64_t extra_padding[2]; /* more rows below, more columns on the right; negative for fewer */
+  int64_t dilation[2];
+  int64_t groups;
+  const char* algorithm;                /* a name from lucid_conv2d_algorithms, or NULL for the best */
+  const lucid_conv2d_weights* prepared; /* or NULL; else weight and bias are asked for their shapes only */
+  const lucid_context* context;
+} lucid_conv2d_args;
+
+LUCID_API lucid_status lucid_conv2d(const lucid_conv2d_args* args);
+LUCID_API lucid_status lucid_conv2d_output_shape(const lucid_conv2d_args* args, lucid_shape* y);
+/* The algorithms that accept this problem on the instruction set in use, comma-separated, best first; `y` is ignored.
+ * The text belongs to the calling thread until its next call. */
+LUCID_API lucid_status lucid_conv2d_algorithms(const lucid_conv2d_args* args, const char** names);
+
+/* Packs the weights and the bias of `args`, of whose x only the shape is asked. The object is immutable, keeps no
+ * pointer into its arguments, and serves any number of calls at once that have the same instruction set, algorithm and
+ * geometry but for the batch; others are refused. */
+LUCID_API lucid_status lucid_conv2d_prepare(const lucid_conv2d_args* args, lucid_conv2d_weights** weights);
+LUCID_API void lucid_conv2d_weights_destroy(lucid_conv2d_weights* weights);
+
+/* The largest value of each window; NaN if it holds one. Windows that start in the padding are clipped, so that padding
+ * never wins; with ceil_mode a last window may hang over the edge, but must start inside the image or its left padding.
+ */
+typedef struct lucid_max_pool2d_args {
+  size_t size;
+  const lucid_tensor* x; /* [n, c, h, w] */
+  lucid_tensor* y;       /* [n, c, oh, ow] */
+  lucid_tensor* indices; /* int64, as y: where in its channel, at row * w + column, the value was first; or NULL */
+  int64_t kernel_size[2], stride[2];
+  int64_t padding[2];       /* as for conv2d; at most half of kernel_size on each side */
+  int64_t extra_padding[2]; /* as for conv2d */
+  int64_t dilation[2];
+  int32_t ceil_mode;
+  const lucid_context* context;
+} lucid_max_pool2d_args;
+
+LUCID_API lucid_status lucid_max_pool2d(const lucid_max_pool2d_args* args);
+LUCID_API lucid_status lucid_max_pool2d_output_shape(const lucid_max_pool2d_args* args, lucid_shape* y);
+
+/* The sum of each window, divided by divisor_override, or if that is 0 by the size of the window clipped to the padded
+ * image (count_include_pad) or to the image. Windows are those of max_pool2d without dilation. */
+typedef struct lucid_avg_pool2d_args {
+  size_t size;
+  const lucid_tensor* x; /* [n, c, h, w] */
+  lucid_tensor* y;       /* [n, c, oh, ow] */
+  int64_t kernel_size[2], stride[2];
+  int64_t padding[2];       /* as for conv2d; at most half of kernel_size on each side */
+  int64_t extra_padding[2]; /* as for conv2d */
+  int32_t ceil_mode, count_include_pad;
+  int64_t divisor_override;
+  const lucid_context* context;
+} lucid_avg_pool2d_args;
+
+LUCID_API lucid_status lucid_avg_pool2d(const lucid_avg_pool2d_args* args);
+LUCID_API lucid_status lucid_avg_pool2d_output_shape(const lucid_avg_pool2d_args* args, lucid_shape* y);
+
+/* y[n, c, i, j] = mean of x[n, c] over rows floor(i*h / oh) to ceil((i + 1)*h / oh), and columns likewise. */
+typedef struct lucid_adaptive_avg_pool2d_args {
+  size_t size;
+  const lucid_tensor* x; /* [n, c, h, w] */
+  lucid_tensor* y;       /* [n, c, oh, ow] */
+  int64_t output_size[2];
+  const lucid_context* context;
+} lucid_adaptive_avg_pool2d_args;
+
+LUCID_API lucid_status lucid_adaptive_avg_pool2d(const lucid_adaptive_avg_pool2d_args* args);
+LUCID_API lucid_status lucid_adaptive_avg_pool2d_output_shape(const lucid_adaptive_avg_pool2d_args* args,
+                                                              lucid_shape* y);
+
+/* y[n, c] = mean over h, w of the sum over r of x[n, r * C + c, h, w]; radix 1 is global average pooling. */
+typedef struct lucid_radix_sum_pool_args {
+  size_t size;
+  const lucid_tensor* x; /* [n, radix * c, h, w] */
+  lucid_tensor* y;       /* [n, c] */
+  int64_t radix;
+  const lucid_context* context;
+} lucid_radix_sum_pool_args;
+
+LUCID_API lucid_status lucid_radix_sum_pool(const lucid_radix_sum_pool_args* args);
+LUCID_API lucid_status lucid_radix_sum_pool_output_shape(const lucid_radix_sum_pool_args* args, lucid_shape* y);
+
+/* y = (x - mean) / sqrt(var + eps) * weight + bias per channel, then an optional ReLU (Ioffe & Szegedy 2015). */
+typedef struct lucid_batch_norm_args {
+  size_t size;
+  const lucid_tensor* x;      /* [n, c], [n, c, l] or [n, c, h, w] */
+  lucid_tensor* y;            /* as x; may be the same memory */
+  const lucid_tensor* weight; /* [c], or NULL for ones */
+  const lucid_tensor* bias;   /* [c], or NULL for zeros */
+  const lucid_tensor* mean;   /* [c] */
+  const lucid_tensor* var;    /* [c] */
+  double eps;
+  int32_t relu;
+  const lucid_context* context;
+} lucid_batch_norm_args;
+
+LUCID_API lucid_status lucid_batch_norm(const lucid_batch_norm_args* args);
+LUCID_API lucid_status lucid_batch_norm_output_shape(const lucid_batch_norm_args* args, lucid_shape* y);
+
+/* Mean and biased variance of every channel over the batch, which must not be empty, and the pixels. */
+typedef struct lucid_batch_norm_statistics_args {
+  size_t size;
+  const lucid_tensor* x; /* [n, c], [n, c, l] or [n, c, h, w] */
+  lucid_tensor* mean;    /* [c] */
+  lucid_tensor* var;     /* [c] */
+  const lucid_context* context;
+} lucid_batch_norm_statistics_args;
+
+LUCID_API lucid_status lucid_batch_norm_statistics(const lucid_batch_norm_statistics_args* args);
+/* The shape of `mean`, which is that of `var`. */
+LUCID_API lucid_status lucid_batch_norm_statistics_output_shape(const lucid_batch_norm_statistics_args* args,
+                                                                lucid_shape* mean);
+
+/* y[n, c] = sum over r of a[n, r, c] * x[n, r * C + c], where a is the softmax of the logits over r, or their sigmoid
+ * when radix is 1 (Zhang et al. 2020, https://arxiv.org/abs/2004.08955, and its published code).
+ * x is radix-major; the logits are cardinality-major, [n, cardinality, radix, C / cardinality], as a grouped 1x1
+ * convolution gives them. */
+typedef struct lucid_split_attention_args {
+  size_t size;
+  const lucid_tensor* x;      /* [n, radix * c, h, w] */
+  const lucid_tensor* logits; /* [n, radix * c] */
+  lucid_tensor* y;            /* [n, c, h, w] */
+  int64_t radix, cardinality;
+  const lucid_context* context;
+} lucid_split_attention_args;
+
+LUCID_API lucid_status lucid_split_attention(const lucid_split_attention_args* args);
+LUCID_API lucid_status lucid_split_attention_output_shape(const lucid_split_attention_args* args, lucid_shape* y);
+
+/* y = x * weight^T + bias. With groups, each slice of x meets its own rows of the weight. */
+typedef struct lucid_linear_args {
+  size_t size;
+  const lucid_tensor* x;      /* [n, in] */
+  const lucid_tensor* weight; /* [out, in / groups] */
+  const lucid_tensor* bias;   /* [out], or NULL */
+  lucid_tensor* y;            /* [n, out] */
+  int64_t groups;
+  const lucid_context* context;
+} lucid_linear_args;
+
+LUCID_API lucid_status lucid_linear(const lucid_linear_args* args);
+LUCID_API lucid_status lucid_linear_output_shape(const lucid_linear_args* args, lucid_shape* y);
+
+/* y = max(x, 0); NaN stays NaN. Up to 8 dimensions; y may be the same memory as x. */
+typedef struct lucid_relu_args {
+  size_t size;
+  const lucid_tensor* x;
+  lucid_tensor* y;
+  const lucid_context* context;
+} lucid_relu_args;
+
+LUCID_API lucid_status lucid_relu(const lucid_relu_args* args);
+LUCID_API lucid_status lucid_relu_output_shape(const lucid_relu_args* args, lucid_shape* y);
+
+/* y = 1 / (1 + exp(-x)). Up to 8 dimensions; y may be the same memory as x. */
+typedef struct lucid_sigmoid_args {
+  size_t size;
+  const lucid_tensor* x;
+  lucid_tensor* y;
+  const lucid_context* context;
+} lucid_sigmoid_args;
+
+LUCID_API lucid_status lucid_sigmoid(const lucid_sigmoid_args* args);
+LUCID_API lucid_status lucid_sigmoid_output_shape(const lucid_sigmoid_args* args, lucid_shape* y);
+
+/* y = a + b, all of one shape of up to 8 dimensions; y may be the same memory as a or b. */
+typedef struct lucid_add_args {
+  size_t size;
+  const lucid_tensor *a, *b;
+  lucid_tensor* y;
+  const lucid_context* context;
+} lucid_add_args;
+
+LUCID_API lucid_status lucid_add(const lucid_add_args* args);
+LUCID_API lucid_status lucid_add_output_shape(const lucid_add_args* args, lucid_shape* y);
+
+/* y = a * b: every channel of an image times its own factor. y may be the same memory as a. */
+typedef struct lucid_mul_args {
+  size_t size;
+  const lucid_tensor* a; /* [n, c, h, w] */
+  const lucid_tensor* b; /* [n, c] */
+  lucid_tensor* y;       /* [n, c, h, w] */
+  const lucid_context* context;
+} lucid_mul_args;
+
+LUCID_API lucid_status lucid_mul(const lucid_mul_args* args);
+LUCID_API lucid_status lucid_mul_output_shape(const lucid_mul_args* args, lucid_shape* y);
+
+/* y = exp(x) / sum of exp(x) along `dim`, or the logarithm of that. Up to 8 dimensions; the result does not depend on
+ * the strides. */
+typedef struct lucid_softmax_args {
+  size_t size;
+  const lucid_tensor* x;
+  lucid_tensor* y; /* as x; may be the same memory */
+  int32_t dim;     /* from -ndim to ndim - 1; a negative one counts from the last */
+  int32_t log;
+  const lucid_context* context;
+} lucid_softmax_args;
+
+LUCID_API lucid_status lucid_softmax(const lucid_softmax_args* args);
+LUCID_API lucid_status lucid_softmax_output_shape(const lucid_softmax_args* args, lucid_shape* y);
+
+/* ---- plans ------------------------------------------------------------------------------------------------------ */
+
+/* A plan is a network made ready for one input shape: weights packed for this machine's instruction set, activations in
+ * one arena by lifetimes, all steps in one parallel region. It is immutable: any number of threads may run it at once,
+ * each with an arena of its own. It keeps no pointer into its description. */
+typedef struct lucid_plan lucid_plan;
+
+/* An attribute of a step, by name: an int or a bool (one value), a pair (height, width: two), or a padding (top, left,
+ * bottom, right: four). */
+typedef struct lucid_attribute {
+  const char* name;
+  int32_t count;
+  int64_t values[4];
+} lucid_attribute;
+
+typedef enum lucid_attribute_type {
+  LUCID_ATTRIBUTE_INT = 0,
+  LUCID_ATTRIBUTE_BOOL = 1,
+  LUCID_ATTRIBUTE_PAIR = 2,
+  LUCID_ATTRIBUTE_PADDING = 3
+} lucid_attribute_type;
+
+typedef struct lucid_attribute_kind {
+  const char* name;
+  int32_t type; /* lucid_attribute_type */
+} lucid_attribute_kind;
+
+typedef enum lucid_presence { LUCID_ABSENT = 0, LUCID_OPTIONAL = 1, LUCID_REQUIRED = 2 } lucid_presence;
+
+/* The parts that a step of a kind must have. A kind is the operator of its name, but for
+ *   conv2d      inputs x, and optionally a residual: y = conv2d(x) + bias + residual
+ *   batch_norm  y = x * weight[c] + bias[c]: statistics are folded into them
+ *   flatten     [n, c, h, w] to [n, c * h * w] in that order
+ *   unflatten   [n, c] to [n, c, 1, 1]
+ * and `relu` is max(0, .) at the end. */
+typedef struct lucid_step_kind {
+  const char* name;
+  int32_t fewest_inputs, most_inputs;
+  const lucid_attribute_kind* attributes; /* every step has all of them */
+  int32_t attribute_count;
+  int32_t weight, bias; /* lucid_presence */
+} lucid_step_kind;
+
+/* The kinds of steps, from index 0 on; NULL behind the last. */
+LUCID_API const lucid_step_kind* lucid_step_kind_at(int32_t index);
+
+typedef struct lucid_plan_step {
+  const char* kind;
+  const int32_t* inputs; /* values */
+  int32_t input_count;
+  int32_t output; /* a value */
+  const lucid_attribute* attributes;
+  int32_t attribute_count;
+  const lucid_tensor *weight, *bias; /* or NULL */
+} lucid_plan_step;
+
+/* The shape rule of a step. Of `step`, inputs and output are not read: inputs[i] is the shape of its input i. Weights
+ * need no data. */
+LUCID_API lucid_status lucid_step_output_shape(const lucid_plan_step* step, const lucid_shape* inputs, lucid_shape* y);
+
+/* A value is an image [n, c, h, w] or rows [n, c] that flow between steps. Steps are in order of execution: a value is
+ * an input, or the output of one earlier step. */
+typedef struct lucid_plan_args {
+  size_t size;
+  const lucid_shape* values;
+  const lucid_plan_step* steps;
+  const int32_t *inputs, *outputs;
+  int32_t value_count, step_count, input_count, output_count;
+  int32_t winograd; /* whether 3x3 convolutions of stride 1 may use Winograd's algorithms (Lavin & Gray 2015,
+                       https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6 */
+  const lucid_context* context;
+} lucid_plan_args;
+
+LUCID_API lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan);
+LUCID_API void lucid_plan_destroy(lucid_plan* plan);
+
+/* Inputs and outputs have the plan's shapes and any strides. `milliseconds` is NULL, or receives the time of each step.
+ */
+LUCID_API lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor* const* inputs,
+                                      lucid_tensor* const* outputs, double* milliseconds);
+
+/* How a step is computed ("dense", "winograd_4x4", "max_pool2d"), or "" for one on an empty batch, which is left out.
+ * Belongs to the plan. */
+LUCID_API const char* lucid_plan_algorithm(const lucid_plan* plan, int32_t step);
+/* The part of a step's multiplications that the busiest of `threads` threads computes: 1 / threads at best, 0 for a
+ * step that has none. */
+LUCID_API double lucid_plan_largest_share(const lucid_plan* plan, int32_t step, int32_t threads);
+/* Bytes of the packed weights, and of the activations of one run. */
+LUCID_API int64_t lucid_plan_weight_bytes(const lucid_plan* plan);
+LUCID_API int64_t lucid_plan_arena_bytes(const lucid_plan* plan);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
