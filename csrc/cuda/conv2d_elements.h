@@ -32,9 +32,10 @@ __device__ __forceinline__ To convert_to(From value) {
   return from_float<To>(to_float(value));
 }
 
-// Neighbours that are loaded and stored together; their address must be a multiple of their size.
+// Neighbours that are loaded and stored together; their address must be a multiple of their size, or of 16 bytes, which
+// is the most that one instruction moves.
 template <class T, int kCount>
-struct alignas(kCount * sizeof(T)) Elements {
+struct alignas(kCount * sizeof(T) < 16 ? kCount * sizeof(T) : 16) Elements {
   T at[kCount];
 };
 

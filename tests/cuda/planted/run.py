@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,7 @@ class Tree:
             return f"nothing ended within {TIMEOUT} s"
         if done.returncode == 0:
             return None
-        lines = [line for line in done.stdout.splitlines() if line.startswith("FAIL") or "ERROR:" in line]
+        lines = re.findall(r"^(?:FAIL.*|.*(?:ERROR|runtime error):.*)$", done.stdout, re.MULTILINE)
         return lines[0] if lines else f"{' '.join(tests)} ended with {done.returncode}"
 
     def try_out(self, mutant: planted.Mutant) -> tuple[bool, str]:
