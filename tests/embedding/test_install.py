@@ -29,9 +29,9 @@ def tool(name: str) -> str:
 
 
 def run(*command: str | Path, **environment: str) -> str:
-    """Output of a command, which LD_LIBRARY_PATH does not help to find the library."""
+    """Output of a command, which neither LD_LIBRARY_PATH nor the source tree helps to find the library."""
     values = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"} | environment
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=values)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=values, cwd=HERE)
     assert result.returncode == 0, f"{' '.join(map(str, command))}\n{result.stdout}{result.stderr}"
     return result.stdout.strip()
 
