@@ -164,6 +164,7 @@ class Classifier:
         *,
         topk: int | None = None,
         batch_size: int | None = None,
+        expand: bool = True,
     ) -> Iterator[Classification]:
         """The result for one image after the other, where an image that cannot be read is one of them.
 
@@ -171,6 +172,8 @@ class Classifier:
             sources: A folder, a pattern or a file as for ``find_images``, or any number of these and of
                 images. An iterator is read a batch at a time, and may be endless.
             topk, batch_size: Other numbers than those of the constructor.
+            expand: Whether a folder or a pattern stands for the images in it. If not, there is exactly one
+                result for each source.
 
         Raises:
             OSError, ValueError: ``sources`` is one path, and there is no image.
@@ -179,9 +182,10 @@ class Classifier:
         size = self.batch_size
         if batch_size is not None:
             size = arguments.positive("Classifier.stream", "batch_size", batch_size)
-        if isinstance(sources, (str, PathLike)):
+        if isinstance(sources, (str, PathLike)) and expand:
             return self._stream(iter(_found(sources)), count, size)
-        return self._stream(_expanded(sources if _is_several(sources) else [sources]), count, size)
+        images: Any = sources if _is_several(sources) else [sources]
+        return self._stream(_expanded(images) if expand else iter(images), count, size)
 
     def _stream(self, sources: Iterator[Any], topk: int, size: int) -> Iterator[Classification]:
         rows = 0  # of the plan in use; the last batch, if smaller, is filled up

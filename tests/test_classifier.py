@@ -259,3 +259,15 @@ def test_constructor_names_what_is_wrong(
     with pytest.raises(error, match=f"^Classifier: .*{message}") as caught:
         Classifier(**arguments)
     assert "--" not in str(caught.value)
+
+
+def test_stream_that_does_not_expand_answers_each_source_once(tmp_path: Path) -> None:
+    path = sample_images()[0][0]
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    classifier = Classifier("resnext_digits")
+    sources = [tmp_path, tmp_path / "a.png", str(tmp_path / "*.png")]
+    found = list(classifier.stream(sources, expand=False))
+    assert [result.source for result in found] == sources
+    assert [result.error is None for result in found] == [False, True, False]
+    assert len(list(classifier.stream(sources))) == 5

@@ -219,7 +219,7 @@ LAYERS = [
     {"nn"},
     {"optim", "models", "inference"},
     {"benchmark", "classifier", "torch"},
-    {"cli", "cuda/selftest"},
+    {"cli", "cuda/selftest", "ray"},
     {"__main__", "__init__"},
 ]
 # Parts of a line that do not know each other, and modules of nn that know no layer.
@@ -247,6 +247,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "openvino": ("benchmark/engines.py",),
     "torch": ("torch", "models", "benchmark", "cuda/selftest"),
     "timm": ("models/pretrained/train_digits.py",),
+    "ray": ("ray.py",),
     "sklearn": ("models/pretrained/train_digits.py",),
 }
 
