@@ -172,8 +172,7 @@ class Classifier:
             sources: A folder, a pattern or a file as for ``find_images``, or any number of these and of
                 images. An iterator is read a batch at a time, and may be endless.
             topk, batch_size: Other numbers than those of the constructor.
-            expand: Whether a folder or a pattern stands for the images in it. If not, there is exactly one
-                result for each source.
+            expand: Whether a folder or a pattern stands for its images; if not, each source has one result.
 
         Raises:
             OSError, ValueError: ``sources`` is one path, and there is no image.
