@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import c_abi
 import pytest
+from consumer import build, run, tool
 
 import lucid
 from lucid import config
@@ -19,21 +19,6 @@ from lucid import config
 HERE = Path(__file__).parent
 PROGRAM = HERE.parent / "capi" / "program.c"
 LANGUAGES = {"C": ("cc", "-std=c99"), "CXX": ("c++", "-std=c++17")}
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"there is no {name}")
-    return found
-
-
-def run(*command: str | Path, **environment: str) -> str:
-    """Output of a command, which neither LD_LIBRARY_PATH nor the source tree helps to find the library."""
-    values = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"} | environment
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=values, cwd=HERE)
-    assert result.returncode == 0, f"{' '.join(map(str, command))}\n{result.stdout}{result.stderr}"
-    return result.stdout.strip()
 
 
 def compile_program(language: str, folder: Path, flags: str) -> Path:
@@ -58,10 +43,8 @@ def test_find_package_of_the_static_library(tmp_path: Path) -> None:
 
 
 def build_with_cmake(folder: Path, language: str, *options: str) -> Path:
-    where = [f"-DPROGRAM={PROGRAM}", f"-DLANGUAGE={language}", f"-Dlucid_DIR={lucid.get_cmake_dir()}"]
-    run(tool("cmake"), "-S", HERE / "install", "-B", folder, *where, *options)
-    run(tool("cmake"), "--build", folder)
-    return folder / "consumer"
+    what = [f"-DPROGRAM={PROGRAM}", f"-DLANGUAGE={language}"]
+    return build("install", folder, *what, *options) / "consumer"
 
 
 @pytest.mark.parametrize("wanted", ["0.0.1", "0.9", "1"])

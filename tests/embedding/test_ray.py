@@ -21,7 +21,7 @@ HERE = Path(__file__).parent / "ray"
 
 
 def run(program: str, *arguments: object) -> str:
-    """The output of a program. A process of its own: a cluster leaves threads, warnings and signal handlers."""
+    """The output of a program, in a process of its own: a cluster leaves threads and signal handlers."""
     command = [sys.executable, HERE / program, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=HERE)
     assert done.returncode == 0, done.stderr[-4000:]
