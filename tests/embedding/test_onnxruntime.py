@@ -29,7 +29,7 @@ def library(tmp_path_factory: pytest.TempPathFactory, pointers: Callable[[], lis
 
 
 def session(library: str, op: str, inputs: dict[str, Array], *missing: str, **attributes: Any) -> Any:
-    """A network of one node of lucid's domain, all of whose inputs are the network's, but for missing ones."""
+    """A network of one node of lucid's domain, whose inputs are the network's but for missing ones."""
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     node = helper.make_node(op, [*inputs, *missing], ["y"], name="node", domain="lucid", **attributes)
     graph = helper.make_graph(
