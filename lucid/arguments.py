@@ -16,7 +16,7 @@ from typing import Any, SupportsIndex, TypeAlias
 import numpy as np
 
 Pair: TypeAlias = SupportsIndex | tuple[SupportsIndex, SupportsIndex]
-Padding: TypeAlias = "Pair | tuple[tuple[SupportsIndex, SupportsIndex], tuple[SupportsIndex, SupportsIndex]]"
+Padding: TypeAlias = Pair | tuple[tuple[SupportsIndex, SupportsIndex], tuple[SupportsIndex, SupportsIndex]]
 Sides: TypeAlias = tuple[int, int, int, int]
 
 _INT64_BITS = 63

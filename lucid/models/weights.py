@@ -44,7 +44,7 @@ __all__ = [
     "save_weights",
 ]
 
-WeightSource: TypeAlias = "str | PathLike[str] | Mapping[str, Any]"
+WeightSource: TypeAlias = str | PathLike[str] | Mapping[str, Any]
 
 # A fresh model is filled in portions of this many bytes, so that memory never holds all weights twice.
 _PORTION = 16 << 20
