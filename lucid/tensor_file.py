@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["StoredTensor", "TensorFile", "foreign_content", "open_file"]
+__all__ = ["StoredTensor", "TensorFile", "foreign_content", "open_file", "without_repeats"]
 
 Array = npt.NDArray[Any]
 
@@ -184,7 +184,7 @@ class TensorFile:
         raw = bytearray(length)
         self._fill(memoryview(raw))
         try:
-            header = json.loads(raw.decode(), object_pairs_hook=_without_repeats, parse_constant=_refuse)
+            header = json.loads(raw.decode(), object_pairs_hook=without_repeats, parse_constant=_refuse)
             return _parsed(header, 8 + length, size)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             self._fail(f"its header is inconsistent: {error}")
@@ -212,8 +212,17 @@ def _widened(bits: Array) -> Array:
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for ``json.loads``.
+
+    Raises:
+        ValueError: A name stands there twice, or a text holds half a character, which UTF-8 cannot express.
+    """
     found = dict(pairs)
+    for pair in pairs:
+        for text in pair:
+            if isinstance(text, str):
+                text.encode()
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} stands there twice")

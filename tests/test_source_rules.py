@@ -153,6 +153,12 @@ def test_openmp_stands_in_one_file(path: Path) -> None:
         assert "<omp.h>" not in includes(path)
 
 
+@pytest.mark.parametrize("path", CPP, ids=relative)
+def test_the_parser_of_json_stands_in_one_file(path: Path) -> None:
+    if relative(path) != "csrc/plan/json.cpp":
+        assert "nlohmann" not in code_of(path.read_text())
+
+
 @pytest.mark.parametrize("isa", isas())
 def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: Path) -> None:
     """A function that two instruction sets both define is kept once by the linker, built for either of them.

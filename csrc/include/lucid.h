@@ -38,7 +38,7 @@ extern "C" {
 
 typedef enum lucid_status {
   LUCID_OK = 0,
-  LUCID_INVALID_ARGUMENT = 1, /* a shape, stride, dtype or pointer that the operator cannot accept */
+  LUCID_INVALID_ARGUMENT = 1, /* a shape, stride, dtype, pointer or file that cannot be accepted */
   LUCID_UNSUPPORTED = 2,      /* valid, but not available on this device or in this build */
   LUCID_OUT_OF_MEMORY = 3,
   LUCID_DEVICE_ERROR = 4 /* CUDA failed */
@@ -501,6 +501,43 @@ typedef struct lucid_plan_args {
 
 LUCID_API lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan);
 LUCID_API void lucid_plan_destroy(lucid_plan* plan);
+
+/* A plan from a file that plan.save() wrote in Python. The file is safetensors
+ * (https://huggingface.co/docs/safetensors): 8 bytes     length of the header, little-endian header      JSON: for each
+ * tensor {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, and texts as
+ *               "__metadata__": {"format": "lucid-plan", "version": "2", "graph": TEXT, "checksum": CRC-32 of TEXT}
+ *   data        the tensors, row-major and little-endian, without gaps
+ * TEXT is JSON:
+ *   {"inputs": {NAME: [sizes]}, "nodes": [{"kind": "conv2d", "inputs": [NAMES], "output": NAME,
+ *    "attributes": {NAME: true, 1, [1, 1] or [1, 1, 1, 1]}, "weights": {"weight": CRC-32, "bias": CRC-32}}],
+ *    "outputs": [NAMES], "as_tuple": bool, "winograd": bool}
+ * A node is a lucid_plan_step; its tensors are named OUTPUT.weight and OUTPUT.bias. A checksum is CRC-32 as zlib has
+ * it, in 8 hexadecimal digits. Weights are folded, and packed for no machine in particular.
+ *
+ * Whatever the file holds, nothing worse than an error happens: it is checked whole, with all checksums, before a plan
+ * is made of it. LUCID_INVALID_ARGUMENT says what is wrong with it. */
+typedef struct lucid_plan_load_args {
+  size_t size;
+  lucid_device device; /* as in lucid_plan_args, like those that follow */
+  lucid_dtype dtype;
+  int32_t tf32;
+  const lucid_context* context;
+} lucid_plan_load_args;
+
+/* `args` may be NULL: float32 on the CPU. */
+LUCID_API lucid_status lucid_plan_load(const char* path, const lucid_plan_load_args* args, lucid_plan** plan);
+/* The same from memory that holds such a file, aligned or not; the plan keeps no pointer into it. */
+LUCID_API lucid_status lucid_plan_load_buffer(const void* data, size_t bytes, const lucid_plan_load_args* args,
+                                              lucid_plan** plan);
+
+/* Name and shape of an input or an output; either pointer may be NULL. The name belongs to the plan, and is "" if the
+ * plan was not loaded from a file. */
+LUCID_API int32_t lucid_plan_input_count(const lucid_plan* plan);
+LUCID_API int32_t lucid_plan_output_count(const lucid_plan* plan);
+LUCID_API lucid_status lucid_plan_input(const lucid_plan* plan, int32_t index, const char** name, lucid_shape* shape);
+LUCID_API lucid_status lucid_plan_output(const lucid_plan* plan, int32_t index, const char** name, lucid_shape* shape);
+/* The number of steps, of which lucid_plan_run gives the times. */
+LUCID_API int32_t lucid_plan_step_count(const lucid_plan* plan);
 
 /* Inputs and outputs are float32, on the plan's device, and have its shapes and any strides. `milliseconds` is NULL, or
  * receives the time of each step. */

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <deque>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/memory.h"
@@ -126,6 +127,7 @@ struct lucid_plan {
   lucid_device device = {LUCID_CPU, 0};
   std::unique_ptr<lucid::plan::CudaPlan> cuda;  // or null
   std::vector<int> inputs, outputs;
+  std::vector<std::string> input_names, output_names;  // of a plan from a file; else empty
   int described_steps = 0;
   double multiplications = 0;  // of all steps
   int64_t arena_bytes = 0;

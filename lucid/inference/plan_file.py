@@ -3,6 +3,8 @@
 ``{"format": "lucid-plan", "version": "2", "graph": JSON, "checksum": CRC-32 of that JSON}``. The JSON holds a
 CRC-32 of each tensor, so that no damage goes unseen. Tensors are float32, named ``NODE.weight`` and
 ``NODE.bias``; they are the folded weights as NumPy has them, packed for no machine in particular.
+
+``lucid_plan_load`` reads these files in C, and accepts the same ones; ``lucid.h`` describes the format.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 
 from lucid.inference.graph import Array, Graph, Node
 from lucid.recording import Attribute, Shape
-from lucid.tensor_file import TensorFile
+from lucid.tensor_file import TensorFile, without_repeats
 
 FORMAT, VERSION = "lucid-plan", "2"
 
@@ -115,10 +117,13 @@ def _parse(
     if checksum(text.encode()) != metadata.get("checksum"):
         _fail(path, "its graph is damaged: the checksum is another")
     try:
-        content = json.loads(text, parse_constant=_no_number, parse_float=_no_number)
+        content = json.loads(
+            text, object_pairs_hook=without_repeats, parse_constant=_no_number, parse_float=_no_number
+        )
+        _check_fields(content, {"inputs", "nodes", "outputs", "as_tuple", "winograd"})
         described = [_described(entry, shapes) for entry in _typed(content["nodes"], list)]
         graph = Graph(
-            {name: _sizes(shape) for name, shape in _typed(content["inputs"], dict).items()},
+            {_typed(name, str): _sizes(shape) for name, shape in _typed(content["inputs"], dict).items()},
             tuple(node for node, _ in described),
             tuple(_typed(name, str) for name in _typed(content["outputs"], list)),
             _typed(content["as_tuple"], bool),
@@ -140,6 +145,7 @@ def _described(entry: Any, shapes: Mapping[str, Shape]) -> tuple[Node, dict[str,
 
     Its weights have their shapes and take no memory.
     """
+    _check_fields(entry, {"kind", "inputs", "output", "attributes", "weights"})
     output = _typed(entry["output"], str)
     checksums = {name: _typed(text, str) for name, text in _typed(entry["weights"], dict).items()}
     missing = [f"{output}.{name}" for name in checksums if f"{output}.{name}" not in shapes]
@@ -149,7 +155,7 @@ def _described(entry: Any, shapes: Mapping[str, Shape]) -> tuple[Node, dict[str,
         _typed(entry["kind"], str),
         tuple(_typed(name, str) for name in _typed(entry["inputs"], list)),
         output,
-        {name: _attribute(value) for name, value in _typed(entry["attributes"], dict).items()},
+        {_typed(name, str): _attribute(value) for name, value in _typed(entry["attributes"], dict).items()},
         {name: np.broadcast_to(np.float32(0), shapes[f"{output}.{name}"]) for name in checksums},
     )
     return node, checksums
@@ -163,9 +169,16 @@ def _with_weights(path: Path, file: TensorFile, node: Node, checksums: Mapping[s
     return replace(node, weights=weights)
 
 
+def _check_fields(value: Any, names: set[str]) -> None:
+    if _typed(value, dict).keys() != names:
+        raise KeyError(*sorted(value.keys() ^ names))
+
+
 def _typed(value: Any, expected: type) -> Any:
     if type(value) is not expected:
-        raise TypeError(f"{value!r} where there must be a {expected.__name__}")
+        raise TypeError(f"{value!r:.80} where there must be a {expected.__name__}")
+    if isinstance(value, str) and "\0" in value:  # which would end a name in C
+        raise TypeError(f"{value!r:.80} where there must be a text without zeros")
     return value
 
 

@@ -28,14 +28,32 @@ MEGABYTES = 400  # more than any of the files may take, beyond what its reader t
 ADDRESS_SPACE = 3 << 30  # likewise, of memory that is asked for and not used
 FOUND = Path(__file__).parent / "found"
 
+sys.path.append(str(Path(__file__).parent.parent))  # c_abi.py and the like
+
 
 def read_plan(path: Path) -> None:
+    """By Python and by C, which must accept the same files."""
+    from plan_loading import LoadedPlan
+
     import lucid
 
-    plan = lucid.load_plan(path)
+    try:
+        plan = lucid.load_plan(path)
+    except ValueError as error:
+        try:
+            LoadedPlan(path).close()
+        except ValueError:
+            raise error from None
+        raise AssertionError(f"C reads what Python refuses: {error}") from None
+    loaded = LoadedPlan(path)
     floats = sum(math.prod(shape) for shape in (*plan.input_shapes, *plan.output_shapes))
     if floats + plan.memory()["arena"] < 1 << 24:  # else it is a plan for a larger machine
-        plan(*(np.zeros(shape, np.float32) for shape in plan.input_shapes))
+        inputs = [np.zeros(shape, np.float32) for shape in plan.input_shapes]
+        outputs = plan(*inputs)
+        expected = outputs if isinstance(outputs, tuple) else (outputs,)
+        for ours, theirs in zip(loaded(*inputs), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    loaded.close()
 
 
 def read_weights(path: Path) -> None:

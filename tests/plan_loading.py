@@ -1,0 +1,80 @@
+"""Plan files by lucid_plan_load and lucid_plan_load_buffer, with ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import c_abi
+import numpy as np
+import numpy.typing as npt
+from plan_structs import Shape
+
+Array = npt.NDArray[np.float32]
+
+
+class LoadArgs(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        ("device", c_abi.Device),
+        ("dtype", c_abi.DType),
+        ("tf32", ctypes.c_int32),
+        ("context", ctypes.c_void_p),
+    ]
+
+
+class LoadedPlan:
+    """A plan of a file, or of a buffer with the contents of one.
+
+    Attributes:
+        inputs: Name and shape of each input.
+        outputs: Likewise.
+    """
+
+    def __init__(self, source: Path | bytes, args: LoadArgs | None = None) -> None:
+        """ValueError for a file that is refused, MemoryError where there is none."""
+        self.library = c_abi.load()
+        self.handle = ctypes.c_void_p()
+        given = None if args is None else ctypes.byref(args)
+        if isinstance(source, bytes):
+            data = ctypes.c_char_p(source)
+            size = ctypes.c_size_t(len(source))
+            status = self.library.lucid_plan_load_buffer(data, size, given, ctypes.byref(self.handle))
+        else:
+            path = str(source).encode()
+            status = self.library.lucid_plan_load(path, given, ctypes.byref(self.handle))
+        self._check(status)
+        self.inputs, self.outputs = self._described("input"), self._described("output")
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        outputs = [np.zeros(shape, np.float32) for _, shape in self.outputs]
+        given = [self._pointers(inputs), self._pointers(outputs)]
+        self._check(self.library.lucid_plan_run(self.handle, *given, None))
+        return outputs
+
+    def close(self) -> None:
+        self.library.lucid_plan_destroy(self.handle)
+        self.handle = ctypes.c_void_p()
+
+    def _described(self, kind: str) -> list[tuple[str, tuple[int, ...]]]:
+        described = []
+        for index in range(self.library[f"lucid_plan_{kind}_count"](self.handle)):
+            name, shape = ctypes.c_char_p(), Shape()
+            function = self.library[f"lucid_plan_{kind}"]
+            self._check(function(self.handle, index, ctypes.byref(name), ctypes.byref(shape)))
+            described.append(((name.value or b"").decode(), tuple(shape.sizes[: shape.ndim])))
+        return described
+
+    @staticmethod
+    def _pointers(arrays: Sequence[Array]) -> Any:
+        tensors = [ctypes.pointer(c_abi.tensor(array)) for array in arrays]
+        return (ctypes.POINTER(c_abi.Tensor) * len(tensors))(*tensors)
+
+    def _check(self, status: int) -> None:
+        if status == c_abi.OK:
+            return
+        message = self.library.lucid_last_error().decode(errors="replace")
+        kinds = {c_abi.INVALID_ARGUMENT: ValueError, c_abi.OUT_OF_MEMORY: MemoryError}
+        raise kinds.get(status, RuntimeError)(message)
