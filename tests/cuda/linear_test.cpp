@@ -12,8 +12,9 @@ struct Case {
 };
 
 constexpr Case kCases[] = {
-    {1, 64, 10, 1},  {3, 100, 7, 1}, {4, 17, 5, 2}, {5, 256, 9, 1}, {8, 8, 4, 3},    {9, 3, 1, 1},
-    {17, 520, 6, 1}, {16, 33, 8, 4}, {0, 8, 3, 1},  {2, 8, 0, 1},   {35, 40, 35, 2},
+    {1, 64, 10, 1},  {3, 100, 7, 1},   {4, 17, 5, 2},     {5, 256, 9, 1}, {8, 8, 4, 3},
+    {9, 3, 1, 1},    {17, 520, 6, 1},  {16, 33, 8, 4},    {0, 8, 3, 1},   {2, 8, 0, 1},
+    {35, 40, 35, 2}, {37, 256, 19, 2}, {17, 1024, 33, 1}, {20, 0, 33, 1},
 };
 
 lucid::cuda::Linear arguments(const Case& c, const Array& x, const Array& weight, const Array& bias, const Array& y) {
@@ -59,14 +60,15 @@ void run(const Case& c, Dtype dtype, bool relu, bool biased, size_t shift) {
 }
 
 // Bit for bit what the first row is alone, in a few rows and in many.
-void run_batches(Dtype dtype) {
-  constexpr int64_t kIn = 344, kOutputs = 11;
+void run_batches(Dtype dtype, int64_t in) {
+  constexpr int64_t kOutputs = 11;
   std::vector<unsigned char> alone;
-  for (const int64_t rows : {1, 3, 4, 5, 8, 13}) {
-    const Array x(dtype, random_values(rows * kIn, 1)), weight(dtype, random_values(kOutputs * kIn, 2));
+  for (const int64_t rows : {1, 3, 4, 5, 8, 13, 16, 33}) {
+    const Array x(dtype, random_values(rows * in, 1)), weight(dtype, random_values(kOutputs * in, 2));
     const Array bias(Dtype::kFloat32, random_values(kOutputs, 3)), y(dtype, static_cast<size_t>(rows * kOutputs));
-    const auto p = arguments({rows, kIn, kOutputs, 1}, x, weight, bias, y);
-    const std::string name = text_of("linear of %d rows, %s", static_cast<int>(rows), name_of(dtype));
+    const auto p = arguments({rows, in, kOutputs, 1}, x, weight, bias, y);
+    const std::string name =
+        text_of("linear of %dx%d, %s", static_cast<int>(rows), static_cast<int>(in), name_of(dtype));
     check(name, {&x, &weight, &bias, &y}, [&] { return backend().linear(p, nullptr); }, {});
     std::vector<unsigned char> bytes = y.contents();
     bytes.resize(static_cast<size_t>(kOutputs) * bytes_of(dtype));
@@ -84,6 +86,6 @@ KERNEL_TEST(linear) {
       run(c, dtype, true, false, 0);
       run(c, dtype, true, true, 1);
     }
-    run_batches(dtype);
+    for (const int64_t in : {344, 512, 1792}) run_batches(dtype, in);
   }
 }
