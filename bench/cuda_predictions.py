@@ -12,7 +12,10 @@ from bench.cuda_layers import Layer, header, row
 # What plans compute in.
 DTYPES = {"fp32": "float32", "fp16": "float16"}
 MOST = 2.0  # times the roofline
-ASSUMPTIONS = """
+# Microseconds that a kernel takes even if it computes nothing, assumed: what is predicted to take less takes
+# as long, and how far that is from its roofline says nothing of the kernel.
+START = 1.0
+ASSUMPTIONS = f"""
 # What the kernels are predicted to take
 
 The simulator writes the launches of a plan as on each GPU, and the executor of PTX runs the block in the
@@ -32,6 +35,9 @@ sheet gives the peak of float32; or, if longer, the distinct sectors of each blo
 with memory, each value once. Not in it: latencies (units overlap perfectly, there are always enough warps),
 the start of a kernel, and what L2 keeps from step to step. So a prediction is optimistic: it says where a
 kernel cannot be fast.
+
+Bold, and named below a table, is what is predicted to take more than {MOST:g} times its roofline and at least
+{START:g} us. A layer below that takes as long as a kernel that computes nothing (assumed: {START:g} us).
 """
 
 
@@ -55,6 +61,10 @@ class Predictions:
     def ratio(self, gpu: Gpu, layer: Layer) -> float:
         return self.predicted(gpu, layer)[0] / layer.microseconds(gpu, self.format)[0]
 
+    def is_far(self, gpu: Gpu, layer: Layer) -> bool:
+        """Whether a layer is too far from its roofline, and long enough to be asked to be near."""
+        return self.ratio(gpu, layer) > MOST and self.predicted(gpu, layer)[0] >= START
+
     def lines(self) -> Iterator[str]:
         yield from self.times()
         yield ""
@@ -70,7 +80,7 @@ class Predictions:
             cells = []
             for gpu in GPUS:
                 least, (time, unit) = layer.microseconds(gpu, self.format)[0], self.predicted(gpu, layer)
-                mark = " **" if time > MOST * least else " "
+                mark = " **" if self.is_far(gpu, layer) else " "
                 cells.append(f"{least:.2f} / {time:.2f} /{mark}{time / least:.2f}{mark.strip()} {unit}")
             yield row([f"{layer.kernel}: {layer.title}", str(self.layers.count(layer)), *cells])
 
@@ -83,12 +93,12 @@ class Predictions:
             f"* {gpu.name}: roofline {1e-3 * least:.2f} ms, predicted {1e-3 * time:.2f} ms "
             f"({time / least:.2f} times), {1e6 * self.batch / time:.0f} images a second; {launches} launches."
         )
-        above = [x for x in dict.fromkeys(self.layers) if self.ratio(gpu, x) > MOST]
+        above = [x for x in dict.fromkeys(self.layers) if self.is_far(gpu, x)]
         above.sort(key=lambda x: -self.ratio(gpu, x))
         named = "; ".join(
             f"{x.kernel} {x.title} ({self.ratio(gpu, x):.2f}, {self.predicted(gpu, x)[1]})" for x in above
         )
-        yield f"  Above {MOST:g} times its roofline: {named or 'none'}."
+        yield f"  Above {MOST:g} times its roofline, and {START:g} us: {named or 'none'}."
 
     def counts(self) -> Iterator[str]:
         """A table of what a block does, as launched on the first GPU."""

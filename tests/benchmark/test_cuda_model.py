@@ -13,6 +13,8 @@ from source_files import ROOT
 sys.path.append(str(ROOT))
 
 from bench.cuda_gpus import GPUS, Counted, launch_time, predicted
+from bench.cuda_layers import Layer
+from bench.cuda_predictions import ASSUMPTIONS, Predictions
 from bench.cuda_work import Work, unit_and_slots, work_of
 
 
@@ -78,6 +80,22 @@ def test_a_prediction_by_hand() -> None:
     launches = [Counted("kernel", 108, 256, work)] * 2
     assert predicted(gpu, launches, 0.1) == (pytest.approx(2 * 400 / clock), "FMA")
     assert predicted(gpu, launches, 9.0) == (9.0, "memory")
+
+
+def test_layers_shorter_than_the_start_of_a_kernel_are_not_far_from_their_roofline() -> None:
+    gpu = next(gpu for gpu in GPUS if gpu.name == "A100 SXM 80 GB")
+    # Memory takes 0.001 us. A multiprocessor issues four instructions a cycle, 1410 cycles a microsecond.
+    layers = [Layer("linear", title, 1, 510) for title in ("short", "long")]
+    steps = [[], *([Counted("kernel", 1, 32, Work(issued=4 * 1410 * time))] for time in (0.9, 1.1))]
+    predictions = Predictions(layers, {gpu.name: steps for gpu in GPUS}, "fp32", 1)
+    assert all(predictions.ratio(gpu, layer) > 100 for layer in layers)
+    assert [predictions.is_far(gpu, layer) for layer in layers] == [False, True]
+    table = [line for line in predictions.times() if line.startswith("| linear")]
+    assert ["**" in line.split(" | ")[3] for line in table] == [False, True]
+    (named,) = [line for line in predictions.whole(gpu) if "Above" in line]
+    assert "Above 2 times its roofline, and 1 us: linear long (" in named
+    assert "short" not in named
+    assert "more than 2 times its roofline and at least\n1 us" in ASSUMPTIONS
 
 
 def test_instructions_have_their_units() -> None:
