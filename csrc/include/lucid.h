@@ -503,10 +503,10 @@ LUCID_API lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan
 LUCID_API void lucid_plan_destroy(lucid_plan* plan);
 
 /* A plan from a file that plan.save() wrote in Python. The file is safetensors
- * (https://huggingface.co/docs/safetensors): 8 bytes     length of the header, little-endian header      JSON: for each
- * tensor {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, and texts as
- *               "__metadata__": {"format": "lucid-plan", "version": "2", "graph": TEXT, "checksum": CRC-32 of TEXT}
- *   data        the tensors, row-major and little-endian, without gaps
+ * (https://huggingface.co/docs/safetensors): the length of a header in 8 bytes, little-endian; the header, JSON, which
+ * for each tensor has {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, and texts as
+ *   "__metadata__": {"format": "lucid-plan", "version": "2", "graph": TEXT, "checksum": CRC-32 of TEXT};
+ * then the tensors, row-major and little-endian, without gaps.
  * TEXT is JSON:
  *   {"inputs": {NAME: [sizes]}, "nodes": [{"kind": "conv2d", "inputs": [NAMES], "output": NAME,
  *    "attributes": {NAME: true, 1, [1, 1] or [1, 1, 1, 1]}, "weights": {"weight": CRC-32, "bias": CRC-32}}],

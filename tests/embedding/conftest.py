@@ -11,7 +11,7 @@ from consumer import build
 
 @pytest.fixture(scope="session")
 def pointers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], list[int]]:
-    """The memory of the last call that an adapter made: x, weight or logits, y.
+    """The memory of the last call that an adapter made: x; weight, logits or for a plan x again; y.
 
     An adapter must be loaded after this fixture, whose functions it then finds before lucid's.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from consumer import build
 from small_networks import randomize
 
 import lucid
@@ -17,25 +17,12 @@ from lucid import nn
 from lucid.models import create_model, preprocessing
 from lucid.models.pretrained.digits import sample_images
 
-SOURCE = Path(__file__).parent / "c"
 SHAPE = (2, 3, 8, 8)
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cmake = shutil.which("cmake")
-    if cmake is None:
-        pytest.skip("there is no cmake")
-    folder = tmp_path_factory.mktemp("outside")
-    shutil.copytree(SOURCE, folder / "c")
-    build = folder / "build"
-    for command in (
-        [cmake, "-S", folder / "c", "-B", build, f"-Dlucid_DIR={lucid.get_cmake_dir()}"],
-        [cmake, "--build", build],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return build / "lucid-run"
+    return build("c", tmp_path_factory.mktemp("c")) / "lucid-run"
 
 
 @pytest.fixture

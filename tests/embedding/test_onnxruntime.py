@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from consumer import build
 
+import lucid
 from lucid import _core
+from lucid.models import create_model
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -36,7 +38,7 @@ def session(library: str, op: str, inputs: dict[str, Array], *missing: str, **at
         [node],
         "one",
         [helper.make_tensor_value_info(name, floats, array.shape) for name, array in inputs.items()],
-        [helper.make_tensor_value_info("y", floats, [None] * 4)],
+        [helper.make_tensor_value_info("y", floats, None)],
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("lucid", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
@@ -80,20 +82,49 @@ def test_split_attention(library: str, rng: np.random.Generator, radix: int, car
     assert np.array_equal(y, _core.split_attention(*inputs.values(), radix, cardinality))
 
 
-def test_nothing_is_copied(library: str, rng: np.random.Generator, pointers: Callable[[], list[int]]) -> None:
-    inputs = {"x": drawn(rng, 1, 8, 8, 8), "logits": drawn(rng, 1, 8)}
-    y = np.full((1, 4, 8, 8), np.nan, np.float32)
+@pytest.fixture
+def plan(tmp_path: Path) -> Any:
+    """A plan, and its file."""
+    made = lucid.compile(create_model("resnest_digits", weights="pretrained").eval(), (2, 1, 32, 32))
+    made.save(tmp_path / "plan.lucid")
+    return made, str(tmp_path / "plan.lucid")
+
+
+def bound(running: Any, inputs: dict[str, Array], y: Array) -> list[int]:
+    """Runs a session from and into given memory, and returns where that is."""
     values = {
         name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in (inputs | {"y": y}).items()
     }
-    running = session(library, "SplitAttention", inputs)
     binding = running.io_binding()
     for name in inputs:
         binding.bind_ortvalue_input(name, values[name])
     binding.bind_ortvalue_output("y", values["y"])
     running.run_with_iobinding(binding)
-    assert pointers() == [value.data_ptr() for value in values.values()]
-    assert np.array_equal(values["y"].numpy(), _core.split_attention(*inputs.values(), 2, 1))
+    y[...] = values["y"].numpy()
+    return [value.data_ptr() for value in values.values()]
+
+
+def test_plan(library: str, rng: np.random.Generator, pointers: Callable[[], list[int]], plan: Any) -> None:
+    made, path = plan
+    inputs, y = {"x": drawn(rng, 2, 1, 32, 32)}, np.empty((2, 10), np.float32)
+    running = session(library, "Plan", inputs, path=path)
+    (x_memory, y_memory) = bound(running, inputs, y)
+    assert pointers() == [x_memory, x_memory, y_memory]
+    assert np.array_equal(y, made(inputs["x"]))
+
+
+def test_a_plan_that_does_not_fit_is_refused(library: str, plan: Any, tmp_path: Path) -> None:
+    inputs = {"x": np.zeros((1, 1, 32, 32), np.float32)}
+    with pytest.raises(Exception, match=r"must have shape \(2, 1, 32, 32\), got \(1, 1, 32, 32\)"):
+        session(library, "Plan", inputs, path=plan[1]).run(None, inputs)
+    with pytest.raises(Exception, match=r"plan_load: .*absent.lucid: it must be a file"):
+        session(library, "Plan", inputs, path=str(tmp_path / "absent.lucid"))
+
+
+def test_nothing_is_copied(library: str, rng: np.random.Generator, pointers: Callable[[], list[int]]) -> None:
+    inputs, y = {"x": drawn(rng, 1, 8, 8, 8), "logits": drawn(rng, 1, 8)}, np.empty((1, 4, 8, 8), np.float32)
+    assert bound(session(library, "SplitAttention", inputs), inputs, y) == pointers()
+    assert np.array_equal(y, _core.split_attention(*inputs.values(), 2, 1))
 
 
 @pytest.mark.parametrize(

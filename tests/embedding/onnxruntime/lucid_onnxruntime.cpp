@@ -1,6 +1,6 @@
 // Custom operators of ONNX Runtime (https://onnxruntime.ai/docs/reference/operators/add-custom-op.html), in the domain
-// "lucid": GroupedConv2d, with the inputs and attributes of ONNX's Conv, and SplitAttention. lucid reads the runtime's
-// tensors where they are, and writes into those that it allocates.
+// "lucid": GroupedConv2d, with the inputs and attributes of ONNX's Conv; SplitAttention; and Plan, a saved plan of one
+// input and one output. lucid reads the runtime's tensors where they are, and writes into those that it allocates.
 #include <lucid.h>
 
 #include <algorithm>
@@ -143,6 +143,36 @@ class SplitAttentionKernel {
   int64_t radix_, cardinality_;
 };
 
+class PlanKernel {
+ public:
+  explicit PlanKernel(const Ort::ConstKernelInfo& info) {
+    check(lucid_plan_load(info.GetAttribute<std::string>("path").c_str(), nullptr, &plan_));
+    if (lucid_plan_input_count(plan_) == 1 && lucid_plan_output_count(plan_) == 1) return;
+    lucid_plan_destroy(plan_);
+    throw Ort::Exception("the plan must have one input and one output", ORT_INVALID_GRAPH);
+  }
+  PlanKernel(const PlanKernel&) = delete;
+  ~PlanKernel() { lucid_plan_destroy(plan_); }
+
+  OrtStatusPtr ComputeV2(OrtKernelContext* given) const {
+    return guarded([&] {
+      const Ort::KernelContext context(given);
+      Borrowed x(context.GetInput(0));
+      lucid_shape shape;
+      check(lucid_plan_output(plan_, 0, nullptr, &shape));
+      std::vector<int64_t> sizes(shape.sizes, shape.sizes + shape.ndim);
+      Ort::UnownedValue value = context.GetOutput(0, sizes);
+      Borrowed y(value.GetTensorMutableRawData(), std::move(sizes));
+      const lucid_tensor* inputs[] = {x.get()};
+      lucid_tensor* outputs[] = {y.get()};
+      check(lucid_plan_run(plan_, inputs, outputs, nullptr));
+    });
+  }
+
+ private:
+  lucid_plan* plan_ = nullptr;
+};
+
 // An operator of float32 tensors, the last kOptional of whose inputs may be missing.
 template <class Op, class Kernel, int kInputs, int kOptional>
 struct FloatOp : Ort::CustomOpBase<Op, Kernel, true> {
@@ -166,6 +196,10 @@ struct SplitAttention : FloatOp<SplitAttention, SplitAttentionKernel, 2, 0> {
   const char* GetName() const { return "SplitAttention"; }
 };
 
+struct Plan : FloatOp<Plan, PlanKernel, 1, 0> {
+  const char* GetName() const { return "Plan"; }
+};
+
 }  // namespace
 
 // What SessionOptions.register_custom_ops_library calls.
@@ -174,10 +208,12 @@ extern "C" OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
   return guarded([&] {
     static const GroupedConv2d grouped_conv2d;
     static const SplitAttention split_attention;
+    static const Plan plan;
     static Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made("lucid");
       made.Add(&grouped_conv2d);
       made.Add(&split_attention);
+      made.Add(&plan);
       return made;
     }();
     Ort::UnownedSessionOptions(options).Add(domain);
