@@ -49,6 +49,7 @@ class Context(ctypes.Structure):
         ("size", ctypes.c_size_t),
         *((name, ctypes.c_void_p) for name in CONTEXT_POINTERS),
         ("tf32", ctypes.c_int32),
+        ("threads", ctypes.c_int64),
     ]
 
 

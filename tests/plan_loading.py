@@ -49,10 +49,35 @@ class LoadedPlan:
         self.inputs, self.outputs = self._described("input"), self._described("output")
 
     def __call__(self, *inputs: Array) -> list[Array]:
+        return self.run(inputs)
+
+    def run(
+        self,
+        inputs: Sequence[Array],
+        context: c_abi.Context | None = None,
+        arena: tuple[int, int] | None = None,
+        milliseconds: Any = None,
+    ) -> list[Array]:
+        """The outputs; ``arena`` is address and size of memory to run in."""
         outputs = [np.zeros(shape, np.float32) for _, shape in self.outputs]
-        given = [self._pointers(inputs), self._pointers(outputs)]
-        self._check(self.library.lucid_plan_run(self.handle, *given, None))
+        given = [self.handle, self._pointers(inputs), self._pointers(outputs), milliseconds]
+        given.append(None if context is None else ctypes.byref(context))
+        if arena is None:
+            self._check(self.library.lucid_plan_run_on(*given))
+        else:
+            place = ctypes.c_void_p(arena[0]), ctypes.c_size_t(arena[1])
+            self._check(self.library.lucid_plan_run_in(*given, *place))
         return outputs
+
+    def arena_size(self, context: c_abi.Context | None = None) -> tuple[int, int]:
+        """Bytes and alignment."""
+        size, alignment = ctypes.c_size_t(), ctypes.c_size_t()
+        given = None if context is None else ctypes.byref(context)
+        status = self.library.lucid_plan_arena_size(
+            self.handle, given, ctypes.byref(size), ctypes.byref(alignment)
+        )
+        self._check(status)
+        return size.value, alignment.value
 
     def close(self) -> None:
         self.library.lucid_plan_destroy(self.handle)

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/parallel.h"
+
 namespace lucid {
 namespace {
 
@@ -31,25 +33,28 @@ lucid_status check_context(const char* op, const lucid_context* given) {
   if (given == nullptr) return ok();
   lucid_context context;
   LUCID_CHECK(complete(op, given, kSizeInVersion2<lucid_context>, sizeof context, &context));
-  const char* used = context.parallel_for != nullptr ? "parallel_for"
-                     : context.allocate != nullptr   ? "allocate"
-                     : context.deallocate != nullptr ? "deallocate"
-                     : context.host != nullptr       ? "host"
-                                                     : nullptr;
-  if (used == nullptr) return ok();
-  return fail(LUCID_UNSUPPORTED, "%s: context: %s is not used yet and must be NULL, got a pointer", op, used);
+  if ((context.allocate != nullptr) != (context.deallocate != nullptr))
+    return fail(LUCID_INVALID_ARGUMENT, "%s: context: allocate and deallocate must be given together, got one", op);
+  if (context.threads < 0 || context.threads > kMostThreads)
+    return fail(LUCID_INVALID_ARGUMENT, "%s: context: threads must be between 0 and %d, got %lld", op, kMostThreads,
+                static_cast<long long>(context.threads));
+  if (context.threads != 0 && context.parallel_for == nullptr)
+    return fail(LUCID_INVALID_ARGUMENT, "%s: context: threads must be 0 without parallel_for, got %lld", op,
+                static_cast<long long>(context.threads));
+  return ok();
 }
 
-void* stream_of(const lucid_context* given) {
-  if (given == nullptr) return nullptr;
-  constexpr size_t kEnd = offsetof(lucid_context, stream) + sizeof given->stream;
-  return given->size == 0 || given->size >= kEnd ? given->stream : nullptr;
+lucid_context complete_context(const lucid_context* given) {
+  lucid_context context{};
+  if (given == nullptr) return context;
+  const size_t size = given->size == 0 ? kSizeInVersion2<lucid_context> : given->size;
+  std::memcpy(&context, given, std::min(size, sizeof context));
+  return context;
 }
 
-bool allows_tf32(const lucid_context* given) {
-  constexpr size_t kEnd = offsetof(lucid_context, tf32) + sizeof given->tf32;
-  return given != nullptr && given->size >= kEnd && given->tf32 != 0;
-}
+void* stream_of(const lucid_context* context) { return complete_context(context).stream; }
+
+bool allows_tf32(const lucid_context* context) { return complete_context(context).tf32 != 0; }
 
 lucid_status check_no_stream(const char* op, const lucid_context* context) {
   if (stream_of(context) == nullptr) return ok();

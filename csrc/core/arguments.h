@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "core/host.h"
 #include "core/status.h"
 #include "lucid.h"
 
@@ -15,10 +16,12 @@ template <>
 inline constexpr size_t kSizeInVersion2<lucid_context> = offsetof(lucid_context, tf32);
 
 // Copies `given` to the `known` bytes at `args`: fields that a shorter struct lacks become zeros, and those that a
-// longer one has must be zeros. A context that asks for anything but a stream or TF32 is refused.
+// longer one has must be zeros. The context is checked as well.
 lucid_status complete(const char* op, const void* given, size_t version2, size_t known, void* args);
 lucid_status check_context(const char* op, const lucid_context* context);
 
+// A context that has passed, as this library knows it; zeros for null.
+lucid_context complete_context(const lucid_context* context);
 // The stream of a context that has passed, which only a call on CUDA may have; null is the default.
 void* stream_of(const lucid_context* context);
 // Whether a context that has passed allows TF32.
@@ -32,11 +35,12 @@ lucid_status complete(const char* op, const Args* given, Args* args) {
 }
 
 // Every entry point: lucid_relu(args) { return with_arguments("relu", args, run_relu); }, where the arguments are
-// complete.
+// complete, and threads and memory are those of the context.
 template <class Args, class Body>
 lucid_status with_arguments(const char* op, const Args* given, const Body& body) {
   Args args;
   LUCID_CHECK(complete(op, given, &args));
+  const HostScope scope(args.context);
   return body(args);
 }
 

@@ -8,10 +8,13 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "core/host.h"
+
 namespace lucid {
 namespace {
 
-constexpr size_t kHeader = 64;  // keeps the data on a line of its own
+constexpr size_t kMostBytes = size_t{1} << 47;  // an address space, and safe to round up
+constexpr size_t kHeader = 64;                  // keeps the data on a line of its own
 constexpr size_t kHugePage = size_t{2} << 20;
 #ifdef LUCID_SANITIZED
 // Every block ends where its data ends, and is freed: a sanitizer sees what is read behind or after it.
@@ -58,11 +61,32 @@ Block* allocate(size_t bytes, int size_class) {
 }
 
 }  // namespace
+
+// A host's memory may lie anywhere.
+Memory::Memory(size_t bytes) {
+  const Host& host = current_host();
+  host_ = host.data;
+  deallocate_ = host.deallocate;
+  if (host.allocate == nullptr) {
+    data_ = block_ = lucid_alloc(bytes);
+    return;
+  }
+  block_ = bytes <= kMostBytes ? host.allocate(host.data, bytes + kAlignment - 1) : nullptr;
+  data_ = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(block_) + kAlignment - 1) / kAlignment * kAlignment);
+}
+
+Memory::~Memory() {
+  if (deallocate_ == nullptr)
+    lucid_free(block_);
+  else if (block_ != nullptr)
+    deallocate_(host_, block_);
+}
+
 }  // namespace lucid
 
 extern "C" void* lucid_alloc(size_t bytes) {
   using namespace lucid;
-  if (bytes > (size_t{1} << 47)) return nullptr;  // more than an address space, and safe to round up
+  if (bytes > kMostBytes) return nullptr;
   size_t rounded;
   const int index = size_class(bytes + kHeader, &rounded);
   if (kExact) rounded = bytes + kHeader;

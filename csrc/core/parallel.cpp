@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "core/cpu_count.h"
+#include "core/host.h"
 #include "core/status.h"
 #include "core/team.h"
 #include "core/worker_threads.h"
@@ -97,6 +98,20 @@ void run_region(int threads, TeamBody body, const void* context, bool simultaneo
   run_team(threads, {run_member, &region, patience, &cpus, simultaneously, work});
 }
 
+// On the host's threads, of which nothing is known but that each index is called once.
+void run_on_host(const Host& host, int tasks, TeamBody body, const void* context) {
+  if (tasks <= 1) return body(context, Team(0, 1, nullptr, Patience::zero()));
+  struct Tasks {
+    Region region;
+    int count;
+  } all{{body, context, float_mode(), Patience::zero()}, tasks};
+  const auto run = [](void* data, int64_t index) {
+    auto& [region, count] = *static_cast<Tasks*>(data);
+    run_member(&region, static_cast<int>(index), count);
+  };
+  host.parallel_for(host.data, tasks, run, &all);
+}
+
 struct Split {
   Share share;
   const void* context;
@@ -105,7 +120,10 @@ struct Split {
 
 }  // namespace
 
-int num_threads() { return count_threads(false); }
+int num_threads() {
+  const Host& host = current_host();
+  return host.parallel_for != nullptr && host.threads > 0 ? host.threads : count_threads(false);
+}
 
 void note_shortage(int threads) {
   shortage_end.store((Clock::now() + std::chrono::seconds(1)).time_since_epoch().count(), std::memory_order_relaxed);
@@ -116,12 +134,18 @@ void parallel_team(int threads, Patience work, TeamBody body, const void* contex
   run_region(threads, body, context, true, work);
 }
 
+void parallel_parts(int parts, TeamBody body, const void* context) {
+  const Host& host = current_host();
+  if (host.parallel_for != nullptr) return run_on_host(host, parts, body, context);
+  run_region(parts, body, context, false, Patience::zero());
+}
+
 void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context) {
   if (tasks <= 0) return;
   const int64_t shares = (tasks + grain - 1) / std::max<int64_t>(grain, 1);
   if (shares <= 1) return share(context, 0, tasks, 0);
   const Split split{share, context, tasks};
-  run_region(
+  parallel_parts(
       static_cast<int>(std::min<int64_t>(num_threads(), shares)),
       [](const void* argument, const Team& team) {
         // Split by the team that arrived, not by the one asked for: it may be smaller.
@@ -129,7 +153,7 @@ void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context
         const int64_t begin = team.begin(split.tasks), end = team.end(split.tasks);
         if (begin < end) split.share(split.context, begin, end, team.id());
       },
-      &split, false, Patience::zero());
+      &split);
 }
 
 }  // namespace lucid
@@ -137,10 +161,9 @@ void parallel_for(int64_t tasks, int64_t grain, Share share, const void* context
 extern "C" int32_t lucid_num_threads(void) { return lucid::count_threads(true); }
 
 extern "C" lucid_status lucid_set_num_threads(int32_t threads) {
-  constexpr int32_t kMost = 1024;
-  if (threads < 1 || threads > kMost)
-    return lucid::fail(LUCID_INVALID_ARGUMENT, "set_num_threads: threads must be between 1 and %d, got %d", kMost,
-                       threads);
+  if (threads < 1 || threads > lucid::kMostThreads)
+    return lucid::fail(LUCID_INVALID_ARGUMENT, "set_num_threads: threads must be between 1 and %d, got %d",
+                       lucid::kMostThreads, threads);
   lucid::chosen_threads = threads;
   return lucid::ok();
 }

@@ -10,8 +10,11 @@ namespace lucid {
 // `thread` is below num_threads(): the index of this share's slice of a scratch buffer.
 using Share = void (*)(const void* context, int64_t begin, int64_t end, int thread);
 
-// As many as set_num_threads() has chosen; else one for each processor that this thread may use now. A mask that is
-// changed while the process runs counts within kMaskLife, and lucid_num_threads() looks anew.
+constexpr int kMostThreads = 1024;  // that somebody may ask for
+
+// The tasks of a host that lends its threads. Else as many as set_num_threads() has chosen, or one for each processor
+// that this thread may use now. A mask that is changed while the process runs counts within kMaskLife, and
+// lucid_num_threads() looks anew.
 int num_threads();
 
 // The grain of tasks that move about `floats` floats each: a parallel region costs a microsecond, in which one thread
@@ -59,6 +62,10 @@ class Team {
 
 using TeamBody = void (*)(const void* context, const Team& team);
 
+// Runs `body` as each of `parts` members of a team, in any order and perhaps one after another: they must not meet at a
+// barrier. On the host's threads, where it lends them.
+void parallel_parts(int parts, TeamBody body, const void* context);
+
 // Runs `body` once on each of at most `threads` threads, all at the same time. They compute in the caller's float mode.
 // `work` is about how long one thread alone would take: the longer, the longer a late one is waited for.
 void parallel_team(int threads, Patience work, TeamBody body, const void* context);
@@ -67,6 +74,12 @@ template <class Body>
 void parallel_team(int threads, Patience work, const Body& body) {
   parallel_team(
       threads, work, [](const void* context, const Team& team) { (*static_cast<const Body*>(context))(team); }, &body);
+}
+
+template <class Body>
+void parallel_parts(int parts, const Body& body) {
+  parallel_parts(
+      parts, [](const void* context, const Team& team) { (*static_cast<const Body*>(context))(team); }, &body);
 }
 
 }  // namespace lucid

@@ -93,10 +93,20 @@ typedef struct lucid_shape {
   int64_t sizes[8]; /* the first ndim count */
 } lucid_shape;
 
-/* The host's threads, memory and stream. A call on CUDA is enqueued on `stream`, a cudaStream_t; NULL is the default
- * stream. There `tf32` allows conv2d to round the factors of float32 products to TF32, which has 10 bits of fraction;
- * the CPU ignores it. No function uses the other fields yet, nor the stream on the CPU: they must be NULL, and anything
- * else is LUCID_UNSUPPORTED. A NULL context is the default. */
+/* The host's threads, memory and stream; zeros, or a NULL context, are the library's own.
+ *
+ * parallel_for(host, tasks, task, data) calls task(data, i) for each i from 0 to tasks - 1, in any order, on any
+ * threads that there are, even one after another on the calling one, and returns when all are done. With it, work is
+ * cut into `threads` tasks, or into lucid_num_threads() where that is 0, and the library's own threads rest. A plan
+ * calls it once a step. Results are the same to the last bit.
+ *
+ * allocate(host, bytes) gives memory of any alignment, or NULL, which ends in LUCID_OUT_OF_MEMORY; deallocate(host,
+ * memory) takes it back. Arenas, scratch memory and packed weights come from there, in the calling thread; what is made
+ * with such a context needs `host` until it is destroyed. Descriptions, some kilobytes a plan, are the library's own.
+ *
+ * A call on CUDA is enqueued on `stream`, a cudaStream_t; NULL is the default stream. There `tf32` allows conv2d to
+ * round the factors of float32 products to TF32, which has 10 bits of fraction; the CPU ignores it. On the CPU `stream`
+ * must be NULL, and anything else is LUCID_UNSUPPORTED. */
 typedef struct lucid_context {
   size_t size;
   void (*parallel_for)(void* host, int64_t tasks, void (*task)(void* data, int64_t index), void* data);
@@ -105,6 +115,7 @@ typedef struct lucid_context {
   void* host; /* handed to the three functions */
   void* stream;
   int32_t tf32;
+  int64_t threads; /* from 0 to 1024; 0 without parallel_for */
 } lucid_context;
 
 /* ---- the machine ------------------------------------------------------------------------------------------------ */
@@ -550,6 +561,15 @@ LUCID_API lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor
 LUCID_API lucid_status lucid_plan_run_on(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                          lucid_tensor* const* outputs, double* milliseconds,
                                          const lucid_context* context);
+
+/* The same in memory of the caller's, on the CPU: all that a run needs but some bytes an input and an output. Runs at
+ * the same time need an arena each. */
+LUCID_API lucid_status lucid_plan_run_in(const lucid_plan* plan, const lucid_tensor* const* inputs,
+                                         lucid_tensor* const* outputs, double* milliseconds,
+                                         const lucid_context* context, void* arena, size_t bytes);
+/* Size and alignment of an arena for runs with this context, on the number of threads that there is now. */
+LUCID_API lucid_status lucid_plan_arena_size(const lucid_plan* plan, const lucid_context* context, size_t* bytes,
+                                             size_t* alignment);
 
 /* How a step is computed ("dense", "winograd_4x4", "max_pool2d"), or "" for one on an empty batch, which is left out.
  * Belongs to the plan. */

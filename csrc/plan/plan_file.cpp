@@ -59,6 +59,7 @@ lucid_status load(const char* source, const Open& open, const lucid_plan_load_ar
   *plan = nullptr;
   lucid_plan_load_args args{};
   if (given != nullptr) LUCID_CHECK(complete("plan_load", given, &args));
+  const HostScope scope(args.context);
   try {
     TensorFile file;
     lucid_status status = open(&file);

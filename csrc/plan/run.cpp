@@ -1,8 +1,11 @@
-// Runs a plan: on the CPU all steps in one parallel region, a barrier after each.
+// Runs a plan: on the CPU all steps in one parallel region, a barrier after each. A host's threads may come one after
+// another and cannot meet: they get a parallel loop for each step.
 #include <algorithm>
 #include <chrono>
-#include <memory>
+#include <optional>
 
+#include "core/arguments.h"
+#include "core/host.h"
 #include "core/memory.h"
 #include "core/status.h"
 #include "ops/shapes.h"
@@ -26,12 +29,17 @@ lucid_status view_arguments(const lucid_plan& plan, const std::vector<int>& indi
   return ok();
 }
 
+int64_t whole_lines(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
 // Bytes of one thread: the most that any step wants.
 int64_t scratch_of(const lucid_plan& plan, int team) {
   int64_t bytes = kBlockBytes;
   for (const Entry& entry : plan.entries) bytes = std::max(bytes, entry.step->scratch_bytes(team));
-  return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+  return whole_lines(bytes);
 }
+
+// In an arena of the caller's: behind the activations.
+int64_t scratch_offset(const lucid_plan& plan) { return whole_lines(plan.arena_bytes); }
 
 // About how long one thread takes.
 Patience work_of(const lucid_plan& plan) {
@@ -40,41 +48,141 @@ Patience work_of(const lucid_plan& plan) {
   return Patience(static_cast<int64_t>(std::min(plan.multiplications / kMultiplicationsPerMicrosecond, kLongest)));
 }
 
+// Memory of one run: the caller's arena, or the host's or the library's own.
+class RunMemory {
+ public:
+  RunMemory(const lucid_plan& plan, std::byte* arena, size_t bytes) : plan_(plan), arena_(arena), bytes_(bytes) {}
+
+  lucid_status take_activations() {
+    if (arena_ != nullptr) {
+      if (reinterpret_cast<uintptr_t>(arena_) % kAlignment != 0)
+        return fail(LUCID_INVALID_ARGUMENT, "plan: the arena must be aligned to %lld bytes, got %p",
+                    static_cast<long long>(kAlignment), static_cast<void*>(arena_));
+      return bytes_ >= static_cast<size_t>(scratch_offset(plan_)) ? ok() : too_small(0);
+    }
+    own_activations_.emplace(plan_.arena_bytes);
+    if (own_activations_->data() != nullptr) return ok();
+    return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld bytes of activations",
+                static_cast<long long>(plan_.arena_bytes));
+  }
+
+  // Once the number of threads is known.
+  lucid_status take_scratch(int team) {
+    each_ = scratch_of(plan_, team);
+    if (arena_ != nullptr) {
+      scratch_ = arena_ + scratch_offset(plan_);
+      return bytes_ >= static_cast<size_t>(scratch_offset(plan_) + each_ * team) ? ok() : too_small(team);
+    }
+    own_scratch_.emplace(each_ * team);
+    scratch_ = own_scratch_->data();
+    return scratch_ != nullptr ? ok() : fail(LUCID_OUT_OF_MEMORY, "plan: no memory for scratch");
+  }
+
+  std::byte* activations() const { return arena_ != nullptr ? arena_ : own_activations_->data(); }
+  std::byte* scratch(const Team& team) const { return scratch_ + team.id() * each_; }
+
+ private:
+  lucid_status too_small(int team) const {
+    const auto wanted = static_cast<long long>(scratch_offset(plan_) + each_ * team);
+    return fail(LUCID_INVALID_ARGUMENT, "plan: the arena must have at least %lld bytes, got %zu", wanted, bytes_);
+  }
+
+  const lucid_plan& plan_;
+  std::byte* const arena_;
+  const size_t bytes_;
+  std::optional<Scratch<std::byte>> own_activations_, own_scratch_;
+  std::byte* scratch_ = nullptr;
+  int64_t each_ = 0;
+};
+
 using Clock = std::chrono::steady_clock;
 
-void run_steps(const lucid_plan& plan, const Run& run, const Team& team, std::byte* scratch, double* milliseconds) {
-  Clock::time_point start = Clock::now();
-  for (const Entry& entry : plan.entries) {
-    entry.step->run(run, team, scratch);
-    team.barrier();
-    if (milliseconds == nullptr || team.id() != 0 || plan.described_steps == 0) continue;
+// Adds the time since the step before to the one that this entry belongs to.
+class Stopwatch {
+ public:
+  Stopwatch(const lucid_plan& plan, double* milliseconds)
+      : milliseconds_(plan.described_steps > 0 ? milliseconds : nullptr) {}
+  void stop(const Entry& entry) {
+    if (milliseconds_ == nullptr) return;
     const Clock::time_point end = Clock::now();
-    milliseconds[entry.described] += std::chrono::duration<double, std::milli>(end - start).count();
-    start = end;
+    milliseconds_[entry.described] += std::chrono::duration<double, std::milli>(end - start_).count();
+    start_ = end;
+  }
+
+ private:
+  double* milliseconds_;
+  Clock::time_point start_ = Clock::now();
+};
+
+lucid_status run_in_team(const lucid_plan& plan, const Run& run, RunMemory* memory, double* milliseconds) {
+  lucid_status status = LUCID_OK;
+  parallel_team(num_threads(), work_of(plan), [&](const Team& team) {
+    // Its size is known only now: fewer threads than asked for may have come. The first one is the caller.
+    if (team.id() == 0) status = memory->take_scratch(team.size());
+    team.barrier();
+    if (status != LUCID_OK) return;
+    Stopwatch watch(plan, team.id() == 0 ? milliseconds : nullptr);
+    for (const Entry& entry : plan.entries) {
+      entry.step->run(run, team, memory->scratch(team));
+      team.barrier();
+      watch.stop(entry);
+    }
+  });
+  return status == LUCID_OK ? ok() : status;
+}
+
+lucid_status run_on_host(const lucid_plan& plan, const Run& run, RunMemory* memory, double* milliseconds) {
+  const int tasks = num_threads();
+  LUCID_CHECK(memory->take_scratch(tasks));
+  Stopwatch watch(plan, milliseconds);
+  for (const Entry& entry : plan.entries) {
+    parallel_parts(tasks, [&](const Team& team) { entry.step->run(run, team, memory->scratch(team)); });
+    watch.stop(entry);
+  }
+  return ok();
+}
+
+lucid_status run_on_cpu(const lucid_plan& plan, const ImageView* inputs, const ImageView* outputs, double* milliseconds,
+                        RunMemory memory) {
+  LUCID_CHECK(memory.take_activations());
+  const Run run{memory.activations(), inputs, outputs};
+  const bool on_host = current_host().parallel_for != nullptr;
+  return (on_host ? run_on_host : run_in_team)(plan, run, &memory, milliseconds);
+}
+
+lucid_status run(const lucid_plan& plan, const lucid_tensor* const* inputs, lucid_tensor* const* outputs,
+                 double* milliseconds, const lucid_context* context, std::byte* arena, size_t bytes) {
+  LUCID_CHECK(check_context("plan", context));
+  const HostScope scope(context);
+  try {
+    std::vector<ImageView> x(plan.inputs.size()), y(plan.outputs.size());
+    LUCID_CHECK(view_arguments(plan, plan.inputs, "input", inputs, &x));
+    LUCID_CHECK(view_arguments(plan, plan.outputs, "output", outputs, &y));
+    if (milliseconds != nullptr) std::fill(milliseconds, milliseconds + plan.described_steps, 0.0);
+    if (plan.cuda != nullptr) return plan.cuda->run(plan, inputs, outputs, milliseconds, stream_of(context));
+    LUCID_CHECK(check_no_stream("plan", context));
+    return run_on_cpu(plan, x.data(), y.data(), milliseconds, {plan, arena, bytes});
+  } catch (const std::bad_alloc&) {
+    return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for its arguments");
   }
 }
 
-lucid_status run_on_cpu(const lucid_plan& plan, const ImageView* inputs, const ImageView* outputs,
-                        double* milliseconds) {
-  const Scratch<std::byte> arena(plan.arena_bytes);
-  if (arena.data() == nullptr)
-    return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for %lld bytes of activations",
-                static_cast<long long>(plan.arena_bytes));
-  const Run run{arena.data(), inputs, outputs};
-  std::unique_ptr<Scratch<std::byte>> scratch;
-  int64_t each = 0;
-  parallel_team(num_threads(), work_of(plan), [&](const Team& team) {
-    // Its size is known only now: fewer threads than asked for may have come.
-    if (team.id() == 0) {
-      each = scratch_of(plan, team.size());
-      scratch.reset(new (std::nothrow) Scratch<std::byte>(each * team.size()));
-    }
-    team.barrier();
-    if (scratch == nullptr || scratch->data() == nullptr) return;
-    std::byte* own = scratch->data() + team.id() * each;
-    run_steps(plan, run, team, own, milliseconds);
-  });
-  if (scratch == nullptr || scratch->data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for scratch");
+// The most that a team needs: fewer threads than asked for may come, and each may need more then.
+int64_t most_scratch(const lucid_plan& plan) {
+  const int threads = num_threads(), fewest = current_host().parallel_for != nullptr ? threads : 1;
+  int64_t most = 0;
+  for (int team = fewest; team <= threads; ++team) most = std::max(most, team * scratch_of(plan, team));
+  return most;
+}
+
+lucid_status arena_size(const lucid_plan& plan, const lucid_context* context, size_t* bytes, size_t* alignment) {
+  if (bytes == nullptr || alignment == nullptr)
+    return fail(LUCID_INVALID_ARGUMENT, "plan: bytes and alignment must have a place, got NULL");
+  LUCID_CHECK(check_context("plan", context));
+  if (plan.cuda != nullptr) return fail(LUCID_UNSUPPORTED, "plan: an arena must be for a plan on the CPU, got cuda");
+  const HostScope scope(context);
+  *bytes = static_cast<size_t>(scratch_offset(plan) + most_scratch(plan));
+  *alignment = kAlignment;
   return ok();
 }
 
@@ -83,25 +191,27 @@ lucid_status run_on_cpu(const lucid_plan& plan, const ImageView* inputs, const I
 
 extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                        lucid_tensor* const* outputs, double* milliseconds) {
-  return lucid_plan_run_on(plan, inputs, outputs, milliseconds, nullptr);
+  return lucid::plan::run(*plan, inputs, outputs, milliseconds, nullptr, nullptr, 0);
 }
 
 extern "C" lucid_status lucid_plan_run_on(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                           lucid_tensor* const* outputs, double* milliseconds,
                                           const lucid_context* context) {
-  using namespace lucid;
-  LUCID_CHECK(check_context("plan", context));
-  try {
-    std::vector<ImageView> x(plan->inputs.size()), y(plan->outputs.size());
-    LUCID_CHECK(plan::view_arguments(*plan, plan->inputs, "input", inputs, &x));
-    LUCID_CHECK(plan::view_arguments(*plan, plan->outputs, "output", outputs, &y));
-    if (milliseconds != nullptr) std::fill(milliseconds, milliseconds + plan->described_steps, 0.0);
-    if (plan->cuda != nullptr) return plan->cuda->run(*plan, inputs, outputs, milliseconds, stream_of(context));
-    LUCID_CHECK(check_no_stream("plan", context));
-    return plan::run_on_cpu(*plan, x.data(), y.data(), milliseconds);
-  } catch (const std::bad_alloc&) {
-    return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for its arguments");
-  }
+  return lucid::plan::run(*plan, inputs, outputs, milliseconds, context, nullptr, 0);
+}
+
+extern "C" lucid_status lucid_plan_run_in(const lucid_plan* plan, const lucid_tensor* const* inputs,
+                                          lucid_tensor* const* outputs, double* milliseconds,
+                                          const lucid_context* context, void* arena, size_t bytes) {
+  using lucid::fail;
+  if (arena == nullptr) return fail(LUCID_INVALID_ARGUMENT, "plan: the arena must be memory, got NULL");
+  if (plan->cuda != nullptr) return fail(LUCID_UNSUPPORTED, "plan: an arena must be for a plan on the CPU, got cuda");
+  return lucid::plan::run(*plan, inputs, outputs, milliseconds, context, static_cast<std::byte*>(arena), bytes);
+}
+
+extern "C" lucid_status lucid_plan_arena_size(const lucid_plan* plan, const lucid_context* context, size_t* bytes,
+                                              size_t* alignment) {
+  return lucid::plan::arena_size(*plan, context, bytes, alignment);
 }
 
 extern "C" const char* lucid_plan_algorithm(const lucid_plan* plan, int32_t step) {

@@ -64,17 +64,43 @@ def test_what_is_no_size_is_refused(size: int) -> None:
     assert message == f"relu: size must be that of the struct or 0, got {size}"
 
 
-def test_a_context_may_ask_for_nothing_yet() -> None:
+def test_a_context_may_ask_for_nothing() -> None:
     nothing = c_abi.Context()
     assert relu(size=KNOWN, context=ctypes.addressof(nothing))[0] == c_abi.OK
-    ignored = c_abi.Context(size=ctypes.sizeof(c_abi.Context), tf32=1)
+    ignored = c_abi.Context(size=ctypes.sizeof(c_abi.Context), tf32=1, host=1)
     assert relu(size=KNOWN, context=ctypes.addressof(ignored))[0] == c_abi.OK
-    for name in c_abi.CONTEXT_POINTERS:
-        context = c_abi.Context(size=ctypes.sizeof(c_abi.Context), **{name: 1})
-        status, message, _ = relu(size=KNOWN, context=ctypes.addressof(context))
-        assert status == c_abi.UNSUPPORTED
-        reason = "must be NULL on the CPU" if name == "stream" else "is not used yet and must be NULL"
-        assert message == f"relu: context: {name} {reason}, got a pointer"
+
+
+BOTH = "allocate and deallocate must be given together, got one"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "reason"),
+    [
+        ({"stream": 1}, c_abi.UNSUPPORTED, "stream must be NULL on the CPU, got a pointer"),
+        ({"allocate": 1}, c_abi.INVALID_ARGUMENT, "allocate and deallocate must be given together, got one"),
+        (
+            {"deallocate": 1},
+            c_abi.INVALID_ARGUMENT,
+            "allocate and deallocate must be given together, got one",
+        ),
+        ({"threads": 2}, c_abi.INVALID_ARGUMENT, "threads must be 0 without parallel_for, got 2"),
+        (
+            {"threads": -1, "parallel_for": 1},
+            c_abi.INVALID_ARGUMENT,
+            "threads must be between 0 and 1024, got -1",
+        ),
+        (
+            {"threads": 1025, "parallel_for": 1},
+            c_abi.INVALID_ARGUMENT,
+            "threads must be between 0 and 1024, got 1025",
+        ),
+    ],
+)
+def test_what_a_context_must_not_hold(fields: dict[str, int], status: int, reason: str) -> None:
+    context = c_abi.Context(size=ctypes.sizeof(c_abi.Context), **fields)
+    given = relu(size=KNOWN, context=ctypes.addressof(context))[:2]
+    assert given == (status, f"relu: context: {reason}")
 
 
 def test_every_operator_is_here() -> None:
