@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import c_abi
@@ -324,36 +323,6 @@ for process in busy:
 report(shares=shares)
 """)
     assert min(facts["shares"]) > 0.25, facts["shares"]
-
-
-@pytest.mark.parametrize("first", ["torch", "lucid", "sklearn"])
-def test_two_openmp_runtimes_in_one_process(first: str, tmp_path: Path) -> None:
-    for name in {"torch", first} - {"lucid"}:
-        pytest.importorskip(name)
-    program = f"""
-import os, sys, numpy as np
-if {first!r} != "lucid": __import__({first!r})
-import lucid, torch
-from lucid.nn import functional as F
-torch.set_num_threads(2)
-lucid.set_num_threads(2)
-rng = np.random.default_rng(0)
-x, w = rng.integers(-4, 4, (1, 32, 28, 28)).astype("f"), rng.integers(-4, 4, (32, 32, 3, 3)).astype("f")
-for _ in range(10):
-    want = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(w), padding=1).numpy()
-    got = F.conv2d(lucid.tensor(x), lucid.tensor(w), padding=1).numpy()
-    assert (got == want).all()
-"""
-    for variables in ({}, {"OMP_PROC_BIND": "true"}):
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, **variables},
-            cwd=c_abi.PACKAGE.parent,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
 
 
 def test_a_second_interpreter_gets_an_import_error() -> None:
