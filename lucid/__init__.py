@@ -17,7 +17,7 @@ from lucid.runtime import get_num_threads, set_num_threads, show_config
 from lucid.tensor import Tensor
 
 if TYPE_CHECKING:
-    from lucid import data, inference, models, nn
+    from lucid import data, inference, models, nn, onnx
     from lucid.classifier import Classifier
     from lucid.config import get_cmake_dir, get_include, get_library_dir
     from lucid.inference import compile, load_plan
@@ -45,6 +45,7 @@ __all__ = [
     "models",
     "nn",
     "ones",
+    "onnx",
     "random",
     "runtime",
     "set_num_threads",
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 # Imported at the first use, so that `import lucid` costs no more than NumPy and the kernels.
-_SUBPACKAGES = ("data", "inference", "models", "nn")
+_SUBPACKAGES = ("data", "inference", "models", "nn", "onnx")
 _MODULES = {
     "Classifier": "lucid.classifier",
     "compile": "lucid.inference",
@@ -71,6 +72,13 @@ def _network(name: str) -> Any:
 
 
 late_names.lend("lucid.nn", _NETWORKS, _network)
+
+
+def _onnx(name: str) -> Any:
+    return getattr(importlib.import_module("lucid.onnx"), name)
+
+
+late_names.lend("lucid.inference", ("to_onnx",), _onnx)
 
 if not TYPE_CHECKING:  # seen by a type checker, it would let any misspelt attribute pass
 

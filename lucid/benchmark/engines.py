@@ -9,7 +9,7 @@ import numpy as np
 
 from lucid.benchmark.cases import Array, Case
 from lucid.inference import InferencePlan
-from lucid.inference.onnx import to_onnx
+from lucid.onnx.nodes import to_onnx
 from lucid.tensor import Tensor
 
 __all__ = ["ENGINES", "PEERS", "Call", "Engine", "channels_last"]

@@ -12,9 +12,8 @@ from typing import Any, SupportsIndex, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lucid import _core, arguments, cuda
+from lucid import _core, arguments, cuda, late_names
 from lucid.inference.graph import Array, Graph, size_text
-from lucid.inference.onnx import to_onnx
 from lucid.inference.passes import optimize
 from lucid.inference.plan_file import checksum, read_plan, write_plan
 from lucid.inference.report import Profile, StepTime, steps_of, summary
@@ -254,7 +253,7 @@ class InferencePlan:
             NotImplementedError: A step has no translation.
             OSError: The file cannot be written.
         """
-        Path(path).write_bytes(to_onnx(self.graph))
+        Path(path).write_bytes(late_names.find("lucid.inference", "to_onnx")(self.graph))
 
     def __repr__(self) -> str:
         inputs, outputs = (

@@ -1,4 +1,4 @@
-"""Graphs as ONNX models, for other engines."""
+"""Nodes of a graph as nodes of an ONNX model, one function for each kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lucid.inference.graph import Graph, Node
+from lucid.onnx.package import require_onnx
 
 __all__ = ["to_onnx"]
 
@@ -16,16 +17,18 @@ __all__ = ["to_onnx"]
 _OPSET, _IR_VERSION = 17, 8
 
 
-def to_onnx(graph: Graph) -> bytes:
+def to_onnx(graph: Graph, symbolic_batch: bool = False) -> bytes:
     """A serialised ONNX model of ``graph``; inputs, outputs and values have the graph's names.
+
+    Args:
+        symbolic_batch: Whether the first dimension of inputs and outputs is the symbol ``batch``, any number.
 
     Raises:
         NotImplementedError: A node is of a kind that is not translated.
         ImportError: The package onnx is not installed.
         google.protobuf.message.EncodeError: The weights are more than the 2 GiB of a protobuf message.
     """
-    import onnx
-
+    onnx = require_onnx("to_onnx")
     unknown = {node.kind for node in graph.nodes} - TRANSLATE.keys()
     if unknown:
         raise NotImplementedError(
@@ -42,7 +45,10 @@ def to_onnx(graph: Graph) -> bytes:
 
     def described(names: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> list[Any]:
         kind = onnx.TensorProto.FLOAT
-        return [helper.make_tensor_value_info(name, kind, list(shapes[name])) for name in names]
+        first: list[Any] = ["batch"] if symbolic_batch else []
+        return [
+            helper.make_tensor_value_info(name, kind, [*first, *shapes[name][len(first) :]]) for name in names
+        ]
 
     body = helper.make_graph(
         builder.nodes,
@@ -149,8 +155,8 @@ def _split_attention(b: _Builder, node: Node, inputs: Sequence[str], output: str
 
 
 def _splits(b: _Builder, x: str, radix: Any, output: str) -> str:
-    n, channels, h, w = b.shapes[x]
-    return b.reshape(x, f"{output}.splits", n, radix, channels // radix, h, w)
+    channels, h, w = b.shapes[x][1:]
+    return b.reshape(x, f"{output}.splits", 0, radix, channels // radix, h, w)
 
 
 def _pool(kind: str, *names: str) -> Callable[[_Builder, Node, Sequence[str], str], object]:

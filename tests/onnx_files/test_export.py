@@ -15,8 +15,8 @@ import lucid
 from lucid import Tensor, nn
 from lucid.inference import Graph, optimize, to_onnx, trace
 from lucid.inference.kinds import KINDS
-from lucid.inference.onnx import TRANSLATE
 from lucid.nn import functional as F
+from lucid.onnx.nodes import TRANSLATE
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -81,3 +81,40 @@ def test_a_plan_writes_a_file(tmp_path: Path, rng: np.random.Generator) -> None:
     x = rng.standard_normal((1, 3, 6, 6), dtype=np.float32)
     [got] = run((tmp_path / "model.onnx").read_bytes(), plan.graph, x)
     np.testing.assert_allclose(got, plan(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", small_models())
+def test_a_symbolic_batch_takes_any_number_of_images(
+    name: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    model, shape = small_models()[name]
+    model, path = randomize(model, rng), tmp_path / "model.onnx"
+    lucid.onnx.export(model, path, shape=shape, symbolic_batch=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for images in (1, 3):
+        x = rng.standard_normal((images, *shape[1:]), dtype=np.float32)
+        [got] = session.run(None, {"input": x})
+        want = lucid.compile(model, x.shape)(x)
+        assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_plans_graphs_and_modules_give_the_same_file(tmp_path: Path, rng: np.random.Generator) -> None:
+    model = randomize(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), rng)
+    plan = lucid.compile(model, (1, 3, 6, 6))
+    lucid.onnx.export(model, tmp_path / "module.onnx", shape=(1, 3, 6, 6))
+    lucid.onnx.export(plan, tmp_path / "plan.onnx")
+    lucid.onnx.export(plan.graph, tmp_path / "graph.onnx")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_rejects_what_is_no_model(tmp_path: Path) -> None:
+    model, path = nn.Sequential(nn.ReLU()).eval(), tmp_path / "model.onnx"
+    with pytest.raises(ValueError, match=r"onnx.export: shape must be given for a module, got none$"):
+        lucid.onnx.export(model, path)
+    with pytest.raises(
+        ValueError, match=r"onnx.export: shape must be given for a module only, got \(1, 3\)$"
+    ):
+        lucid.onnx.export(trace(model, (1, 3)), path, shape=(1, 3))
+    with pytest.raises(TypeError, match=r"onnx.export: model must be a Module, .*, got str$"):
+        lucid.onnx.export("resnext50_32x4d", path)  # type: ignore[arg-type]
+    assert not path.exists()

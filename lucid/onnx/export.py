@@ -1,0 +1,65 @@
+"""Models, plans and graphs as ONNX files, for other engines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import SupportsIndex
+
+from lucid import arguments
+from lucid.inference.graph import Graph
+from lucid.inference.passes import optimize
+from lucid.inference.plan import InferencePlan
+from lucid.inference.trace import trace
+from lucid.nn.module import Module
+from lucid.onnx.nodes import to_onnx
+from lucid.onnx.package import require_onnx
+
+__all__ = ["export"]
+
+
+def export(
+    model: Module | InferencePlan | Graph,
+    path: str | PathLike[str],
+    *,
+    shape: Sequence[SupportsIndex] | None = None,
+    symbolic_batch: bool = False,
+) -> None:
+    """Writes an ONNX file, which ``onnx.checker`` has accepted.
+
+    Inputs, outputs and values have the names of the graph, which are those of the modules that compute them.
+
+    Args:
+        model: A module in eval mode, which is traced and gets batch norm folded as in a plan; or a plan, or a
+            graph, which is written as it is.
+        path: The file, which is overwritten.
+        shape: Of the input, ``(n, c, h, w)`` or ``(n, c)``; for modules, and for them only.
+        symbolic_batch: Whether the file takes any number of images. Height and width stay as they are.
+
+    Raises:
+        ImportError: The package onnx is not installed.
+        NotImplementedError: The model does what no graph can express, or a node has no translation.
+        ValueError: ``shape`` is missing, or does not fit the model; or the model is in training mode.
+        TypeError: ``model`` is none of the above.
+        OSError: The file cannot be written.
+        google.protobuf.message.EncodeError: The weights are more than the 2 GiB of a protobuf message.
+    """
+    checker = require_onnx("onnx.export").checker
+    serialised = to_onnx(_graph(model, shape), symbolic_batch)
+    checker.check_model(serialised)
+    Path(path).write_bytes(serialised)
+
+
+def _graph(model: Module | InferencePlan | Graph, shape: Sequence[SupportsIndex] | None) -> Graph:
+    if isinstance(model, Module):
+        if shape is None:
+            raise ValueError("onnx.export: shape must be given for a module, got none")
+        return optimize(trace(model, arguments.shape("onnx.export", (shape,))))
+    if not isinstance(model, (InferencePlan, Graph)):
+        raise TypeError(
+            f"onnx.export: model must be a Module, an InferencePlan or a Graph, got {type(model).__name__}"
+        )
+    if shape is not None:
+        raise ValueError(f"onnx.export: shape must be given for a module only, got {tuple(shape)}")
+    return model.graph if isinstance(model, InferencePlan) else model
