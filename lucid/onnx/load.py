@@ -140,7 +140,9 @@ def _input_shape(value: Any, given: Shape | None) -> Shape:
     kind = value.type.tensor_type
     if kind.elem_type != 1:  # TensorProto.FLOAT
         raise NotImplementedError(f"onnx.load: the input {value.name!r} must be a tensor of float32")
-    dims: list[int | str] = [dim.dim_param or (dim.dim_value or "?") for dim in kind.shape.dim]
+    dims: list[int | str] = [
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in kind.shape.dim
+    ]
     text = f"({', '.join(map(str, dims))})" if kind.HasField("shape") else "any shape"
     if given is None:
         if not all(isinstance(length, int) for length in dims) or not dims:

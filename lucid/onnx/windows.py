@@ -63,10 +63,13 @@ def _window(reader: Reader, op: Operation, x: Symbol, dilation: tuple[int, int])
     if any(op.outputs[1:]):
         raise reader.refusal("the indices of a pooling")
     kernel_size, stride = _pair(op, "kernel_shape"), _pair(op, "strides")
+    around = padding(op, x.shape[2:], kernel_size, stride, dilation)
+    if any(2 * width > kernel for width, kernel in zip(around, 2 * kernel_size, strict=True)):
+        raise reader.refusal(f"padding {around} beyond half of the window {kernel_size}")
     return {
         "kernel_size": kernel_size,
         "stride": stride,
-        "padding": padding(op, x.shape[2:], kernel_size, stride, dilation),
+        "padding": around,
         "ceil_mode": bool(op.get("ceil_mode", 0)),
     }
 
