@@ -45,6 +45,8 @@ uint32_t cpu_features() {
       __builtin_cpu_supports("avx512dq"))
     found |= kAvx512;
   if (has_amx() && tile_registers_granted()) found |= kAmx;
+#elif defined(__aarch64__)
+  found |= kNeon;  // no AArch64 Linux, macOS or Windows runs without it, and its calling convention passes floats in it
 #endif
   return found;
 }

@@ -10,6 +10,7 @@ enum CpuFeature : uint32_t {
   kAvx2 = 1u << 0,    // avx2, fma
   kAvx512 = 1u << 1,  // f, bw, vl, dq
   kAmx = 1u << 2,     // tile, bf16
+  kNeon = 1u << 3,    // Advanced SIMD of AArch64, with FMA
 };
 
 uint32_t cpu_features();
