@@ -75,10 +75,10 @@ late_names.lend("lucid.nn", _NETWORKS, _network)
 
 
 def _onnx(name: str) -> Any:
-    return getattr(importlib.import_module("lucid.onnx"), name)
+    return getattr(importlib.import_module("lucid.onnx"), "load" if name == "load_onnx" else name)
 
 
-late_names.lend("lucid.inference", ("to_onnx",), _onnx)
+late_names.lend("lucid.inference", ("load_onnx", "to_onnx"), _onnx)
 
 if not TYPE_CHECKING:  # seen by a type checker, it would let any misspelt attribute pass
 

@@ -29,8 +29,8 @@ _PLANS: weakref.WeakValueDictionary[tuple[Any, ...], InferencePlan] = weakref.We
 
 
 def compile(
-    model: Module,
-    input_shape: InputShape,
+    model: Module | Graph | str | PathLike[str],
+    input_shape: InputShape | None = None,
     dtype: npt.DTypeLike = "float32",
     winograd: bool = True,
     device: str = "cpu",
@@ -53,9 +53,10 @@ def compile(
     activation gives NaN there.
 
     Args:
-        model: Any module made of lucid's layers, in eval mode.
+        model: Any module made of lucid's layers, in eval mode; or a graph; or the path of an ONNX file, as
+            for ``lucid.onnx.load``.
         input_shape: ``(n, c, h, w)`` or ``(n, c)``; for a ``forward`` of several tensors, a sequence of
-            shapes.
+            shapes. None takes those of the graph or the file.
         dtype: Of the activations and weights in the plan: float32; on CUDA also "float16" and "bfloat16".
             Sums are formed in float32 in any case, and inputs and outputs are float32.
         winograd: Whether 3x3 convolutions of stride 1 may be computed by Winograd's algorithm (Lavin and
@@ -73,14 +74,13 @@ def compile(
         NotImplementedError: ``forward`` does something that no plan can; the message names the line. Or
             ``dtype`` is another.
         RuntimeError: ``device`` is not there; the message says why.
-        ValueError: The model is in training mode, or does not fit ``input_shape``.
-        TypeError: ``model`` is no Module, or does not return tensors.
+        ValueError: The model is in training mode, or does not fit ``input_shape``; or the file is damaged.
+        TypeError: ``model`` is none of the above, or does not return tensors.
+        FileNotFoundError, ImportError: As for ``lucid.onnx.load``.
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"compile: model must be a lucid.nn.Module, got {type(model).__name__}")
     place = _device("compile", device)
     name = _dtype("compile", dtype, place)
-    traced = trace(model, *_shapes(input_shape))
+    traced = _traced(model, input_shape)
     tf32 = _allows_tf32(allow_tf32, place, name)
     key = (*_content(traced, bool(winograd)), place, name, tf32)
     plan = _PLANS.get(key)
@@ -292,6 +292,24 @@ def _allows_tf32(given: bool | None, device: str, dtype: str) -> bool:
     """Whether a plan may round to TF32, which other dtypes and the CPU do not know."""
     allowed = cuda.get_allow_tf32() if given is None else given
     return bool(allowed) and device != "cpu" and dtype == "float32"
+
+
+def _traced(model: Any, input_shape: Any) -> Graph:
+    """The graph of a module, an ONNX file, or the graph that is given."""
+    if isinstance(model, Module):
+        return trace(model, *_shapes(input_shape))
+    if isinstance(model, (str, PathLike)):
+        loaded: Graph = late_names.find("lucid.inference", "load_onnx")(model, input_shape)
+        return loaded
+    if not isinstance(model, Graph):
+        raise TypeError(
+            "compile: model must be a lucid.nn.Module, a Graph or the path of an ONNX file, "
+            f"got {type(model).__name__}"
+        )
+    shapes = list(model.inputs.values())
+    if input_shape is not None and _shapes(input_shape) != shapes:
+        raise ValueError(f"compile: input_shape must be that of the graph, {shapes}, got {input_shape}")
+    return model
 
 
 def _shapes(input_shape: Any) -> list[Shape]:

@@ -13,7 +13,7 @@ from lucid.inference.symbol import Symbol
 from lucid.onnx.layout import Layout
 from lucid.recording import Array, Shape
 
-__all__ = ["Part", "SplitSum", "Value", "View", "as_view"]
+__all__ = ["SplitSum", "Value", "View", "as_view"]
 
 
 @dataclass(frozen=True)
@@ -52,24 +52,7 @@ class SplitSum:
     cardinality: int = 1
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some of the ``radix`` equal slices of the channels of an image, added.
-
-    Attributes:
-        whole: What was cut: a value, or the softmax of one.
-        weights: The softmax whose slices of the same numbers they were multiplied with.
-        indices: Which slices.
-    """
-
-    whole: Symbol | View
-    radix: int
-    indices: frozenset[int]
-    shape: Shape
-    weights: View | None = None
-
-
-Value: TypeAlias = "Symbol | View | SplitSum | Part | Array"
+Value: TypeAlias = "Symbol | View | SplitSum | Array"
 
 
 def as_view(value: Value) -> View | None:

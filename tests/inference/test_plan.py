@@ -241,7 +241,7 @@ def test_plans_are_kept_by_their_holders_only() -> None:
 
 def test_refuses_arguments() -> None:
     model = nn.ReLU().eval()
-    with pytest.raises(TypeError, match=r"model must be a lucid.nn.Module, got function"):
+    with pytest.raises(TypeError, match=r"model must be a lucid.nn.Module, a Graph or .*, got function"):
         lucid.compile(F.relu, (1, 3, 4, 4))  # type: ignore[arg-type]
     for shape in (3, (), None, "1344"):
         with pytest.raises(TypeError, match="input_shape must be a tuple of ints"):

@@ -94,3 +94,16 @@ def test_a_symbolic_batch_takes_the_shape_that_is_asked_for(dynamo: bool, tmp_pa
     plan = InferencePlan(optimize(lucid.onnx.load(tmp_path / "model.onnx", (3, 3, 64, 64))))
     want = model(images).detach().numpy()
     assert np.abs(plan(images.numpy()) - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_compile_takes_a_file_and_a_graph(tmp_path: Path, rng: np.random.Generator) -> None:
+    model = create_model("resnext_digits").eval()
+    path = tmp_path / "model.onnx"
+    lucid.onnx.export(model, path, shape=(1, 1, 32, 32), symbolic_batch=True)
+    x = rng.standard_normal((2, 1, 32, 32), dtype=np.float32)
+    want = lucid.compile(model, x.shape)(x)
+    graph = lucid.onnx.load(path, x.shape)
+    for plan in (lucid.compile(path, x.shape), lucid.compile(str(path), x.shape), lucid.compile(graph)):
+        assert np.abs(plan(x) - want).max() <= 1e-5 * np.abs(want).max()
+    with pytest.raises(ValueError, match=r"input_shape must be that of the graph, .*, got \(1, 1, 32, 32\)$"):
+        lucid.compile(graph, (1, 1, 32, 32))
