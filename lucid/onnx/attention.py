@@ -11,10 +11,10 @@ from lucid import recording
 from lucid.inference.symbol import Symbol
 from lucid.onnx.layout import Layout
 from lucid.onnx.reader import Operation, Reader
-from lucid.onnx.values import SplitSum, Value, View, as_view
+from lucid.onnx.values import Part, SplitSum, Value, View, as_view
 from lucid.recording import Shape
 
-__all__ = ["global_average_pool", "multiply", "reduce_mean", "reduce_sum", "softmax"]
+__all__ = ["add", "global_average_pool", "multiply", "reduce_mean", "reduce_sum", "softmax", "split"]
 
 
 def softmax(reader: Reader, op: Operation) -> Value:
@@ -36,8 +36,56 @@ def softmax(reader: Reader, op: Operation) -> Value:
     return replace(view, softmax=factors[0])
 
 
+def split(reader: Reader, op: Operation) -> tuple[Value, ...]:
+    """Equal slices of the channels, which only split attention can put together again."""
+    value, count = op.inputs[0], len(op.outputs)
+    view = None if value is None else as_view(value)
+    sizes = reader.integers("split", 1)
+    if view is None or len(view.shape) != 4 or int(op.get("axis", 0)) not in (1, -3):
+        raise reader.refusal("a split other than of the channels of an image")
+    n, channels, h, w = view.shape
+    if channels % count or len(set(sizes or ())) > 1:
+        raise reader.refusal(f"a split into parts of {sizes or count} channels")
+    shape = (n, channels // count, h, w)
+    return tuple(Part(view, count, frozenset([index]), shape) for index in range(count))
+
+
+def add(reader: Reader, op: Operation) -> Value:
+    a, b = op.inputs[:2]
+    for part, zero in ((a, b), (b, a)):  # with which Python's sum() begins
+        if isinstance(part, Part) and isinstance(zero, np.ndarray) and zero.ndim == 0 and not zero:
+            return part
+    if isinstance(a, Part) and isinstance(b, Part):
+        joined = replace(a, indices=a.indices | b.indices)
+        if replace(joined, indices=b.indices) == b and not a.indices & b.indices:
+            return joined if len(joined.indices) < joined.radix else _whole(reader, joined)
+    a, b = (value if isinstance(value, np.ndarray) else reader.symbol(i) for i, value in enumerate((a, b)))
+    result: Symbol = recording.add(reader, a, b)
+    return result
+
+
+def _whole(reader: Reader, part: Part) -> Value:
+    """The sum of all splits, weighted or not."""
+    n, channels, h, w = part.shape
+    image = part.whole.reshaped((n, part.radix, channels, h, w))
+    base = part.whole.base
+    if image is None or part.whole.layout != Layout.row_major(base.shape):
+        raise reader.refusal("a split of a transposed image")
+    if part.weights is None:
+        return SplitSum(base, part.radix, part.shape)
+    weights = part.weights.reshaped((n, part.radix, channels, 1, 1))
+    product = None if weights is None else _weighted(image, weights)
+    if product is None or product.logits is None:
+        raise reader.refusal("a sum of weighted splits other than split attention")
+    attributes = {"radix": product.radix, "cardinality": product.cardinality}
+    result: Symbol = recording.split_attention(reader, base, product.logits, **attributes)
+    return result
+
+
 def multiply(reader: Reader, op: Operation) -> Value:
     a, b = op.inputs[:2]
+    if isinstance(a, Part) and isinstance(b, Part):
+        return _weighted_part(reader, a, b)
     for image, weights in ((a, b), (b, a)):
         if isinstance(image, (Symbol, View)) and isinstance(weights, View) and weights.softmax is not None:
             product = _weighted(as_view(image), weights)
@@ -52,6 +100,15 @@ def multiply(reader: Reader, op: Operation) -> Value:
     a, b = (value if isinstance(value, np.ndarray) else reader.symbol(i) for i, value in enumerate((a, b)))
     result: Symbol = recording.multiply(reader, a, b)
     return result
+
+
+def _weighted_part(reader: Reader, a: Part, b: Part) -> Part:
+    """A split of an image times the same split of its weights."""
+    image, weights = (a, b) if a.whole.softmax is None else (b, a)
+    same = image.indices == weights.indices and image.radix == weights.radix
+    if not same or weights.whole.softmax is None or image.weights is not None or weights.weights is not None:
+        raise reader.refusal("a product of splits outside of split attention")
+    return replace(image, weights=weights.whole)
 
 
 def _weighted(image: View | None, weights: View) -> SplitSum | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lucid import recording
 from lucid.inference.symbol import Symbol
-from lucid.onnx.attention import global_average_pool, multiply, reduce_mean, reduce_sum, softmax
+from lucid.onnx.attention import add, global_average_pool, multiply, reduce_mean, reduce_sum, softmax, split
 from lucid.onnx.reader import Operation, Reader
 from lucid.onnx.values import Value, View, as_view
 from lucid.onnx.windows import average_pool, conv, global_max_pool, max_pool
@@ -239,7 +239,7 @@ def _slice(reader: Reader, op: Operation) -> Value:
 
 
 OPERATORS: Mapping[str, Translation] = {
-    "Add": _arithmetic(recording.add),
+    "Add": add,
     "AveragePool": average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
@@ -266,6 +266,7 @@ OPERATORS: Mapping[str, Translation] = {
     "Sigmoid": _elementwise("sigmoid"),
     "Slice": _slice,
     "Softmax": softmax,
+    "Split": split,
     "Squeeze": _squeeze,
     "Sub": _arithmetic(recording.subtract),
     "Sum": _sum,

@@ -15,7 +15,7 @@ from lucid.inference.symbol import Symbol
 from lucid.inference.trace import Tracer
 from lucid.nn.module import Module
 from lucid.onnx.layout import Layout
-from lucid.onnx.values import SplitSum, Value, as_view
+from lucid.onnx.values import Part, SplitSum, Value, as_view
 from lucid.recording import NO_COUNTERPART, Array, Shape
 
 __all__ = ["Operation", "Reader"]
@@ -101,8 +101,8 @@ class Reader(Tracer):
         if isinstance(value, Symbol):
             return value
         view = as_view(value)
-        if view is None or isinstance(value, SplitSum):
-            raise self.refusal("a sum of splits outside of split attention")
+        if view is None or isinstance(value, (SplitSum, Part)):
+            raise self.refusal("a split, or a sum of splits, outside of split attention")
         base = view.base
         if view.softmax is not None:
             axes = [axis for axis, factors in enumerate(Layout.row_major(base.shape).axes) if factors]

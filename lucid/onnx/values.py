@@ -13,7 +13,7 @@ from lucid.inference.symbol import Symbol
 from lucid.onnx.layout import Layout
 from lucid.recording import Array, Shape
 
-__all__ = ["SplitSum", "Value", "View", "as_view"]
+__all__ = ["Part", "SplitSum", "Value", "View", "as_view"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,23 @@ class SplitSum:
     cardinality: int = 1
 
 
-Value: TypeAlias = "Symbol | View | SplitSum | Array"
+@dataclass(frozen=True)
+class Part:
+    """The sum of some of the ``radix`` equal slices of the channels of ``whole``.
+
+    Attributes:
+        indices: Which slices.
+        weights: The value whose slices of the same numbers they were multiplied with, if any.
+    """
+
+    whole: View
+    radix: int
+    indices: frozenset[int]
+    shape: Shape
+    weights: View | None = None
+
+
+Value: TypeAlias = "Symbol | View | SplitSum | Part | Array"
 
 
 def as_view(value: Value) -> View | None:

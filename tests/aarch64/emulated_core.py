@@ -285,9 +285,7 @@ class Plan:
             _device.forget()
         given = [_device.tensor(array) for array in inputs]
         results = [_device.result(shape) for shape in self._outputs]
-        pointers = (
-            _device.numbers(f"{len(p)}P", *p) for p in (given, [address for address, _ in results])
-        )
+        pointers = (_device.numbers(f"{len(p)}P", *p) for p in (given, [address for address, _ in results]))
         _device.status("lucid_plan_run", self._handle, *pointers, milliseconds)
         return [result.get() for _, result in results]
 

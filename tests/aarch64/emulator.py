@@ -81,7 +81,9 @@ class Emulator:
         dtype = array.dtype
         if dtype.kind not in _DTYPES or not dtype.isnative:
             raise TypeError(f"emulator: the dtype must be one of C, got {dtype}")
-        steps = [0 if n <= 1 else s // dtype.itemsize for n, s in zip(array.shape, array.strides, strict=True)]
+        steps = [
+            0 if n <= 1 else s // dtype.itemsize for n, s in zip(array.shape, array.strides, strict=True)
+        ]
         shape, strides = (self.place(np.array(values, np.int64).tobytes()) for values in (array.shape, steps))
         code = _DTYPES[dtype.kind]
         return self.numbers(
