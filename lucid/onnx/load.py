@@ -90,7 +90,7 @@ def _name_after(reader: Reader, op: Operation, start: int, results: Sequence[Val
     value = results[0]
     base = value.base if isinstance(value, View) else value
     if isinstance(base, Symbol) and base.value in made and op.outputs[0]:
-        reader.rename(base, op.outputs[0])
+        reader.rename(base, op.outputs[0], start)
 
 
 def _constant(reader: Reader, op: Operation) -> Value:

@@ -33,12 +33,18 @@ def read_model(source: Source) -> tuple[Any, int]:
     version = _opset(onnx, model, name)
     _attach_external_data(onnx, model, folder, name)
     try:
-        onnx.checker.check_model(model)
+        # A file is checked as it is: a ModelProto would be serialised for it, which takes longer than all
+        # the rest.
+        onnx.checker.check_model(model if isinstance(source, onnx.ModelProto) else _checkable(source))
     except onnx.checker.ValidationError as error:
         raise ValueError(f"onnx.load: {name} must be a valid model: {_first_line(error)}") from None
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     return model, version
+
+
+def _checkable(source: Any) -> str | bytes:
+    return source if isinstance(source, bytes) else str(Path(source))
 
 
 def _parsed(onnx: Any, source: Source) -> tuple[Any, Path | None, str]:

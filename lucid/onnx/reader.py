@@ -75,16 +75,16 @@ class Reader(Tracer):
         """The error for what no plan can express, with the node."""
         return NotImplementedError(f"onnx.load: {self.running}: {what} {reason}")
 
-    def rename(self, symbol: Symbol, name: str) -> None:
-        """Calls a value, and the node that computes it, ``name``."""
+    def rename(self, symbol: Symbol, name: str, start: int = 0) -> None:
+        """Calls a value, and the node that computes it, ``name``; nodes before ``start`` do not read it."""
         before = symbol.value
-        self.nodes = [
+        self.nodes[start:] = [
             replace(
                 node,
                 output=name if node.output == before else node.output,
                 inputs=tuple(name if value == before else value for value in node.inputs),
             )
-            for node in self.nodes
+            for node in self.nodes[start:]
         ]
         symbol.value = name
 
