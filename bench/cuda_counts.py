@@ -21,7 +21,8 @@ from bench.cuda_work import Work, work_of
 TESTS = Path(__file__).parent.parent / "tests"
 # Where the executor of PTX is, and what it takes from the tests of kernels.
 EXECUTOR = [str(TESTS / "cuda" / "ptx"), str(TESTS / "cuda")]
-FOLDER, MULTIPROCESSORS = "LUCID_SIM_LAUNCHES", "LUCID_SIM_MULTIPROCESSORS"
+FOLDER = "LUCID_SIM_LAUNCHES"
+MULTIPROCESSORS, CAPABILITY = "LUCID_SIM_MULTIPROCESSORS", "LUCID_SIM_CAPABILITY"
 
 # Of each step of a plan, its launches; those that import and export come first and last.
 Steps = list[list[Counted]]
@@ -132,9 +133,15 @@ class Recorder:
         plan = lucid.compile(network, shape, device="cuda", dtype=dtype)
         images = lucid.Tensor(np.zeros(shape, np.float32)).to("cuda").data
         for gpu in GPUS:
-            os.environ |= {FOLDER: folder, MULTIPROCESSORS: str(gpu.multiprocessors)}
+            settings = {
+                FOLDER: folder,
+                MULTIPROCESSORS: str(gpu.multiprocessors),
+                CAPABILITY: str(gpu.capability),
+            }
+            os.environ |= settings
             plan._plan.profile([images])
-            del os.environ[FOLDER], os.environ[MULTIPROCESSORS]
+            for name in settings:
+                del os.environ[name]
         return plan.steps
 
     def count(self, launches: Mapping[Any, Any], memory: Path, title: str) -> dict[Any, Work]:

@@ -21,6 +21,7 @@ class Gpu:
         l2: MB.
         multiprocessors: How many; each has 4 schedulers, 64 lanes for integers and 16 for special functions.
         lanes: Of a multiprocessor, for float32.
+        capability: Of CUDA, 89 for 8.9.
         wmma: The part of the tensor cores' peak that wmma, as ``mma.sync``, reaches: assumed.
         l2_bandwidth: 1e9 bytes a second: assumed, no data sheet has it.
     """
@@ -33,6 +34,7 @@ class Gpu:
     l2: float
     multiprocessors: int
     lanes: int
+    capability: int
     wmma: float
     l2_bandwidth: float
     source: str
@@ -55,6 +57,7 @@ GPUS = [
         50,
         132,
         128,
+        90,
         0.62,
         5500,
         "NVIDIA H100 Tensor Core GPU Architecture, white paper, table 2",
@@ -68,6 +71,7 @@ GPUS = [
         40,
         108,
         64,
+        80,
         1,
         4500,
         "NVIDIA A100 Tensor Core GPU, data sheet",
@@ -81,6 +85,7 @@ GPUS = [
         72,
         128,
         128,
+        89,
         1,
         5000,
         "NVIDIA Ada GPU Architecture, white paper, appendix A",

@@ -39,13 +39,12 @@ __device__ __forceinline__ void copy_unit(Shared* to, const T* x, const T* from,
 #pragma unroll
       for (int i = 0; i < kLoaded; ++i) loaded.at[i] = from[i];
     }
-    if constexpr (std::is_same_v<T, Shared> && kBytes % 4 == 0) {  // as words: fewer to choose between
-      uint32_t words[kBytes / 4];
-      memcpy(words, &loaded, kBytes);
+    if constexpr (std::is_same_v<T, Shared> && kBytes % 4 == 0) {  // as words: fewer to choose between and to store
+      Elements<uint32_t, kBytes / 4> words;
+      memcpy(&words, &loaded, kBytes);
 #pragma unroll
-      for (uint32_t& word : words) word = inside ? word : 0;
-      memcpy(&loaded, words, kBytes);
-      *reinterpret_cast<Elements<Shared, kUnit>*>(to) = loaded;
+      for (uint32_t& word : words.at) word = inside ? word : 0;
+      *reinterpret_cast<Elements<uint32_t, kBytes / 4>*>(to) = words;
     } else {
       Elements<Shared, kUnit> values;
 #pragma unroll

@@ -80,7 +80,7 @@ int best_gemm_tile(const Conv2dShape& shape, const GemmTile* tiles, int count, d
   const int64_t processors = multiprocessors();
   // Where windows overlap, the first cache has what another tap has brought.
   const double overlap = double(shape.taps()) / double(shape.stride_h * shape.stride_w),
-               fetched = 1 / fmax(1.0, overlap);
+               fetched = 1 / fmax(1.0, overlap), terms = double(shape.in_group * shape.taps());
   int best = 0;
   double least = 0;
   for (int i = 0; i < count; ++i) {
@@ -89,7 +89,8 @@ int best_gemm_tile(const Conv2dShape& shape, const GemmTile* tiles, int count, d
     const double products = double(most * rows * columns) / efficiency;
     const double pixels = double(rows) * fetched,
                  weights = double(columns < shape.out_group ? columns : shape.out_group);
-    const double operands = double(blocks) * (pixels + weights) / double(processors) * products_per_operand;
+    const double outputs = double(rows * columns) / terms;  // they pass the second cache once
+    const double operands = double(blocks) * (pixels + weights + outputs) / double(processors) * products_per_operand;
     const double time = products > operands ? products : operands;
     if (i == 0 || time < least) best = i, least = time;
   }

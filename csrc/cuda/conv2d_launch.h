@@ -17,13 +17,20 @@ inline int64_t multiprocessors() {
   return count;
 }
 
+// Of the current device: 89 for 8.9; 0 if there is none.
+inline int compute_capability() {
+  int device = 0, major = 0, minor = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess)
+    return 0;
+  return 10 * major + minor;
+}
+
 // Whether the current device has tensor cores for a dtype; those of float32 are TF32's.
 inline bool has_tensor_cores(Dtype dtype) {
-  int device = 0, major = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess)
-    return false;
-  return major >= 8 || (dtype == Dtype::kFloat16 && major == 7);
+  const int capability = compute_capability();
+  return capability >= 80 || (dtype == Dtype::kFloat16 && capability >= 70);
 }
 
 // One thread for each of `count` elements.

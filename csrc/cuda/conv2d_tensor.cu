@@ -16,7 +16,14 @@
 // multiprocessors, 6.65 us at its peak. Within twice that time its second cache (5500 GB/s assumed) delivers the
 // operands of blocks with 1/M + 1/N <= 1/99, which are 39200 sums or more, and mma.sync makes 30200 at 62 % of the
 // peak. No tile does both; 256 x 128 comes to 2.35 times the peak. Clusters that share what they load, with wgmma,
-// would.
+// would. The same holds of 2048 to 512 channels of 7x7, whose weights every block of 128 x 64 loads anew (82 MB of the
+// cache's), and of half as many blocks of 128 x 128, which leave most multiprocessors without work.
+//
+// 3x3 of 512 to 1024 channels of 7x7 in two groups is 104 blocks of 128 x 128 for an H100's 132 multiprocessors: 2.17
+// times the peak. 112 blocks of 112 x 128 make less each, but their warps of 112 x 32 read 25.6 KB of L1 for 16 terms,
+// 200 cycles where the products take 192; 264 blocks of 48 x 128 load 155 MB of weights from the second cache, 28 us.
+#include <math.h>
+
 #include "cuda/conv2d_algorithm.h"
 #include "cuda/conv2d_gemm_copy.h"
 #include "cuda/warp_matrix.h"
@@ -77,11 +84,13 @@ __device__ __forceinline__ void multiply_vector(float (*sums)[4], const uint32_t
   multiply_matrices<T>(sums[1], left, second);
 }
 
-// `pixels`: the row that this lane names of the warp's first matrix.
+// `pixels`: the row that this lane names of the warp's first matrix; `terms`: how many are left.
 template <class T, class Tile>
-__device__ __forceinline__ void multiply(const T* pixels, Weights<T, Tile>& weights, typename Tile::Sums& sums) {
+__device__ __forceinline__ void multiply(const T* pixels, int terms, Weights<T, Tile>& weights,
+                                         typename Tile::Sums& sums) {
 #pragma unroll
   for (int k = 0; k < Tile::kDepth; k += Tile::kTerms) {
+    if (k >= terms) break;
     uint4 now[Tile::kStripsAcross][2];
 #pragma unroll
     for (int i = 0; i < Tile::kStripsAcross; ++i) now[i][0] = weights.next[i][0], now[i][1] = weights.next[i][1];
@@ -145,13 +154,18 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
     const int down = warp % Tile::kDown * Tile::kWarpRows, across = warp / Tile::kDown * Tile::kWarpColumns;
     const int row = (down + lane % kFragment) * Tile::kPixelStride + lane / kFragment * Tile::kVector;
     const int steps = int((p.packing.sum + Tile::kDepth - 1) / Tile::kDepth);
+    // Where terms come in small units their number is rarely one of whole steps: a 7x7 window of an image has 196.
+    constexpr bool kPartial = kUnit < Tile::kVector;
+    const int sum = int(p.packing.sum), needed = (sum + Tile::kTerms - 1) / Tile::kTerms * Tile::kTerms;
+    const int own_term = term_of_thread<Tile, kUnit>();
 
     Conv2dTerm term = terms[0];
     int copied = 0, to = 0;
     // A group of copies for each step, an empty one behind the last: the number that may be under way stays the same.
     const auto copy_step = [&] {
       if (copied < steps) {
-        copy_pixels<Tile, kUnit, kLoaded>(p.shape, x, windows, term, stages + to);
+        if (!kPartial || copied * Tile::kDepth + own_term < needed)
+          copy_pixels<Tile, kUnit, kLoaded>(p.shape, x, windows, term, stages + to);
         if (++copied < steps) term = terms[copied * Tile::kDepth];
         to = to == (kStages - 1) * kStage ? 0 : to + kStage;
       }
@@ -165,7 +179,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) implicit_gemm_t
       __pipeline_wait_prior(kStages - 2);
       __syncthreads();
       copy_step();
-      multiply<T, Tile>(stages + from, weights, sums);
+      multiply<T, Tile>(stages + from, kPartial ? sum - step * Tile::kDepth : Tile::kDepth, weights, sums);
       from = from >= (kStages - 1) * kStage ? row : from + kStage;
     }
     __pipeline_wait_prior(0);
@@ -223,15 +237,38 @@ Error run(const Conv2d& arguments, Stream stream) {
   return run_tile<__nv_bfloat16, TileOf<__nv_bfloat16>>(arguments, stream);
 }
 
-// The part of the tensor cores' rate at which L1 and shared memory deliver the operands of a tile, on an H100.
-constexpr GemmTile kTiles[] = {{256, 128, 1.0}, {192, 128, 1.0}, {128, 128, 0.87},
-                               {128, 64, 0.87}, {64, 64, 0.7},   {256, 32, 0.55}};
-// So many products of 16 bits an H100 makes, at 62 % of its peak, while its second cache delivers an operand to each
-// multiprocessor; 69 an A100, 33 a GeForce 4090.
-constexpr double kProductsPerOperand = 112;
+// Products of 16 bits that the tensor cores of a multiprocessor make in a cycle, and while the second cache delivers an
+// operand to each multiprocessor: of an H100 at 62 % of its peak, an A100, and a GeForce 4090.
+struct TensorRate {
+  double products, products_per_operand;
+};
+TensorRate tensor_rate() {
+  const int capability = compute_capability();
+  if (capability >= 90 && capability < 120) return {1174, 112};
+  if (capability == 80) return {1024, 69};
+  return {256, 33};
+}
+
+// A tile, and of how many of its products L1 and shared memory deliver the operands in a cycle, if that is less than
+// the fastest device makes.
+struct TensorTile {
+  int64_t rows, columns;
+  double products;
+};
+constexpr TensorTile kTiles[] = {{256, 128, 1174}, {192, 128, 1174}, {128, 128, 1021},
+                                 {128, 64, 1021},  {64, 64, 822},    {256, 32, 646}};
+
+template <int kCount>
+int best_tensor_tile(const Conv2dShape& shape, const TensorTile (&tiles)[kCount]) {
+  const TensorRate rate = tensor_rate();
+  GemmTile of_device[kCount];
+  for (int i = 0; i < kCount; ++i)
+    of_device[i] = {tiles[i].rows, tiles[i].columns, fmin(1.0, tiles[i].products / rate.products)};
+  return best_tile(shape, of_device, rate.products_per_operand);
+}
 
 Error run_best(const Conv2d& arguments, Stream stream) {
-  switch (best_tile(arguments.shape, kTiles, kProductsPerOperand)) {
+  switch (best_tensor_tile(arguments.shape, kTiles)) {
     case 0: return run<Tile256x128>(arguments, stream);
     case 1: return run<Tile192x128>(arguments, stream);
     case 2: return run<Tile128x128>(arguments, stream);
@@ -242,12 +279,11 @@ Error run_best(const Conv2d& arguments, Stream stream) {
 }
 
 // Two tiles only: who asks for TF32 has large layers.
-constexpr GemmTile kTf32Tiles[] = {{128, 128, 1.0}, {64, 64, 0.5}};
+constexpr TensorTile kTf32Tiles[] = {{128, 128, 1174}, {64, 64, 587}};
 
 Error run_tf32(const Conv2d& arguments, Stream stream) {
-  return best_tile(arguments.shape, kTf32Tiles, kProductsPerOperand) == 0
-             ? run_tile<float, Tile128x128<float>>(arguments, stream)
-             : run_tile<float, Tile64x64<float>>(arguments, stream);
+  return best_tensor_tile(arguments.shape, kTf32Tiles) == 0 ? run_tile<float, Tile128x128<float>>(arguments, stream)
+                                                            : run_tile<float, Tile64x64<float>>(arguments, stream);
 }
 
 bool accepts_tf32(const Conv2dShape& shape, Dtype dtype, bool tf32) {

@@ -82,9 +82,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   if (device < 0 || static_cast<uint64_t>(device) >= settings().devices) return failed(cudaErrorInvalidDevice);
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount: *value = static_cast<int>(multiprocessors()); break;
-    case cudaDevAttrComputeCapabilityMajor: *value = 8; break;
+    case cudaDevAttrComputeCapabilityMajor: *value = static_cast<int>(capability() / 10); break;
+    case cudaDevAttrComputeCapabilityMinor: *value = static_cast<int>(capability() % 10); break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(settings().shared_most); break;
-    default: *value = 0;  // it has no clock and no bus, and its minor version is 0
+    default: *value = 0;  // it has no clock and no bus
   }
   return cudaSuccess;
 }

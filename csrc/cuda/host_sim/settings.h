@@ -14,6 +14,8 @@ inline uint64_t from_environment(const char* name, uint64_t otherwise) {
 
 // Of each device. Asked for each time: a model of a GPU records the launches of one plan for several.
 inline uint64_t multiprocessors() { return from_environment("LUCID_SIM_MULTIPROCESSORS", 4); }
+// The compute capability, 89 for 8.9.
+inline uint64_t capability() { return from_environment("LUCID_SIM_CAPABILITY", 80); }
 
 struct Settings {
   // The order in which the threads of a block, and the blocks, run: 0 forwards, 1 backwards, all others shuffled.
