@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lucid.benchmark import roofline
 from lucid.benchmark.cases import Case, conv2d_cases, model_case
+from lucid.benchmark.change import Change, changes, changes_table
 from lucid.benchmark.comparison import Comparison, compare
 from lucid.benchmark.cuda_engines import CUDA_PEERS, cuda_engines
 from lucid.benchmark.engines import ENGINES, PEERS
@@ -21,6 +22,7 @@ __all__ = [
     "ENGINES",
     "PEERS",
     "Case",
+    "Change",
     "Comparison",
     "Gpu",
     "Machine",
@@ -28,6 +30,8 @@ __all__ = [
     "alternate",
     "as_json",
     "cases_table",
+    "changes",
+    "changes_table",
     "compare",
     "conv2d_cases",
     "cuda_engines",

@@ -3,6 +3,7 @@
   lucid bench kernel [TEXT ...]  the convolutions of some models, each on its own; only those whose name
                                  contains every TEXT, such as 3x3s1g32 or 56x56
   lucid bench model NAME         a whole model, eager and as a plan
+  lucid bench compare A B        two reports of --json: what became slower
 
 Every engine computes the same with the same weights, is checked before it is timed, and has its turn in every
 round. The plan's times of single convolutions include the conversion of the image to its own layout and back;
@@ -25,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lucid.cli import bench_compare
 from lucid.cli.arguments import image_size, positive
 from lucid.cli.terminal import Progress, UsageError, tell
 
@@ -47,7 +49,7 @@ _ONEDNN_ISA = {"amx": "AVX512_CORE_AMX", "avx512": "AVX512_CORE", "avx2": "AVX2"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lucid bench``."""
-    kinds = parser.add_subparsers(dest="kind", metavar="kernel|model", required=True)
+    kinds = parser.add_subparsers(dest="kind", metavar="kernel|model|compare", required=True)
     kernel = kinds.add_parser("kernel", help="single convolutions of models", allow_abbrev=False)
     kernel.add_argument("filters", nargs="*", metavar="TEXT", help="what the names of the cases must contain")
     kernel.add_argument(
@@ -62,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--layers", action="store_true", help="show the time of each step of the plan, too")
     for command in (kernel, model):
         _add_settings(command)
+    compare = kinds.add_parser("compare", help="two reports: what became slower", allow_abbrev=False)
+    bench_compare.add_arguments(compare)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +111,9 @@ def _peers(text: str) -> tuple[str, ...]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the table; 1 where lucid itself was wrong."""
+    """Prints the table; 1 where lucid itself was wrong, or became slower from report to report."""
+    if options.kind == "compare":
+        return bench_compare.run(options)
     gpu = _gpu(options)
     _check_files(options, gpu)
     if gpu is None:
