@@ -14,12 +14,14 @@ from lucid.benchmark.cuda_engines import CUDA_PEERS, cuda_engines
 from lucid.benchmark.engines import ENGINES, PEERS
 from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.machine import Machine
+from lucid.benchmark.operator_cases import OPERATORS, operator_cases
 from lucid.benchmark.report import as_json, cases_table, engines_table
 from lucid.benchmark.timing import Timing, alternate
 
 __all__ = [
     "CUDA_PEERS",
     "ENGINES",
+    "OPERATORS",
     "PEERS",
     "Case",
     "Change",
@@ -37,5 +39,6 @@ __all__ = [
     "cuda_engines",
     "engines_table",
     "model_case",
+    "operator_cases",
     "roofline",
 ]

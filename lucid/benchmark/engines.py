@@ -19,7 +19,9 @@ Engine: TypeAlias = Callable[[Case, Array, int], Call]
 
 
 def channels_last(x: Array) -> Array:
-    """The same image, whose memory has the channels of a pixel together."""
+    """The same image, whose memory has the channels of a pixel together; what is no image stays as it is."""
+    if x.ndim != 4:
+        return x
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
@@ -41,7 +43,7 @@ def _torch(case: Case, x: Array, threads: int) -> Call:
 
     torch.set_num_threads(threads)
     graph = TorchGraph(case.graph)
-    prepared = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+    prepared = torch.from_numpy(channels_last(x))
 
     def call() -> object:
         with torch.inference_mode():

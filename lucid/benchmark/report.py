@@ -52,11 +52,10 @@ def _case_cells(machine: Machine | Gpu, result: Comparison) -> list[str]:
 def _rates(machine: Machine | Gpu, result: Comparison, engine: str) -> list[str]:
     gflops, bandwidth = result.gflops(engine), result.bandwidth(engine)
     parts = _percent(gflops, machine.peak_gflops), _percent(bandwidth, machine.bandwidth)
-    return [
-        f"{100 * result.timings[engine].spread:.0f} %",
-        f"{gflops:.1f}",
-        *("-" if part is None else f"{part:.0f} %" for part in parts),
-    ]
+    cells = ["-" if part is None else f"{part:.0f} %" for part in parts]
+    # Only what multiplies matrices has its operations counted.
+    rate = [f"{gflops:.1f}", cells[0]] if result.case.macs else ["-", "-"]
+    return [f"{100 * result.timings[engine].spread:.0f} %", *rate, cells[1]]
 
 
 def _percent(rate: float, roof: float | None) -> float | None:

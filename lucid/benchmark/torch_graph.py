@@ -44,7 +44,20 @@ def _parameters(node: Node, device: str, dtype: Any) -> dict[str, Any]:
     for name, array in node.weights.items():
         tensor = torch.from_numpy(array.copy()).to(device, dtype)
         found[name] = tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
+    if node.kind == "batch_norm":
+        found["running_mean"] = torch.zeros_like(found["weight"])
+        found["running_var"] = torch.ones_like(found["weight"])
     return found
+
+
+def _batch_norm(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
+    from torch.nn import functional as F
+
+    return F.batch_norm(x, **parameters, eps=0.0)
+
+
+def _relu(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
+    return x.relu()
 
 
 def _conv2d(node: Node, parameters: Mapping[str, Any], x: Any, *residual: Any) -> Any:
@@ -98,10 +111,12 @@ def _split_attention(node: Node, parameters: Mapping[str, Any], x: Any, logits: 
     return (x.unflatten(1, (radix, -1)) * weights[..., None, None]).sum(1)
 
 
-# All kinds that the optimized graphs of the models have.
+# All kinds that the optimized graphs of the models have, and those that are measured on their own.
 COMPUTE: Mapping[str, Callable[..., Any]] = {
+    "batch_norm": _batch_norm,
     "conv2d": _conv2d,
     "linear": _linear,
+    "relu": _relu,
     "max_pool2d": _pool("max_pool2d"),
     "avg_pool2d": _pool("avg_pool2d"),
     "radix_sum_pool": _radix_sum_pool,

@@ -1,7 +1,8 @@
 """Measure lucid on the CPU or a GPU, beside PyTorch, OpenVINO and ONNX Runtime where they are installed.
 
   lucid bench kernel [TEXT ...]  the convolutions of some models, each on its own; only those whose name
-                                 contains every TEXT, such as 3x3s1g32 or 56x56
+                                 contains every TEXT, such as 3x3s1g32 or 56x56; a first TEXT of batch_norm,
+                                 linear or relu chooses that operator instead
   lucid bench model NAME         a whole model, eager and as a plan
   lucid bench compare A B        two reports of --json: what became slower
 
@@ -207,10 +208,15 @@ def _configure(options: argparse.Namespace) -> None:
 
 
 def _cases(options: argparse.Namespace, gpu: Gpu | None) -> list[Case]:
-    from lucid.benchmark import conv2d_cases, model_case
+    from lucid.benchmark import OPERATORS, conv2d_cases, model_case, operator_cases
 
     if options.kind == "model":
         cases = [model_case(options.model, options.batch, options.size)]
+    elif options.filters[:1] and options.filters[0] in OPERATORS:
+        names = options.model or _KERNEL_MODELS
+        cases = operator_cases(options.filters[0], names, options.batch, options.size)
+        if options.plot and not any(case.macs for case in cases):
+            raise UsageError(f"--plot needs cases that multiply, got {options.filters[0]}")
     else:
         cases = conv2d_cases(options.model or _KERNEL_MODELS, options.batch, options.size)
     if gpu is not None:

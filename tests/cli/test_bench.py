@@ -44,6 +44,19 @@ def test_kernel_prints_a_table_and_writes_json(command: Command, tmp_path: Path)
         assert all(len(engine["rounds"]) == 2 for engine in case["engines"].values())
 
 
+def test_an_operator_is_chosen_by_name_and_has_no_roofline(command: Command) -> None:
+    arguments = ("bench", "kernel", "batch_norm", "_64_", "--model", "resnext_digits", *QUICK)
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("batch_norm_")]
+    assert rows
+    assert all("_64_" in row[0] and row[-5:-2] == ["%", "-", "-"] for row in rows)
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    done = command(*arguments, "--plot", "r.svg")
+    assert done.returncode == 2
+    assert "--plot needs cases that multiply, got batch_norm" in done.stderr
+
+
 def test_model_prints_eager_and_plan_and_layers(command: Command, tmp_path: Path) -> None:
     arguments = ("bench", "model", "resnext_digits", *QUICK, "--batch", "2", "--threads", "1", "--layers")
     done = command(*arguments, "--json", "m.json")
