@@ -2,8 +2,8 @@
 
     LUCID_AARCH64=FOLDER pytest -p emulated_core tests/ops ...
 
-Operators, plans and the runtime are replaced by calls of ``FOLDER/liblucid.so``, which ``.ci/aarch64`` builds, so every
-test of theirs that is in Python runs on it unchanged. CUDA and the memory of tensors stay those of this processor.
+Operators, plans and the runtime are replaced by calls of ``FOLDER/liblucid.so``, which ``.ci/aarch64`` builds,
+so that tests of theirs in Python run on it unchanged. CUDA and tensors' memory stay those of this processor.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def set_num_threads(threads: int) -> None:
 
 
 def _replace() -> None:
-    """Puts the functions above into ``lucid._core``, and imports lucid anew, whose modules took the former ones."""
+    """Puts the functions above into ``lucid._core``, and imports anew what took the former ones."""
     core = importlib.import_module("lucid._core")
     for name in list(sys.modules):
         if name.split(".")[0] == "lucid" and sys.modules[name] is not core:

@@ -1,4 +1,4 @@
-"""A shared library for AArch64, called from Python on another processor: server.c under QEMU on the end of a pipe."""
+"""A library for AArch64, called from Python on another processor: server.c under QEMU, through a pipe."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Emulator:
         )
 
     def result(self, sizes: Sequence[int], dtype: npt.DTypeLike = np.float32) -> tuple[int, Result]:
-        """The address of a lucid_tensor to be written, and how to read it; images are channels-last in memory."""
+        """The address of a lucid_tensor to be written, and its reader; images are channels-last in memory."""
         order = (0, 2, 3, 1) if len(sizes) == 4 else tuple(range(len(sizes)))
         memory = np.full([sizes[d] for d in order], np.nan if dtype == np.float32 else -1, dtype)
         array = memory.transpose(np.argsort(order))

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <blocking.h>
+#include <gemm_terms.h>
 #include <stdint.h>
 #include <vec.h>
 
@@ -52,10 +53,6 @@ struct GemmTile {
 
 // kTwoRows takes the first half of the pixels from one image row and the second from the next: a row of 7 pixels
 // would leave half of a 14-row tile empty.
-//
-// Where an FMA can broadcast its operand from memory, every other row does that: 2 instructions and 2 loads for a row
-// instead of 3 and 1. All rows one way are bound by the loads, all the other way by the front end, which matters where
-// hyperthreads share it: 108 GFLOP/s a core against 100 (104 with all loads), on one that does 134 in registers alone.
 template <int kRows, int kVectors, int kBlock, int kStep, bool kTwoRows>
 [[gnu::noinline]] void gemm_tile(const GemmTile& t) {
   constexpr int kUnroll = kBlock % kPrefetchTerms == 0 ? kPrefetchTerms : 1;
@@ -82,26 +79,10 @@ template <int kRows, int kVectors, int kBlock, int kStep, bool kTwoRows>
     const char* prefetch = prefetch_block;
     prefetch_block += t.prefetch_block;
     for (int j = 0; j < kBlock; j += kUnroll) {
-#pragma GCC unroll 4
-      for (int u = 0; u < kUnroll; ++u) {
-        keep_order();  // GCC would load the next weights early and run out of registers
-        F32 w[kVectors];
-#pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) w[v] = F32::load(weight + (u * kVectors + v) * F32::kLanes);
-        if (kUnroll > 1 && u % 2 == 0) __builtin_prefetch(prefetch + u / 2 * (prefetch_step / 2), 0, 2);
-#pragma GCC unroll 16
-        for (int m = 0; m < kRows; ++m) {
-          const float* pixel = kTwoRows && m >= kHalf ? a + second_row + (m - kHalf) * kStep + u : a + m * kStep + u;
-          if (F32::kFoldsBroadcast && m % 2 == 1) {
-#pragma GCC unroll 2
-            for (int v = 0; v < kVectors; ++v) accumulate(sums[m][v], pixel, w[v]);
-          } else {
-            const F32 all = F32::broadcast(*pixel);
-#pragma GCC unroll 2
-            for (int v = 0; v < kVectors; ++v) accumulate(sums[m][v], all, w[v]);
-          }
-        }
-      }
+      const auto pixel = [=](int m) [[gnu::always_inline]] {
+        return kTwoRows && m >= kHalf ? a + second_row + (m - kHalf) * kStep : a + m * kStep;
+      };
+      add_terms<kUnroll>(sums, pixel, weight, prefetch, prefetch_step);
       if (kUnroll > 1) prefetch += prefetch_step;
       a += kUnroll;
       weight += kUnroll * kVectors * F32::kLanes;
