@@ -3,7 +3,8 @@
     LUCID_AARCH64=FOLDER pytest -p emulated_core tests/ops ...
 
 Operators, plans and the runtime are replaced by calls of ``FOLDER/liblucid.so``, which ``.ci/aarch64``
-builds, so that tests of theirs in Python run on it unchanged. CUDA and tensors' memory stay those of this processor.
+builds, so that tests of theirs in Python run on it unchanged. CUDA and tensors' memory stay those of this
+processor.
 """
 
 from __future__ import annotations
