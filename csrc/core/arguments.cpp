@@ -44,14 +44,6 @@ lucid_status check_context(const char* op, const lucid_context* given) {
   return ok();
 }
 
-lucid_context complete_context(const lucid_context* given) {
-  lucid_context context{};
-  if (given == nullptr) return context;
-  const size_t size = given->size == 0 ? kSizeInVersion2<lucid_context> : given->size;
-  std::memcpy(&context, given, std::min(size, sizeof context));
-  return context;
-}
-
 void* stream_of(const lucid_context* context) { return complete_context(context).stream; }
 
 bool allows_tf32(const lucid_context* context) { return complete_context(context).tf32 != 0; }

@@ -20,8 +20,6 @@ inline constexpr size_t kSizeInVersion2<lucid_context> = offsetof(lucid_context,
 lucid_status complete(const char* op, const void* given, size_t version2, size_t known, void* args);
 lucid_status check_context(const char* op, const lucid_context* context);
 
-// A context that has passed, as this library knows it; zeros for null.
-lucid_context complete_context(const lucid_context* context);
 // The stream of a context that has passed, which only a call on CUDA may have; null is the default.
 void* stream_of(const lucid_context* context);
 // Whether a context that has passed allows TF32.

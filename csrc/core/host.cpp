@@ -1,5 +1,8 @@
 #include "core/host.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "core/arguments.h"
 
 namespace lucid {
@@ -8,6 +11,14 @@ namespace {
 thread_local Host current{};
 
 }  // namespace
+
+lucid_context complete_context(const lucid_context* given) {
+  lucid_context context{};
+  if (given == nullptr) return context;
+  const size_t size = given->size == 0 ? kSizeInVersion2<lucid_context> : given->size;
+  std::memcpy(&context, given, std::min(size, sizeof context));
+  return context;
+}
 
 const Host& current_host() { return current; }
 

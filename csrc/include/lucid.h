@@ -120,9 +120,9 @@ typedef struct lucid_context {
 
 /* ---- the machine ------------------------------------------------------------------------------------------------ */
 
-/* The instruction set in use ("amx", "avx512", "avx2", "generic"), those that this processor can run (comma-separated,
- * best first), and a way to pin one (tests, bisection); NULL returns to the best. One that cannot run here is
- * LUCID_UNSUPPORTED. */
+/* The instruction set in use ("amx", "avx512", "avx2", "neon", "generic"), those that this processor can run
+ * (comma-separated, best first), and a way to pin one (tests, bisection); NULL returns to the best. One that cannot run
+ * here is LUCID_UNSUPPORTED. */
 LUCID_API const char* lucid_isa(void);
 LUCID_API const char* lucid_isas(void);
 LUCID_API lucid_status lucid_set_isa(const char* name);
