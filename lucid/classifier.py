@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,19 +17,10 @@ from lucid import arguments
 from lucid.data import ImageSizeError, Preprocessing, class_labels, find_images, read_labels
 from lucid.data.image_file import complaint
 from lucid.inference import InferencePlan, compile
-from lucid.models import (
-    WeightMetadata,
-    class_count,
-    create_from_file,
-    create_model,
-    get_config,
-    load_weights,
-    preprocessing,
-    read_metadata,
-)
-from lucid.models.pretrained import list_pretrained, pretrained_path
+from lucid.model_source import find_network, usual_preprocessing
 from lucid.nn import Module
 from lucid.nn import functional as F
+from lucid.onnx import OnnxNetwork
 from lucid.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -72,9 +62,10 @@ class Classifier:
     can be pickled, without its plans.
 
     Args:
-        model: A name as for ``create_model``, or a module in eval mode. A name without ``weights`` takes
-            those that ship with lucid, and a name with a tag (``resnest50d.in1k``) the published ones. None
-            takes the network that the weight file describes.
+        model: A name as for ``create_model``, a module in eval mode, or the path of an ONNX file, as for
+            ``lucid.onnx.load``. A name without ``weights`` takes those that ship with lucid, and a name with
+            a tag (``resnest50d.in1k``) the published ones. None takes the network that the weight file
+            describes.
         weights: As for ``load_weights``. They are loaded into a module that is given as ``model``.
         labels: One for each class, or the path of a file as for ``read_labels``. None takes those that came
             with the weights, for 1000 classes ImageNet's, and else numbers.
@@ -98,7 +89,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | Module | None = None,
+        model: str | PathLike[str] | Module | None = None,
         weights: str | PathLike[str] | Mapping[str, Any] | None = None,
         labels: Sequence[str] | str | PathLike[str] | None = None,
         *,
@@ -113,14 +104,18 @@ class Classifier:
         names = _names(labels)
         choice = {"ema": ema, "entry": entry}
         try:
-            self.model, metadata = _loaded(model, weights, choice, len(names) if names else None)
+            self.model, metadata = find_network(model, weights, choice, len(names) if names else None)
         except (ValueError, FileNotFoundError, ImportError) as error:
             raise _renamed("Classifier", error) from error
-        known = model if isinstance(model, str) else metadata.model or getattr(self.model, "name", None)
+        self._fixed_rows = self.model.batch if isinstance(self.model, OnnxNetwork) else None
+        named = model if isinstance(model, str) and not isinstance(self.model, OnnxNetwork) else None
+        known = named or metadata.model or getattr(self.model, "name", None)
         self.name: str = known or type(self.model).__name__
         self._lock = threading.Lock()
         self._plans: dict[int, InferencePlan] = {}
-        self.preprocessing = preprocessing or metadata.preprocessing or _usual(self.model, self.name)
+        self.preprocessing = (
+            preprocessing or metadata.preprocessing or usual_preprocessing(self.model, self.name)
+        )
         self._check_channels()
         self.labels = self._named_classes(names, metadata.labels)
 
@@ -187,7 +182,9 @@ class Classifier:
         return self._stream(_expanded(images) if expand else iter(images), count, size)
 
     def _stream(self, sources: Iterator[Any], topk: int, size: int) -> Iterator[Classification]:
-        rows = 0  # of the plan in use; the last batch, if smaller, is filled up
+        # Of the plan in use; the last batch, if smaller, is filled up.
+        rows = self._fixed_rows or 0
+        size = rows or size
         while batch := list(islice(sources, size)):
             # Powers of two: few images are no reason for a plan of eight, nor each number for one of its own.
             rows = rows or min(size, 1 << (len(batch) - 1).bit_length())
@@ -255,7 +252,9 @@ class Classifier:
         with self._lock:
             if rows not in self._plans:
                 side = self.preprocessing.size
-                plan = compile(self.model, (rows, self.preprocessing.channels, side, side))
+                model = self.model
+                source = model.graph(rows, side, side) if isinstance(model, OnnxNetwork) else model
+                plan = compile(source, (rows, self.preprocessing.channels, side, side))
                 if [len(shape) for shape in plan.output_shapes] != [2]:
                     raise ValueError(
                         f"Classifier: {self.name} must return one tensor of shape (n, classes), "
@@ -265,7 +264,8 @@ class Classifier:
             return self._plans[rows]
 
     def _check_channels(self) -> None:
-        wanted = getattr(getattr(self.model, "config", None), "in_channels", None)
+        config = getattr(self.model, "config", None)
+        wanted = getattr(config, "in_channels", getattr(self.model, "channels", None))
         given = self.preprocessing.channels
         if wanted is not None and wanted != given:
             raise ValueError(
@@ -278,7 +278,7 @@ class Classifier:
     ) -> tuple[str, ...]:
         classes = getattr(getattr(self.model, "config", None), "num_classes", None)
         if classes is None:
-            classes = self._plan(1).output_shapes[0][1]
+            classes = self._plan(self._fixed_rows or 1).output_shapes[0][1]
         if labels is None:
             return tuple(class_labels(classes, published))
         if len(labels) != classes:
@@ -341,60 +341,3 @@ def _renamed(call: str, error: Exception) -> Exception:
     kinds = (FileNotFoundError, ImportError, ValueError)
     kind = next(kind for kind in kinds if isinstance(error, kind))
     return kind(f"{call}: {complaint(error)}")
-
-
-def _loaded(
-    model: Any, weights: Any, choice: dict[str, Any], labels: int | None
-) -> tuple[Module, WeightMetadata]:
-    """The model with its weights, in eval mode, and what is known about them."""
-    if isinstance(model, Module):
-        if model.training:
-            raise ValueError("model must be in eval mode, got one in training mode; call model.eval()")
-        return model, load_weights(model, weights, **choice) if weights is not None else WeightMetadata()
-    if model is not None and not isinstance(model, str):
-        raise TypeError(f"Classifier: model must be a name or a Module, got {type(model).__name__}")
-    if weights is None or weights == "pretrained":
-        weights = _own_weights(model)
-    is_file = not isinstance(weights, Mapping)
-    metadata = read_metadata(weights) if is_file else WeightMetadata()
-    if model is None and metadata.config is not None:
-        return create_from_file(weights).eval(), metadata
-    name = model or metadata.model
-    if name is None:
-        where = weights if is_file else "the state dict"
-        raise ValueError(f"{where} does not say which network it is for: give model=NAME")
-    if metadata.config is not None:
-        sizes = {key: getattr(metadata.config, key) for key in ("num_classes", "in_channels")}
-    else:
-        sizes = {"num_classes": class_count(weights, **choice) or labels}
-    return create_model(name, weights, **sizes, **choice).eval(), metadata
-
-
-def _own_weights(name: str | None) -> str:
-    """The weights that a name alone stands for: those that ship, or the published ones of a tag."""
-    if name is None:
-        raise ValueError("model or weights must be given")
-    get_config(name)
-    if name in list_pretrained():
-        return str(pretrained_path(name))
-    if "." in name:
-        return name
-    raise ValueError(
-        f"{name} ships without weights, and random ones would classify at random: give "
-        "weights=FILE.safetensors or weights=hub:OWNER/NAME, or take one of "
-        f"{', '.join(list_pretrained())}"
-    )
-
-
-def _usual(model: Module, name: str) -> Preprocessing:
-    """The preprocessing of a preset's weights; for other networks ImageNet's, and a warning."""
-    try:
-        return preprocessing(name)
-    except ValueError:
-        usual = Preprocessing()
-    warnings.warn(
-        f"Classifier: {name} does not say how images must be prepared: taking ImageNet's usual "
-        f"{usual.size} from {usual.resize} pixels",
-        stacklevel=3,
-    )
-    return usual

@@ -230,6 +230,7 @@ LAYERS = [
     {"nn"},
     {"optim", "models", "inference"},
     {"onnx"},
+    {"model_source"},
     {"benchmark", "classifier", "torch"},
     {"cli", "cuda/selftest", "ray"},
     {"__main__", "__init__"},

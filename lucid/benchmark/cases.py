@@ -30,7 +30,7 @@ class Case:
     Attributes:
         name: For a convolution its window, stride, groups, channels and image: ``3x3s2g32_256to256_56x56``.
         graph: The computation, with one input and one output.
-        eager: The same without a plan, with float32 weights on the CPU.
+        eager: The same without a plan, with float32 weights on the CPU; None where there is no such thing.
         expected: The right output for an input.
         counts: How often each model has it.
         itemsize: Bytes of a value in the dtype that engines compute in.
@@ -40,7 +40,7 @@ class Case:
 
     name: str
     graph: Graph
-    eager: Module
+    eager: Module | None
     expected: Callable[[Array], Array]
     counts: dict[str, int]
     itemsize: int = 4

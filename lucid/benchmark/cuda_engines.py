@@ -29,6 +29,7 @@ def cuda_engines(device: str, dtype: str) -> Mapping[str, Engine]:
         return lambda: compiled(prepared)
 
     def eager(case: Case, x: Array, threads: int) -> Call:
+        assert case.eager is not None
         model = copy.deepcopy(case.eager).to(device, dtype)
         prepared = Tensor(channels_last(x)).to(device, dtype)
         return lambda: model(prepared)

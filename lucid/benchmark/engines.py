@@ -31,8 +31,9 @@ def _plan(case: Case, x: Array, threads: int) -> Call:
 
 
 def _eager(case: Case, x: Array, threads: int) -> Call:
-    prepared = Tensor(channels_last(x))
-    return lambda: case.eager(prepared)
+    model, prepared = case.eager, Tensor(channels_last(x))
+    assert model is not None
+    return lambda: model(prepared)
 
 
 def _torch(case: Case, x: Array, threads: int) -> Call:

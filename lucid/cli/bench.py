@@ -3,7 +3,7 @@
   lucid bench kernel [TEXT ...]  the convolutions of some models, each on its own; only those whose name
                                  contains every TEXT, such as 3x3s1g32 or 56x56; a first TEXT of batch_norm,
                                  linear or relu chooses that operator instead
-  lucid bench model NAME         a whole model, eager and as a plan
+  lucid bench model NAME         a whole model, eager and as a plan; or an ONNX file, as a plan
   lucid bench compare A B        two reports of --json: what became slower
 
 Every engine computes the same with the same weights, is checked before it is timed, and has its turn in every
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     kernel.add_argument("--plot", metavar="FILE", help="write a roofline, .svg or .png (needs matplotlib)")
     model = kinds.add_parser("model", help="a whole model", allow_abbrev=False)
-    model.add_argument("model", metavar="NAME", help="e.g. resnext50_32x4d")
+    model.add_argument("model", metavar="NAME", help="e.g. resnext50_32x4d, or model.onnx")
     model.add_argument("--layers", action="store_true", help="show the time of each step of the plan, too")
     for command in (kernel, model):
         _add_settings(command)
@@ -208,10 +208,12 @@ def _configure(options: argparse.Namespace) -> None:
 
 
 def _cases(options: argparse.Namespace, gpu: Gpu | None) -> list[Case]:
-    from lucid.benchmark import OPERATORS, conv2d_cases, model_case, operator_cases
+    from lucid.benchmark import OPERATORS, conv2d_cases, model_case, onnx_case, operator_cases
+    from lucid.onnx import is_onnx_file
 
     if options.kind == "model":
-        cases = [model_case(options.model, options.batch, options.size)]
+        make = onnx_case if is_onnx_file(options.model) else model_case
+        cases = [make(options.model, options.batch, options.size)]
     elif options.filters[:1] and options.filters[0] in OPERATORS:
         names = options.model or _KERNEL_MODELS
         cases = operator_cases(options.filters[0], names, options.batch, options.size)
@@ -235,7 +237,8 @@ def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None) -> Compar
     from lucid.benchmark import ENGINES, compare, cuda_engines
 
     known = ENGINES if gpu is None else cuda_engines(gpu.device, gpu.dtype)
-    engines = {name: known[name] for name in ("plan", "eager", *options.peers)}
+    own = ("plan", "eager") if case.eager is not None else ("plan",)
+    engines = {name: known[name] for name in (*own, *options.peers)}
     # A turn of a model is as long as several runs of it.
     seconds = 0.05 if options.kind == "kernel" else 0.5
     return compare(case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu)

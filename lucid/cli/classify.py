@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``lucid classify``."""
     parser.set_defaults(translate=in_options)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or pattern")
-    parser.add_argument("--model", metavar="NAME", help="e.g. resnext50_32x4d, or with a tag resnest50d.in1k")
+    parser.add_argument(
+        "--model", metavar="NAME", help="e.g. resnext50_32x4d, with a tag resnest50d.in1k, or file.onnx"
+    )
     parser.add_argument(
         "--weights", metavar="SOURCE", help="a .safetensors or .pth file, hub:OWNER/NAME, or a published tag"
     )

@@ -18,7 +18,7 @@ from lucid.onnx.reader import Operation, Reader
 from lucid.onnx.values import Value, View
 from lucid.recording import Shape
 
-__all__ = ["load"]
+__all__ = ["input_sizes", "load"]
 
 
 def load(source: Source, shape: Any = None) -> Graph:
@@ -57,6 +57,19 @@ def load(source: Source, shape: Any = None) -> Graph:
         outputs = [_output(reader, value.name, values) for value in graph.output]
     found = Graph(reader.inputs, tuple(reader.nodes), tuple(outputs), len(outputs) > 1)
     return remove_unused(found)
+
+
+def input_sizes(source: Source) -> list[tuple[int | None, ...]]:
+    """The sizes of each input of an ONNX model; None where they are left open.
+
+    Raises: As for ``load``.
+    """
+    model, _ = read_model(source)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    shapes = [value.type.tensor_type.shape for value in model.graph.input if value.name not in weights]
+    return [
+        tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim) for shape in shapes
+    ]
 
 
 def _read_node(reader: Reader, node: Any, values: dict[str, Value], version: int) -> None:
