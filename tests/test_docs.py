@@ -25,7 +25,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     command = [sys.executable, "-W", "error::UserWarning", "-m", "lucid.docs", folder]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-1000:]
     assert done.stderr == ""
     assert done.stdout.strip().endswith(f"pages: {folder / 'index.html'}")
     return folder

@@ -22,7 +22,7 @@ from lucid.nn.module import Module
 from lucid.recording import Shape
 from lucid.tensor import Tensor, as_tensor
 
-InputShape: TypeAlias = "Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]"
+InputShape: TypeAlias = Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]]
 
 # Plans that somebody holds, by what they were made of.
 _PLANS: weakref.WeakValueDictionary[tuple[Any, ...], InferencePlan] = weakref.WeakValueDictionary()

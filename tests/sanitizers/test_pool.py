@@ -12,7 +12,17 @@ import pytest
 
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "csrc" / "core"
-SOURCES = "affinity cpu_count host memory parallel status team wait worker_threads_pthreads".split()
+SOURCES = [
+    "affinity",
+    "cpu_count",
+    "host",
+    "memory",
+    "parallel",
+    "status",
+    "team",
+    "wait",
+    "worker_threads_pthreads",
+]
 
 
 def test_no_thread_reads_what_another_writes(tmp_path: Path) -> None:
