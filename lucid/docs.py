@@ -40,8 +40,8 @@ def write(folder: Path) -> list[Path]:
         import pdoc
     except ImportError:
         raise ImportError('docs: pdoc must be installed, e.g. by pip install "lucid-kernels[docs]"') from None
-    _show_late_names(lucid)
-    _show_late_names(importlib.import_module("lucid.nn"))
+    for name in ("lucid", "lucid.inference", "lucid.nn"):
+        _show_late_names(importlib.import_module(name))
     # pdoc resolves names by a function's module, and a NamedTuple's constructor has none.
     result = methods.ValuesAndIndices
     result.__new__.__annotations__ = get_type_hints(result, {"Tensor": lucid.Tensor})

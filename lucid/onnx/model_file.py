@@ -12,7 +12,7 @@ from lucid.onnx.package import require_onnx
 __all__ = ["Source", "read_model"]
 
 # A path, the contents of a file, or an onnx.ModelProto.
-Source: TypeAlias = "str | PathLike[str] | bytes | Any"
+Source: TypeAlias = str | PathLike[str] | bytes | Any
 
 # Operators broadcast as NumPy's from version 7 on.
 _OLDEST_OPSET = 7
