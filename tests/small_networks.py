@@ -180,6 +180,18 @@ def small_models() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
     return {name: (build[type(config)](config), (2, 3, 45, 37)) for name, config in configs.items()}
 
 
+def most_layers() -> nn.Module:
+    """A network with most kinds of steps, for (1, 2, 4, 4)."""
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.SplitAttention(4, 4, 3, groups=2),
+        nn.MaxPool2d(2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )
+
+
 def randomize(model: nn.Module, rng: np.random.Generator) -> nn.Module:
     """Random numbers in all parameters and buffers, of which none is without effect; in eval mode."""
     for name, tensor in model.state_dict().items():

@@ -148,12 +148,15 @@ class Tracer:
         """The error for what cannot be traced."""
         return NotImplementedError(f"compile: {what} {reason}; {self._location()}")
 
-    def _unused_name(self, path: str, kind: str) -> str:
+    def _wanted_name(self, path: str, kind: str) -> str:
         """The module's name in the model; of a module that holds others, with the kind behind it."""
-        wanted = (
-            path if path and not any(self._running[-1].children()) else f"{path}.{kind}" if path else kind
-        )
-        name, count = wanted, 1
+        if path and not any(self._running[-1].children()):
+            return path
+        return f"{path}.{kind}" if path else kind
+
+    def _unused_name(self, path: str, kind: str) -> str:
+        wanted = name = self._wanted_name(path, kind)
+        count = 1
         while name in self._names:
             count += 1
             name = f"{wanted}_{count}"

@@ -161,15 +161,9 @@ class Reader(Tracer):
             return self.plain(changed)
         return changed
 
-    def _unused_name(self, path: str, kind: str) -> str:
+    def _wanted_name(self, path: str, kind: str) -> str:
         assert self.running is not None
-        wanted = name = f"{self.running.outputs[0]}.{kind}"
-        count = 1
-        while name in self._names:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._names.add(name)
-        return name
+        return f"{self.running.outputs[0]}.{kind}"
 
     def _location(self) -> str:
         return str(self.running)

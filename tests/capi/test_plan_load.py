@@ -16,7 +16,7 @@ from plan_loading import LoadArgs, LoadedPlan
 from plan_structs import Plan, Shape
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from small_networks import randomize, small_models, small_networks
+from small_networks import most_layers, randomize, small_models, small_networks
 
 import lucid
 from lucid import nn
@@ -28,16 +28,7 @@ NETWORKS = small_models() | small_networks()
 
 @pytest.fixture
 def plan(rng: np.random.Generator) -> InferencePlan:
-    """Small, with most kinds of steps."""
-    model = nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1),
-        nn.SplitAttention(4, 4, 3, groups=2),
-        nn.MaxPool2d(2),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(4, 3),
-    )
-    return lucid.compile(randomize(model, rng), (1, 2, 4, 4))
+    return lucid.compile(randomize(most_layers(), rng), (1, 2, 4, 4))
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ import pytest
 from invented_plans import INVENTED, rewrite
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from small_networks import randomize, small_models, small_networks
+from small_networks import most_layers, randomize, small_models, small_networks
 
 import lucid
-from lucid import nn
 from lucid.inference import InferencePlan
 from lucid.inference.plan_file import checksum
 
@@ -24,16 +23,7 @@ NETWORKS = small_models() | small_networks()
 
 @pytest.fixture
 def plan(rng: np.random.Generator) -> InferencePlan:
-    """Small, with most kinds of steps."""
-    model = nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1),
-        nn.SplitAttention(4, 4, 3, groups=2),
-        nn.MaxPool2d(2),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(4, 3),
-    )
-    return lucid.compile(randomize(model, rng), (1, 2, 4, 4))
+    return lucid.compile(randomize(most_layers(), rng), (1, 2, 4, 4))
 
 
 @pytest.fixture
