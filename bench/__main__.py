@@ -7,6 +7,7 @@ nvcc and a build with the simulator.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -64,4 +65,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["cuda-model"]:
         cuda_model.run(sys.argv[2:])
     else:
+        formatter = argparse.RawDescriptionHelpFormatter
+        argparse.ArgumentParser(
+            "python -m bench", description=__doc__, formatter_class=formatter
+        ).parse_args()
         run()
