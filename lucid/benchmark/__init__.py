@@ -14,6 +14,7 @@ from lucid.benchmark.cuda_engines import CUDA_PEERS, cuda_engines
 from lucid.benchmark.engines import ENGINES, PEERS
 from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.machine import Machine
+from lucid.benchmark.numpy_engine import NUMPY
 from lucid.benchmark.onnx_case import onnx_case
 from lucid.benchmark.operator_cases import OPERATORS, operator_cases
 from lucid.benchmark.report import as_json, cases_table, engines_table
@@ -22,6 +23,7 @@ from lucid.benchmark.timing import Timing, alternate
 __all__ = [
     "CUDA_PEERS",
     "ENGINES",
+    "NUMPY",
     "OPERATORS",
     "PEERS",
     "Case",

@@ -29,9 +29,9 @@ class Case:
 
     Attributes:
         name: For a convolution its window, stride, groups, channels and image: ``3x3s2g32_256to256_56x56``.
-        graph: The computation, with one input and one output.
+        graph: The computation, with one output.
         eager: The same without a plan, with float32 weights on the CPU; None where there is no such thing.
-        expected: The right output for an input.
+        expected: The right output for the inputs.
         counts: How often each model has it.
         itemsize: Bytes of a value in the dtype that engines compute in.
         macs: Multiplications with an addition each, as the definition counts them.
@@ -41,7 +41,7 @@ class Case:
     name: str
     graph: Graph
     eager: Module | None
-    expected: Callable[[Array], Array]
+    expected: Callable[..., Array]
     counts: dict[str, int]
     itemsize: int = 4
     macs: int = field(init=False)
@@ -57,10 +57,10 @@ class Case:
         """The arithmetic intensity: two operations a MAC."""
         return 2 * self.macs / self.bytes
 
-    def input(self) -> Array:
+    def inputs(self) -> list[Array]:
         """The same random numbers each time."""
-        [shape] = self.graph.inputs.values()
-        return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        rng = np.random.default_rng(0)
+        return [rng.standard_normal(shape, dtype=np.float32) for shape in self.graph.inputs.values()]
 
 
 def model_case(name: str, batch: int = 1, size: tuple[int, int] = (224, 224)) -> Case:

@@ -54,11 +54,11 @@ class Comparison:
         """How many times as long as lucid the engine took; None where either was not timed.
 
         Like is compared with like. Eager PyTorch packs the weights of a single convolution at each call, as
-        lucid does; engines with a plan have packed them before, and convert the image into a layout of their
-        own and back, as lucid's plan does. A whole model is compared with lucid's plan, and so is PyTorch on
-        a GPU, where it is captured as a graph.
+        lucid does, and NumPy has no plan; engines with a plan have packed them before, and convert the image
+        into a layout of their own and back, as lucid's plan does. A whole model is compared with lucid's
+        plan, and so is PyTorch on a GPU, where it is captured as a graph.
         """
-        eager = engine == "torch" and len(self.case.graph.nodes) == 1 and not self.on_gpu
+        eager = engine in ("torch", "numpy") and len(self.case.graph.nodes) == 1 and not self.on_gpu
         own, other = self.timings.get("eager" if eager else "plan"), self.timings.get(engine)
         return other.ratio(own) if own is not None and other is not None else None
 
@@ -80,13 +80,13 @@ def compare(
         gpu: Where the engines compute, if that is not the CPU. What is right is computed by the CPU.
     """
     tolerance = TOLERANCE if gpu is None else _TOLERANCES_OF_16_BITS.get(gpu.dtype, TOLERANCE)
-    x = case.input()
-    expected = case.expected(x)
+    inputs = case.inputs()
+    expected = case.expected(*inputs)
     calls: dict[str, Call] = {}
     refused: dict[str, str] = {}
     for name, engine in engines.items():
         try:
-            call = engine(case, x, threads)
+            call = engine(case, inputs, threads)
             problem = _problem(_on_host(call()), expected, tolerance)
         except ImportError as error:
             problem = f"{error.name or error} is not installed"

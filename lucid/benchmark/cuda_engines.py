@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lucid.benchmark.cases import Array, Case
@@ -22,25 +22,25 @@ _WARMING_UP = 3  # runs in which PyTorch allocates, and tries cuDNN's algorithms
 def cuda_engines(device: str, dtype: str) -> Mapping[str, Engine]:
     """The engines by name, computing on ``device`` in ``dtype``. Threads of the CPU mean nothing to them."""
 
-    def plan(case: Case, x: Array, threads: int) -> Call:
+    def plan(case: Case, inputs: Sequence[Array], threads: int) -> Call:
         """A plan takes float32 in any dtype, and converts it."""
         compiled = InferencePlan(case.graph, device=device, internal_dtype=dtype)
-        prepared = Tensor(channels_last(x)).to(device)
-        return lambda: compiled(prepared)
+        prepared = [Tensor(channels_last(x)).to(device) for x in inputs]
+        return lambda: compiled(*prepared)
 
-    def eager(case: Case, x: Array, threads: int) -> Call:
+    def eager(case: Case, inputs: Sequence[Array], threads: int) -> Call:
         assert case.eager is not None
         model = copy.deepcopy(case.eager).to(device, dtype)
-        prepared = Tensor(channels_last(x)).to(device, dtype)
-        return lambda: model(prepared)
+        prepared = [Tensor(channels_last(x)).to(device, dtype) for x in inputs]
+        return lambda: model(*prepared)
 
-    def torch(case: Case, x: Array, threads: int) -> Call:
-        return _torch_graph(case, x, device, dtype)
+    def torch(case: Case, inputs: Sequence[Array], threads: int) -> Call:
+        return _torch_graph(case, inputs, device, dtype)
 
     return {"plan": plan, "eager": eager, "torch": torch}
 
 
-def _torch_graph(case: Case, x: Array, device: str, dtype: str) -> Call:
+def _torch_graph(case: Case, inputs: Sequence[Array], device: str, dtype: str) -> Call:
     """PyTorch in channels_last, captured as a CUDA graph, which saves it the launches of eager calls."""
     import torch
 
@@ -54,17 +54,17 @@ def _torch_graph(case: Case, x: Array, device: str, dtype: str) -> Call:
     torch.backends.cudnn.benchmark = True
     kind = getattr(torch, dtype)
     graph = TorchGraph(case.graph, device=device, dtype=kind)
-    prepared = torch.from_numpy(x).to(device, kind).contiguous(memory_format=torch.channels_last)
+    prepared = [torch.from_numpy(channels_last(x)).to(device, kind) for x in inputs]
     cuda: Any = torch.cuda
     side, captured = cuda.Stream(device), cuda.CUDAGraph()
     with torch.inference_mode(), cuda.device(device):
         side.wait_stream(cuda.current_stream())
         with cuda.stream(side):
             for _ in range(_WARMING_UP):
-                graph(prepared)
+                graph(*prepared)
         cuda.current_stream().wait_stream(side)
         with cuda.graph(captured):
-            y = graph(prepared)
+            y = graph(*prepared)
 
     def call() -> object:
         captured.replay()

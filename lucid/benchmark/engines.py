@@ -1,13 +1,15 @@
-"""The engines: each makes a function without arguments that computes a case for one input."""
+"""The engines: each makes a function without arguments that computes a case for its inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from lucid.benchmark.cases import Array, Case
+from lucid.benchmark.numpy_engine import NUMPY
 from lucid.inference import InferencePlan
 from lucid.onnx.nodes import to_onnx
 from lucid.tensor import Tensor
@@ -15,7 +17,7 @@ from lucid.tensor import Tensor
 __all__ = ["ENGINES", "PEERS", "Call", "Engine", "channels_last"]
 
 Call: TypeAlias = Callable[[], object]
-Engine: TypeAlias = Callable[[Case, Array, int], Call]
+Engine: TypeAlias = Callable[[Case, Sequence[Array], int], Call]
 
 
 def channels_last(x: Array) -> Array:
@@ -25,18 +27,18 @@ def channels_last(x: Array) -> Array:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
-def _plan(case: Case, x: Array, threads: int) -> Call:
-    plan, prepared = InferencePlan(case.graph), channels_last(x)
-    return lambda: plan(prepared)
+def _plan(case: Case, inputs: Sequence[Array], threads: int) -> Call:
+    plan, prepared = InferencePlan(case.graph), [channels_last(x) for x in inputs]
+    return lambda: plan(*prepared)
 
 
-def _eager(case: Case, x: Array, threads: int) -> Call:
-    model, prepared = case.eager, Tensor(channels_last(x))
+def _eager(case: Case, inputs: Sequence[Array], threads: int) -> Call:
+    model, prepared = case.eager, [Tensor(channels_last(x)) for x in inputs]
     assert model is not None
-    return lambda: model(prepared)
+    return lambda: model(*prepared)
 
 
-def _torch(case: Case, x: Array, threads: int) -> Call:
+def _torch(case: Case, inputs: Sequence[Array], threads: int) -> Call:
     """Eager PyTorch, whose convolutions are oneDNN's, in channels_last."""
     import torch
 
@@ -44,16 +46,16 @@ def _torch(case: Case, x: Array, threads: int) -> Call:
 
     torch.set_num_threads(threads)
     graph = TorchGraph(case.graph)
-    prepared = torch.from_numpy(channels_last(x))
+    prepared = [torch.from_numpy(channels_last(x)) for x in inputs]
 
     def call() -> object:
         with torch.inference_mode():
-            return graph(prepared)
+            return graph(*prepared)
 
     return call
 
 
-def _openvino(case: Case, x: Array, threads: int) -> Call:
+def _openvino(case: Case, inputs: Sequence[Array], threads: int) -> Call:
     import openvino
 
     settings = {
@@ -64,10 +66,11 @@ def _openvino(case: Case, x: Array, threads: int) -> Call:
     core: Any = openvino.Core()
     compiled = core.compile_model(core.read_model(to_onnx(case.graph)), "CPU", settings)
     request = compiled.create_infer_request()
-    return lambda: request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
+    given = dict(enumerate(inputs))
+    return lambda: request.infer(given, share_inputs=True, share_outputs=True)[0]
 
 
-def _onnxruntime(case: Case, x: Array, threads: int) -> Call:
+def _onnxruntime(case: Case, inputs: Sequence[Array], threads: int) -> Call:
     import onnxruntime
 
     options: Any = onnxruntime.SessionOptions()
@@ -75,8 +78,16 @@ def _onnxruntime(case: Case, x: Array, threads: int) -> Call:
     session: Any = onnxruntime.InferenceSession(
         to_onnx(case.graph), options, providers=["CPUExecutionProvider"]
     )
-    [name] = case.graph.inputs
-    return lambda: session.run(None, {name: x})[0]
+    given = dict(zip(case.graph.inputs, inputs, strict=True))
+    return lambda: session.run(None, given)[0]
+
+
+def _numpy(case: Case, inputs: Sequence[Array], threads: int) -> Call:
+    """On one thread; no formula depends on the layout."""
+    kinds = [node.kind for node in case.graph.nodes]
+    if len(kinds) != 1 or kinds[0] not in NUMPY:
+        raise NotImplementedError(f"no formula for {kinds[0] if len(kinds) == 1 else 'a model'}")
+    return functools.partial(NUMPY[kinds[0]], *inputs)
 
 
 # In this order in every round.
@@ -86,7 +97,8 @@ ENGINES: Mapping[str, Engine] = {
     "torch": _torch,
     "openvino": _openvino,
     "onnxruntime": _onnxruntime,
+    "numpy": _numpy,
 }
 
 # Those that are not lucid, under the names of their distributions.
-PEERS = ("torch", "openvino", "onnxruntime")
+PEERS = ("torch", "openvino", "onnxruntime", "numpy")

@@ -1,7 +1,8 @@
 """Measure lucid on the CPU or a GPU, beside PyTorch, OpenVINO and ONNX Runtime where they are installed.
 
   lucid bench kernel [TEXT ...]  the convolutions of some models, each on its own; only those whose name
-                                 contains every TEXT, such as 3x3s1g32 or 56x56; a first TEXT of batch_norm,
+                                 contains every TEXT, such as 3x3s1g32 or 56x56; a first TEXT of
+                                 split_attention, add, pool2d (max_pool2d, avg_pool2d), softmax, batch_norm,
                                  linear or relu chooses that operator instead
   lucid bench model NAME         a whole model, eager and as a plan; or an ONNX file, as a plan
   lucid bench compare A B        two reports of --json: what became slower
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _COMMAND = "lucid bench"
-_PEERS = ("torch", "openvino", "onnxruntime")
+_PEERS = ("torch", "openvino", "onnxruntime", "numpy")
 _CUDA_PEERS = ("torch",)
 _DTYPES = ("float32", "float16", "bfloat16")
 _KERNEL_MODELS = ("resnext50_32x4d", "resnest50d")
@@ -98,7 +99,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         "--peers",
         type=_peers,
         metavar="LIST",
-        help=f"engines to compare with, or none (default {','.join(_PEERS)}, on a GPU {_CUDA_PEERS[0]})",
+        help=f"engines to compare with, or none (default {','.join(_PEERS[:-1])}, with numpy "
+        f"where it has a formula, on a GPU {_CUDA_PEERS[0]})",
     )
     parser.add_argument("--json", metavar="FILE", help="write all that was measured")
 
@@ -147,7 +149,7 @@ def _gpu(options: argparse.Namespace) -> Gpu | None:
     on_cpu = options.device in ("cpu", "cpu:0")
     possible = _PEERS if on_cpu else _CUDA_PEERS
     if options.peers is None:
-        options.peers = possible
+        options.peers = tuple(name for name in possible if name != "numpy" or _fits_numpy(options))
     if on_cpu:
         if options.dtype != "float32":
             raise UsageError(f"--dtype must be float32 on the CPU, got {options.dtype}")
@@ -172,6 +174,12 @@ def _gpu(options: argparse.Namespace) -> Gpu | None:
     if gpu.simulation:
         tell(_COMMAND, "this is the simulator, the kernels on a CPU: its times say nothing about a GPU")
     return gpu
+
+
+def _fits_numpy(options: argparse.Namespace) -> bool:
+    from lucid.benchmark import NUMPY
+
+    return options.kind == "kernel" and options.filters[:1] != [] and options.filters[0] in NUMPY
 
 
 def _check_files(options: argparse.Namespace, gpu: Gpu | None) -> None:
@@ -248,7 +256,7 @@ def _profile(case: Case, options: argparse.Namespace, machine: Machine | Gpu) ->
     from lucid.inference import InferencePlan
 
     plan = InferencePlan(case.graph, device=options.device, internal_dtype=options.dtype)
-    profile = plan.profile(case.input())
+    profile = plan.profile(*case.inputs())
     return replace(profile, peak_gflops=machine.peak_gflops)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def case() -> Case:
 def returning(change: Callable[[np.ndarray], np.ndarray], calls: list[int]) -> Engine:
     """An engine that changes what is right."""
 
-    def engine(case: Case, x: np.ndarray, threads: int) -> Call:
-        result = change(case.expected(x).astype(np.float32))
+    def engine(case: Case, inputs: Sequence[np.ndarray], threads: int) -> Call:
+        result = change(case.expected(*inputs).astype(np.float32))
 
         def call() -> np.ndarray:
             calls.append(threads)
@@ -64,7 +64,7 @@ def test_a_wrong_engine_is_refused(case: Case, change: Callable[..., np.ndarray]
 
 
 def test_an_absent_package_is_named(case: Case) -> None:
-    def absent(case: Case, x: np.ndarray, threads: int) -> Call:
+    def absent(case: Case, inputs: Sequence[np.ndarray], threads: int) -> Call:
         import lucid_benchmark_of_another_world  # noqa: F401
 
         return list

@@ -137,7 +137,7 @@ def test_a_disturbed_machine_is_told(results: list[Comparison]) -> None:
 
 def test_json_holds_all_that_was_measured(results: list[Comparison]) -> None:
     case = results[0].case
-    layers = InferencePlan(case.graph).profile(case.input(), runs=1)
+    layers = InferencePlan(case.graph).profile(*case.inputs(), runs=1)
     report = json.loads(json.dumps(as_json(MACHINE, results, {"batch": 1}, layers), allow_nan=False))
     assert Machine(**report["machine"]) == MACHINE
     assert report["settings"] == {"batch": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 from collections.abc import Callable
@@ -57,6 +58,35 @@ def test_an_operator_is_chosen_by_name_and_has_no_roofline(command: Command) -> 
     assert "--plot needs cases that multiply, got batch_norm" in done.stderr
 
 
+def test_pool2d_is_both_and_numpy_is_a_peer_where_it_fits(command: Command, tmp_path: Path) -> None:
+    model = ("--model", "resnest_digits", "--rounds", "1", "--size", "16", "--json", "k.json")
+    done = command("bench", "kernel", "pool2d", *model, "--peers", "none")
+    assert done.returncode == 0, done.stderr
+    names = [case["name"] for case in json.loads((tmp_path / "k.json").read_text())["cases"]]
+    assert {name.split("2d")[0] for name in names} == {"max_pool", "avg_pool"}
+    done = command("bench", "kernel", "softmax", *model, "--peers", "numpy")
+    assert done.returncode == 0, done.stderr
+    [case] = json.loads((tmp_path / "k.json").read_text())["cases"]
+    assert case["engines"].keys() == {"plan", "eager", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "peers"),
+    [
+        (["kernel", "add"], benchmark.PEERS),
+        (["kernel", "linear"], ("torch", "openvino", "onnxruntime")),
+        (["kernel", "3x3"], ("torch", "openvino", "onnxruntime")),
+        (["model", "resnet"], ("torch", "openvino", "onnxruntime")),
+    ],
+)
+def test_peers_unless_they_are_named(arguments: list[str], peers: tuple[str, ...]) -> None:
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    assert bench._gpu(options) is None
+    assert options.peers == peers
+
+
 def test_model_prints_eager_and_plan_and_layers(command: Command, tmp_path: Path) -> None:
     arguments = ("bench", "model", "resnext_digits", *QUICK, "--batch", "2", "--threads", "1", "--layers")
     done = command(*arguments, "--json", "m.json")
@@ -103,7 +133,7 @@ def test_plot_is_written(command: Command, tmp_path: Path) -> None:
         (
             ("kernel", "--peers", "torch,caffe"),
             2,
-            "must be of torch, openvino, onnxruntime, or none, got 'caffe'",
+            "must be of torch, openvino, onnxruntime, numpy, or none, got 'caffe'",
         ),
         (("kernel", "--isa", "mmx"), 1, "lucid bench: name must be one of"),
         (("kernel", "--rounds", "0"), 2, "must be at least 1"),

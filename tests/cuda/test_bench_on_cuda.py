@@ -44,7 +44,7 @@ def test_engines_are_right_in_each_dtype(device: str, case: Case, dtype: str) ->
     result = compare(case, engines, 1, 1, 0.0, gpu)
     assert result.refused == {}
     assert result.on_gpu
-    assert case.eager(lucid.tensor(case.input())).device == "cpu"  # the model itself stays where it is
+    assert case.eager(*map(lucid.tensor, case.inputs())).device == "cpu"  # the model itself stays where it is
 
 
 def test_a_result_that_is_too_far_off_is_not_timed(device: str, case: Case) -> None:
@@ -59,7 +59,7 @@ def test_a_result_that_is_too_far_off_is_not_timed(device: str, case: Case) -> N
 def test_results_stay_on_the_device(device: str, case: Case) -> None:
     """A copy to the host would be timed as well."""
     for name in WAYS:
-        y: Any = cuda_engines(device, "float16")[name](case, case.input(), 1)()
+        y: Any = cuda_engines(device, "float16")[name](case, case.inputs(), 1)()
         assert y.device == device
         assert y.dtype == (np.float32 if name == "plan" else np.float16)
 
@@ -140,13 +140,13 @@ def test_pytorch_replays_a_captured_graph(torch: Any, case: Case, monkeypatch: p
     }
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
-    call = cuda_engines("cpu", "float32")["torch"](case, case.input(), 1)
+    call = cuda_engines("cpu", "float32")["torch"](case, case.inputs(), 1)
     assert done == [
         "side waits for main", "side", "end of side", "main waits for side", "graph", "end of graph",
     ]  # fmt: skip
     y: Any = call()
     assert done[6:] == ["replay"]
-    assert np.abs(y.numpy() - case.expected(case.input())).max() < 1e-5
+    assert np.abs(y.numpy() - case.expected(*case.inputs())).max() < 1e-5
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.benchmark

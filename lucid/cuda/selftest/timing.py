@@ -56,7 +56,7 @@ def timed(case: Case, dtype: str, device: str) -> Time:
     engines, calls = cuda_engines(device, dtype), {}
     for name in ("plan", "torch"):
         with suppress(ImportError):
-            calls[name] = engines[name](case, case.input(), 1)
+            calls[name] = engines[name](case, case.inputs(), 1)
     times = {
         name: timing.median for name, timing in alternate(calls, _ROUNDS, _SECONDS, gpu.synchronize).items()
     }
