@@ -36,9 +36,12 @@ class Comparison:
     refused: dict[str, str]
     on_gpu: bool = False
 
-    def gflops(self, engine: str) -> float:
-        """The rate that the engine attained at its median time: 1e9 operations a second, two a MAC."""
-        return 2e-6 * self.case.macs / self.timings[engine].median
+    def gflops(self, engine: str) -> float | None:
+        """The rate that the engine attained at its median time: 1e9 operations a second, two a MAC.
+
+        None for a case without MACs: only what multiplies matrices has its operations counted.
+        """
+        return 2e-6 * self.case.macs / self.timings[engine].median if self.case.macs else None
 
     def bandwidth(self, engine: str) -> float:
         """GB/s, if each step read and wrote memory no more than it must."""

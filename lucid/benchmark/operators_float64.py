@@ -1,4 +1,4 @@
-"""What is right for each operator that is measured on its own: float64, by the definitions."""
+"""Expectations in float64, by the definitions, for each operator that is measured on its own."""
 
 from __future__ import annotations
 

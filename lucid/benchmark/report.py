@@ -21,7 +21,8 @@ _STEADY = 0.25
 
 def cases_table(machine: Machine | Gpu, results: Sequence[Comparison], peers: Sequence[str]) -> str:
     """A line for each case: lucid's two times, the rates of the faster, and what peers take beside them."""
-    columns = ["case", "count", "MMACs", "eager ms", "plan ms", "spread", "GFLOP/s", "of peak", "of memory"]
+    columns = ["case", "count", "MMACs", "eager ms", "plan ms", "spread"]
+    columns += ["GFLOP/s", "of peak", "GB/s", "of memory"]
     rows = [[*_case_cells(machine, result), *_ratios(result, peers)] for result in results]
     return _with_facts(table([*columns, *peers], rows, left=1), machine, results, peers)
 
@@ -45,22 +46,26 @@ def _case_cells(machine: Machine | Gpu, result: Comparison) -> list[str]:
         f"{result.timings[engine].median:.3f}" if engine in result.timings else "-"
         for engine in ("eager", "plan")
     ]
-    rates = ["-"] * 4 if fastest is None else _rates(machine, result, fastest)
-    return [case.name, str(sum(case.counts.values())), f"{case.macs / 1e6:.1f}", *times, *rates]
+    rates = ["-"] * 5 if fastest is None else _rates(machine, result, fastest)
+    macs = f"{case.macs / 1e6:.1f}" if case.macs else "-"
+    return [case.name, str(sum(case.counts.values())), macs, *times, *rates]
 
 
 def _rates(machine: Machine | Gpu, result: Comparison, engine: str) -> list[str]:
-    gflops, bandwidth = result.gflops(engine), result.bandwidth(engine)
-    parts = _percent(gflops, machine.peak_gflops), _percent(bandwidth, machine.bandwidth)
-    cells = ["-" if part is None else f"{part:.0f} %" for part in parts]
-    # Only what multiplies matrices has its operations counted.
-    rate = [f"{gflops:.1f}", cells[0]] if result.case.macs else ["-", "-"]
-    return [f"{100 * result.timings[engine].spread:.0f} %", *rate, cells[1]]
+    """Spread, GFLOP/s, percent of the peak, GB/s, percent of what memory feeds."""
+    cells = [f"{100 * result.timings[engine].spread:.0f} %"]
+    for rate, roof in (
+        (result.gflops(engine), machine.peak_gflops),
+        (result.bandwidth(engine), machine.bandwidth),
+    ):
+        part = _percent(rate, roof)
+        cells += ["-" if rate is None else f"{rate:.1f}", "-" if part is None else f"{part:.0f} %"]
+    return cells
 
 
-def _percent(rate: float, roof: float | None) -> float | None:
-    """The part of the roof that was attained; None where that is not known."""
-    return None if roof is None else 100 * rate / roof
+def _percent(rate: float | None, roof: float | None) -> float | None:
+    """The part of the roof that was attained; None where either is not known."""
+    return None if rate is None or roof is None else 100 * rate / roof
 
 
 def _ratios(result: Comparison, engines: Sequence[str]) -> list[str]:
@@ -105,6 +110,8 @@ def as_json(
 ) -> dict[str, Any]:
     """Everything that was measured, for ``json.dump``; times are in milliseconds.
 
+    ``gflops`` and ``percent_of_peak`` are there where a case multiplies matrices.
+
     Args:
         settings: Settings of the measurement, such as the batch.
         layers: The steps of a model's plan, if they were measured.
@@ -125,18 +132,22 @@ def as_json(
 
 def _case(machine: Machine | Gpu, result: Comparison) -> dict[str, Any]:
     case = result.case
-    measured = {
-        engine: {
+    measured: dict[str, dict[str, Any]] = {}
+    for engine, timing in result.timings.items():
+        measured[engine] = {
             "median": timing.median,
             "quartiles": timing.quartiles,
+            "spread": timing.spread,
             "rounds": timing.rounds,
-            "gflops": result.gflops(engine),
-            "percent_of_peak": _percent(result.gflops(engine), machine.peak_gflops),
+            "gbytes_per_second": result.bandwidth(engine),
             "percent_of_bandwidth": _percent(result.bandwidth(engine), machine.bandwidth),
             "ratio": result.ratio(engine),
         }
-        for engine, timing in result.timings.items()
-    }
+        if (gflops := result.gflops(engine)) is not None:
+            measured[engine] |= {
+                "gflops": gflops,
+                "percent_of_peak": _percent(gflops, machine.peak_gflops),
+            }
     return {
         "name": case.name,
         "counts": case.counts,

@@ -286,7 +286,11 @@ def _show(
             options.plot,
             machine,
             {
-                engine: [(r.case.flops_per_byte, r.gflops(engine)) for r in results if engine in r.timings]
+                engine: [
+                    (result.case.flops_per_byte, gflops)
+                    for result in results
+                    if engine in result.timings and (gflops := result.gflops(engine)) is not None
+                ]
                 for engine in engines
             },
         )

@@ -18,6 +18,7 @@ from lucid.benchmark import (
     cases_table,
     conv2d_cases,
     engines_table,
+    operator_cases,
     roofline,
 )
 from lucid.inference import InferencePlan
@@ -58,9 +59,9 @@ def test_cases_have_a_line_each(results: list[Comparison]) -> None:
     assert first.split() == [
         case.name, "1", f"{case.macs / 1e6:.1f}",
         f"{case.macs / 12.5e6:.3f}", f"{case.macs / 25e6:.3f}",
-        "0", "%", "50.0", "50", "%", f"{memory:.0f}", "%", "1.50x", "-",
+        "0", "%", "50.0", "50", "%", f"{memory / 10:.1f}", f"{memory:.0f}", "%", "1.50x", "-",
     ]  # fmt: skip
-    assert second.split()[3:] == ["-"] * 8
+    assert second.split()[3:] == ["-"] * 9
     assert machine == "Some Processor, avx2, 2 threads, 2026-01-02 03:04 UTC; lucid 0.1.0, torch 2.0"
     assert roofs.startswith("peak 100.0 GFLOP/s, memory 10.0 GB/s")
     assert meaning.startswith("above 1.00x lucid is faster")
@@ -107,7 +108,12 @@ def test_a_gpu_has_roofs_of_its_own(results: list[Comparison]) -> None:
 
 def test_roofs_that_are_not_known_are_left_out(results: list[Comparison]) -> None:
     unknown = replace(GPU, peak_gflops=None, bandwidth=None)
-    assert cases_table(unknown, results, []).splitlines()[1].split()[-4:] == ["%", "50.0", "-", "-"]
+    assert cases_table(unknown, results, []).splitlines()[1].split()[-4:] == [
+        "50.0",
+        "-",
+        f"{results[0].bandwidth('plan'):.1f}",
+        "-",
+    ]
     assert "peak not known, memory not known" in str(unknown)
     report = as_json(unknown, results, {})
     assert report["cases"][0]["engines"]["plan"]["percent_of_peak"] is None
@@ -154,11 +160,24 @@ def test_json_holds_all_that_was_measured(results: list[Comparison]) -> None:
     assert torch["ratio"] == pytest.approx(1.5)
     plan = first["engines"]["plan"]
     assert plan["gflops"] == pytest.approx(50)
+    assert plan["spread"] == 0
+    assert plan["gbytes_per_second"] == pytest.approx(results[0].bandwidth("plan"))
     assert plan["percent_of_peak"] == pytest.approx(50)
     assert plan["percent_of_bandwidth"] == pytest.approx(100 * case.bytes / case.macs * 25 / 10)
     [step] = report["layers"]
     assert (step["kind"], step["macs"]) == ("conv2d", case.macs)
     assert step["percent_of_peak"] == pytest.approx(100 * step["gflops"] / layers.peak_gflops)
+
+
+def test_what_multiplies_nothing_has_no_gflops() -> None:
+    case = operator_cases("relu", ["resnext_digits"], size=(16, 16))[0]
+    result = Comparison(case, {"eager": Timing((case.bytes / 5e6,) * 2)}, {})  # 5 GB/s
+    row = cases_table(MACHINE, [result], []).splitlines()[1].split()
+    assert row[2] == "-"
+    assert row[-5:] == ["-", "-", "5.0", "50", "%"]
+    eager = as_json(MACHINE, [result], {})["cases"][0]["engines"]["eager"]
+    assert not {"gflops", "percent_of_peak"} & eager.keys()
+    assert (eager["gbytes_per_second"], eager["percent_of_bandwidth"]) == pytest.approx((5, 50))
 
 
 POINTS = {"plan": [(1.0, 9.0), (30.0, 80.0)], "torch": [(1.0, 5.0)]}

@@ -51,7 +51,7 @@ def test_an_operator_is_chosen_by_name_and_has_no_roofline(command: Command) -> 
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("batch_norm_")]
     assert rows
-    assert all("_64_" in row[0] and row[-5:-2] == ["%", "-", "-"] for row in rows)
+    assert all("_64_" in row[0] and row[-6:-3] == ["%", "-", "-"] for row in rows)
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     done = command(*arguments, "--plot", "r.svg")
     assert done.returncode == 2
