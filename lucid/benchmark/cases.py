@@ -57,6 +57,15 @@ class Case:
         """The arithmetic intensity: two operations a MAC."""
         return 2 * self.macs / self.bytes
 
+    @property
+    def description(self) -> str:
+        """The operator, the shapes of its inputs, its attributes, and last the name of the case."""
+        shapes = "+".join(size_text(shape) for shape in self.graph.inputs.values())
+        [node] = self.graph.nodes
+        details = str(node).removeprefix(f"{node.kind}(").removesuffix(")").split(", ")[len(node.inputs) :]
+        words = [detail.replace(" ", "=") for detail in details if not detail.startswith("bias ")]
+        return " ".join([node.kind, shapes, *words, f"name={self.name}"])
+
     def inputs(self) -> list[Array]:
         """The same random numbers each time."""
         rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,7 @@ def compare(
     rounds: int = 7,
     seconds: float = 0.05,
     gpu: Gpu | None = None,
+    limit: float = math.inf,
 ) -> Comparison:
     """Times a case on every engine that computes it right.
 
@@ -81,6 +83,7 @@ def compare(
         rounds: In each, every engine has its turn.
         seconds: The least time of a turn.
         gpu: Where the engines compute, if that is not the CPU. What is right is computed by the CPU.
+        limit: Seconds after which no further round begins.
     """
     tolerance = TOLERANCE if gpu is None else _TOLERANCES_OF_16_BITS.get(gpu.dtype, TOLERANCE)
     inputs = case.inputs()
@@ -100,7 +103,8 @@ def compare(
         else:
             refused[name] = problem
     synchronize = None if gpu is None else gpu.synchronize
-    return Comparison(case, alternate(calls, rounds, seconds, synchronize), refused, gpu is not None)
+    timings = alternate(calls, rounds, seconds, synchronize, limit=limit)
+    return Comparison(case, timings, refused, gpu is not None)
 
 
 def _on_host(y: Any) -> Array:

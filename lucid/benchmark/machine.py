@@ -22,7 +22,8 @@ class Machine:
         threads: That every engine was given.
         peak_gflops: ``lucid.runtime.fma_peak()``.
         bandwidth: ``lucid.runtime.memory_bandwidth()``, in GB/s.
-        versions: Versions of lucid and of the engines that are installed.
+        compiler: That lucid's kernels were built with.
+        versions: Versions of lucid, of Python and NumPy, and of the engines that are installed.
         date: In UTC, to the minute.
     """
 
@@ -31,21 +32,25 @@ class Machine:
     threads: int
     peak_gflops: float
     bandwidth: float
+    compiler: str
     versions: dict[str, str]
     date: str
 
     @classmethod
     def measured(cls, engines: tuple[str, ...]) -> Machine:
         """This machine, now, with the instruction set and the threads that are set. Takes half a second."""
+        facts = runtime.config()
         return cls(
             cpu=_cpu(),
             isa=runtime.isa(),
             threads=runtime.get_num_threads(),
             peak_gflops=runtime.fma_peak(),
             bandwidth=runtime.memory_bandwidth(),
+            compiler=facts["build compiler"],
             versions={
-                "lucid": runtime.config()["version"],
-                **{name: number for name in engines if (number := version_of(name))},
+                "lucid": facts["version"],
+                "python": platform.python_version(),
+                **{name: number for name in ("numpy", *engines) if (number := version_of(name))},
             },
             date=now(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def alternate(
     seconds: float,
     synchronize: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    limit: float = math.inf,
 ) -> dict[str, Timing]:
     """Times each function in every round, one after the other.
 
@@ -68,9 +70,13 @@ def alternate(
     Args:
         synchronize: For functions that return before they are done: waits until they are. The calls of a turn
             then follow each other unwaited for, between two such waits.
+        limit: Seconds after which no further round begins.
     """
     rounds_of: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
+    end = clock() + limit
+    for done in range(rounds):
+        if done and clock() >= end:
+            break
         for name, call in calls.items():
             time.sleep(_PAUSE)
             call()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["image_size", "positive"]
+__all__ = ["image_size", "positive", "positives"]
 
 # Far beyond what the networks are made for; without a limit a typing error could fill the memory.
 _LARGEST_SIDE = 4096
@@ -16,6 +16,11 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
     return value
+
+
+def positives(text: str) -> tuple[int, ...]:
+    """Integers of at least 1, with commas between them, each once."""
+    return tuple(dict.fromkeys(map(positive, text.split(","))))
 
 
 def image_size(text: str) -> tuple[int, int]:

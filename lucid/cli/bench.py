@@ -7,6 +7,9 @@
   lucid bench model NAME         a whole model, eager and as a plan; or an ONNX file, as a plan
   lucid bench compare A B        two reports of --json: what became slower
 
+With several of --batch or --threads, each combination has a table of its own. --list prints the cases and
+measures nothing; --quick ends in about a minute.
+
 Every engine computes the same with the same weights, is checked before it is timed, and has its turn in every
 round. The plan's times of single convolutions include the conversion of the image to its own layout and back;
 --layers shows what each takes inside a model. Ctrl-C ends the measuring and shows what there is.
@@ -22,14 +25,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lucid import runtime
 from lucid.cli import bench_compare
-from lucid.cli.arguments import image_size, positive
+from lucid.cli.bench_arguments import CUDA_PEERS, KERNEL_MODELS, PEERS, QUICK_ROUNDS, ROUNDS, add_arguments
 from lucid.cli.terminal import Progress, UsageError, tell
 
 if TYPE_CHECKING:
@@ -39,115 +46,94 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _COMMAND = "lucid bench"
-_PEERS = ("torch", "openvino", "onnxruntime", "numpy")
-_CUDA_PEERS = ("torch",)
-_DTYPES = ("float32", "float16", "bfloat16")
-_KERNEL_MODELS = ("resnext50_32x4d", "resnest50d")
-_ROUNDS = 7
+
+# The time of all combinations with --quick, and the part of it that rounds have; engines must be made, too.
+_QUICK_SECONDS, _PART_OF_ROUNDS = 60.0, 0.6
 
 # The variable that keeps oneDNN, in PyTorch and in OpenVINO, to an instruction set from its import on.
 _ONEDNN_ISA = {"amx": "AVX512_CORE_AMX", "avx512": "AVX512_CORE", "avx2": "AVX2", "generic": "SSE41"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``lucid bench``."""
-    kinds = parser.add_subparsers(dest="kind", metavar="kernel|model|compare", required=True)
-    kernel = kinds.add_parser("kernel", help="single convolutions of models", allow_abbrev=False)
-    kernel.add_argument("filters", nargs="*", metavar="TEXT", help="what the names of the cases must contain")
-    kernel.add_argument(
-        "--model",
-        action="append",
-        metavar="NAME",
-        help=f"whose convolutions; may be repeated (default {' and '.join(_KERNEL_MODELS)})",
-    )
-    kernel.add_argument("--plot", metavar="FILE", help="write a roofline, .svg or .png (needs matplotlib)")
-    model = kinds.add_parser("model", help="a whole model", allow_abbrev=False)
-    model.add_argument("model", metavar="NAME", help="e.g. resnext50_32x4d, or model.onnx")
-    model.add_argument("--layers", action="store_true", help="show the time of each step of the plan, too")
-    for command in (kernel, model):
-        _add_settings(command)
-    compare = kinds.add_parser("compare", help="two reports: what became slower", allow_abbrev=False)
-    bench_compare.add_arguments(compare)
+@dataclass
+class Section:
+    """The measurements of one batch with one number of threads."""
 
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images (default 1)")
-    parser.add_argument(
-        "--size",
-        type=image_size,
-        default=(224, 224),
-        metavar="N|HxW",
-        help="pixels of the image (default 224)",
-    )
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1")
-    parser.add_argument(
-        "--dtype",
-        choices=_DTYPES,
-        default="float32",
-        help="of the engines (default float32); others on cuda only",
-    )
-    parser.add_argument("--threads", type=positive, metavar="N", help="of every engine (default: lucid's)")
-    parser.add_argument("--isa", metavar="NAME", help="pin an instruction set, such as avx2")
-    parser.add_argument(
-        "--rounds",
-        type=positive,
-        default=_ROUNDS,
-        metavar="N",
-        help=f"turns of each engine (default {_ROUNDS})",
-    )
-    parser.add_argument(
-        "--peers",
-        type=_peers,
-        metavar="LIST",
-        help=f"engines to compare with, or none (default {','.join(_PEERS[:-1])}, with numpy "
-        f"where it has a formula, on a GPU {_CUDA_PEERS[0]})",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write all that was measured")
-
-
-def _peers(text: str) -> tuple[str, ...]:
-    names = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in names if name not in _PEERS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"must be of {', '.join(_PEERS)}, or none, got {unknown[0]!r}")
-    return names
+    batch: int
+    machine: Machine | Gpu
+    results: list[Comparison] = field(default_factory=list)
+    layers: Profile | None = None
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the table; 1 where lucid itself was wrong, or became slower from report to report."""
+    """Prints the tables; 1 where lucid itself was wrong, or became slower from report to report."""
     if options.kind == "compare":
         return bench_compare.run(options)
     gpu = _gpu(options)
     _check_files(options, gpu)
+    if options.kind == "kernel" and options.list:
+        return _list(options, gpu)
     if gpu is None:
         _configure(options)
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    combinations = list(product(options.batch, options.threads or (None,)))
+    seconds = _QUICK_SECONDS / len(combinations) if options.quick else math.inf
+    sections: list[Section] = []
+    try:
+        for batch, threads in combinations:
+            if threads is not None:
+                runtime.set_num_threads(threads)
+            cases = _cases(options, batch, gpu)
+            sections.append(Section(batch, gpu or _machine(options)))
+            try:
+                _measure(options, cases, gpu, sections[-1], seconds)
+            finally:
+                _print(options, sections[-1], several=len(combinations) > 1)
+    finally:
+        _write(options, [section for section in sections if section.results])
+    wrong = {engine for section in sections for result in section.results for engine in result.refused} & {
+        "plan",
+        "eager",
+    }
+    return 1 if wrong else 0
+
+
+def _list(options: argparse.Namespace, gpu: Gpu | None) -> int:
+    """Prints a line for each case, and measures nothing."""
+    for batch in options.batch:
+        for case in _cases(options, batch, gpu):
+            print(case.description)
+    return 0
+
+
+def _machine(options: argparse.Namespace) -> Machine:
     from lucid.benchmark import Machine
 
-    results: list[Comparison] = []
-    cases = _cases(options, gpu)
-    machine = gpu or Machine.measured(options.peers)
-    layers = None
-    try:
-        with Progress(_COMMAND, len(cases), "cases") as progress:
-            for case in cases:
-                results.append(_compare(case, options, gpu))
-                machine = machine.remeasured()
-                progress.update(1)
-        if options.kind == "model" and options.layers:
-            layers = _profile(cases[0], options, machine)
-    except KeyboardInterrupt:
-        if results:
-            _show(options, machine, results, layers)
-        raise
-    _show(options, machine, results, layers)
-    wrong = {"plan", "eager"} & {engine for result in results for engine in result.refused}
-    return 1 if wrong else 0
+    return Machine.measured(options.peers)
+
+
+def _measure(
+    options: argparse.Namespace, cases: Sequence[Case], gpu: Gpu | None, section: Section, seconds: float
+) -> None:
+    """Adds results to a section, as long as ``seconds`` have not passed."""
+    end = time.monotonic() + seconds
+    limit = _PART_OF_ROUNDS * seconds / len(cases)
+    with Progress(_COMMAND, len(cases), "cases") as progress:
+        for case in cases:
+            section.results.append(_compare(case, options, gpu, limit))
+            section.machine = section.machine.remeasured()
+            progress.update(1)
+            if time.monotonic() >= end:
+                break
+    if left := len(cases) - len(section.results):
+        tell(_COMMAND, f"{left} of {len(cases)} cases are left out: the time of --quick is over")
+    if options.kind == "model" and options.layers:
+        section.layers = _profile(cases[0], options, section.machine)
 
 
 def _gpu(options: argparse.Namespace) -> Gpu | None:
     """The GPU to measure, None for the CPU; and the peers that compute there, where the user names none."""
     on_cpu = options.device in ("cpu", "cpu:0")
-    possible = _PEERS if on_cpu else _CUDA_PEERS
+    possible = PEERS if on_cpu else CUDA_PEERS
     if options.peers is None:
         options.peers = tuple(name for name in possible if name != "numpy" or _fits_numpy(options))
     if on_cpu:
@@ -195,18 +181,16 @@ def _check_files(options: argparse.Namespace, gpu: Gpu | None) -> None:
 
         if Path(plot).suffix.lower().removeprefix(".") not in roofline.formats():
             raise UsageError(f"--plot must name a file such as roofline.svg or roofline.png, got {plot}")
+        if len(options.batch) * len(options.threads or "1") > 1:
+            raise UsageError("--plot draws one batch and one number of threads, got several")
         if gpu is not None and not (gpu.peak_gflops and gpu.bandwidth):
             raise UsageError(f"--plot needs a device whose peaks are known, got {gpu.name}")
 
 
 def _configure(options: argparse.Namespace) -> None:
     """Instruction set and threads, of lucid and through the environment of the peers."""
-    from lucid import runtime
-
     if options.isa:
         runtime.set_isa(options.isa)
-    if options.threads:
-        runtime.set_num_threads(options.threads)
     if runtime.isa() != runtime.isas()[0]:
         os.environ["ONEDNN_MAX_CPU_ISA"] = _ONEDNN_ISA[runtime.isa()]
         if "onnxruntime" in options.peers:
@@ -215,20 +199,18 @@ def _configure(options: argparse.Namespace) -> None:
             )
 
 
-def _cases(options: argparse.Namespace, gpu: Gpu | None) -> list[Case]:
-    from lucid.benchmark import OPERATORS, conv2d_cases, model_case, onnx_case, operator_cases
-    from lucid.onnx import is_onnx_file
+def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Case]:
+    from lucid.benchmark import OPERATORS, conv2d_cases, model_case, operator_cases
 
     if options.kind == "model":
-        make = onnx_case if is_onnx_file(options.model) else model_case
-        cases = [make(options.model, options.batch, options.size)]
+        cases = [model_case(options.model, batch, options.size)]
     elif options.filters[:1] and options.filters[0] in OPERATORS:
-        names = options.model or _KERNEL_MODELS
-        cases = operator_cases(options.filters[0], names, options.batch, options.size)
+        names = options.model or KERNEL_MODELS
+        cases = operator_cases(options.filters[0], names, batch, options.size)
         if options.plot and not any(case.macs for case in cases):
             raise UsageError(f"--plot needs cases that multiply, got {options.filters[0]}")
     else:
-        cases = conv2d_cases(options.model or _KERNEL_MODELS, options.batch, options.size)
+        cases = conv2d_cases(options.model or KERNEL_MODELS, batch, options.size)
     if gpu is not None:
         cases = [replace(case, itemsize=gpu.itemsize) for case in cases]
     if options.kind == "model":
@@ -240,16 +222,15 @@ def _cases(options: argparse.Namespace, gpu: Gpu | None) -> list[Case]:
     return chosen
 
 
-def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None) -> Comparison:
-    from lucid import runtime
+def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None, limit: float) -> Comparison:
     from lucid.benchmark import ENGINES, compare, cuda_engines
 
     known = ENGINES if gpu is None else cuda_engines(gpu.device, gpu.dtype)
     own = ("plan", "eager") if case.eager is not None else ("plan",)
     engines = {name: known[name] for name in (*own, *options.peers)}
     # A turn of a model is as long as several runs of it.
-    seconds = 0.05 if options.kind == "kernel" else 0.5
-    return compare(case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu)
+    seconds = (0.05 if options.kind == "kernel" else 0.5) * (0.2 if options.quick else 1.0)
+    return compare(case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu, limit)
 
 
 def _profile(case: Case, options: argparse.Namespace, machine: Machine | Gpu) -> Profile:
@@ -260,37 +241,55 @@ def _profile(case: Case, options: argparse.Namespace, machine: Machine | Gpu) ->
     return replace(profile, peak_gflops=machine.peak_gflops)
 
 
-def _show(
-    options: argparse.Namespace, machine: Machine | Gpu, results: Sequence[Comparison], layers: Profile | None
-) -> None:
-    """Prints the table and writes the files."""
-    from lucid.benchmark import as_json, cases_table, engines_table
+def _print(options: argparse.Namespace, section: Section, several: bool) -> None:
+    """Prints the table of a section, under a heading if there are several."""
+    from lucid.benchmark import cases_table, engines_table
 
+    if not section.results:
+        return
+    if several:
+        threads = f", threads {runtime.get_num_threads()}" if options.threads else ""
+        print(f"batch {section.batch}{threads}")
     if options.kind == "kernel":
-        print(cases_table(machine, results, options.peers))
+        print(cases_table(section.machine, section.results, options.peers))
     else:
-        print(engines_table(machine, results[0], options.peers))
-    if layers is not None:
-        print(f"\n{layers}")
+        print(engines_table(section.machine, section.results[0], options.peers))
+    if section.layers is not None:
+        print(f"\n{section.layers}")
+    if several:
+        print(flush=True)
+
+
+def _write(options: argparse.Namespace, sections: Sequence[Section]) -> None:
+    """Writes the files, of all sections that have results."""
+    from lucid.benchmark import as_json
+
+    if not sections:
+        return
     if options.json:
-        settings: dict[str, Any] = {
-            name: getattr(options, name) for name in ("kind", "batch", "size", "rounds")
-        }
-        report = as_json(machine, results, settings, layers)
+        shared = {name: getattr(options, name) for name in ("kind", "size", "rounds")}
+        reports = [
+            as_json(section.machine, section.results, {**shared, "batch": section.batch}, section.layers)
+            for section in sections
+        ]
+        single = len(options.batch) * len(options.threads or "1") == 1
+        report = reports[0] if single else {"sections": reports}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if getattr(options, "plot", None):
-        from lucid.benchmark import roofline
+        _draw(options.plot, sections[0])
 
-        engines = dict.fromkeys(engine for result in results for engine in result.timings)
-        roofline.plot(
-            options.plot,
-            machine,
-            {
-                engine: [
-                    (result.case.flops_per_byte, gflops)
-                    for result in results
-                    if engine in result.timings and (gflops := result.gflops(engine)) is not None
-                ]
-                for engine in engines
-            },
-        )
+
+def _draw(path: str, section: Section) -> None:
+    """Writes the roofline."""
+    from lucid.benchmark import roofline
+
+    engines = dict.fromkeys(engine for result in section.results for engine in result.timings)
+    points = {
+        engine: [
+            (result.case.flops_per_byte, gflops)
+            for result in section.results
+            if engine in result.timings and (gflops := result.gflops(engine)) is not None
+        ]
+        for engine in engines
+    }
+    roofline.plot(path, section.machine, points)

@@ -36,15 +36,32 @@ def run(options: argparse.Namespace) -> int:
 
     before, after = _report(options.before), _report(options.after)
     try:
-        found = changes(before, after, options.tolerance / 100)
+        compared = [
+            (old, new, changes(old, new, options.tolerance / 100)) for old, new in _pairs(before, after)
+        ]
     except ValueError as error:
         raise UsageError(str(error).removeprefix("bench compare: ")) from None
     except (KeyError, TypeError):
         raise UsageError(
             f"both files must be reports of lucid bench, got {options.before} and {options.after}"
         ) from None
-    print(changes_table(before, after, found))
-    return 1 if any(change.is_regression for change in found) else 0
+    print("\n\n".join(changes_table(old, new, found) for old, new, found in compared))
+    return 1 if any(change.is_regression for _, _, found in compared for change in found) else 0
+
+
+def _pairs(before: Any, after: Any) -> list[tuple[Any, Any]]:
+    """The sections that two reports share, by batch and threads; two plain reports are a pair as they are."""
+    if "sections" not in before and "sections" not in after:
+        return [(before, after)]
+    old, new = ({_key(part): part for part in report.get("sections", [report])} for report in (before, after))
+    pairs = [(old[key], part) for key, part in new.items() if key in old]
+    if not pairs:
+        raise ValueError("the reports must have a batch with the same threads in common, got none")
+    return pairs
+
+
+def _key(section: Any) -> tuple[Any, Any]:
+    return section["settings"]["batch"], section["machine"].get("threads")
 
 
 def _percent(text: str) -> float:

@@ -43,6 +43,13 @@ def test_a_turn_lasts_as_long_as_asked_for() -> None:
     assert len(clock.calls) == 1 + 8
 
 
+def test_no_round_begins_after_the_limit() -> None:
+    for limit, rounds in ((0.0, 1), (4.0, 1), (4.5, 2), (99.0, 3)):
+        clock = FakeClock()
+        timings = alternate({"a": clock.function("a", 1.0)}, 3, 0.0, clock=clock, limit=limit)
+        assert len(timings["a"].rounds) == rounds
+
+
 def test_the_first_call_of_a_turn_is_not_counted() -> None:
     clock = FakeClock()
     [timing] = alternate({"a": clock.function("a", 9.0, 1.0, 2.0, 3.0)}, 1, 0.0, clock=clock).values()

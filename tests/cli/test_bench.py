@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lucid import benchmark, runtime
-from lucid.cli import bench
+from lucid.cli import bench, bench_arguments
 from lucid.cli.main import main
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -22,8 +22,8 @@ QUICK = ("--rounds", "2", "--size", "16", "--peers", "none")
 
 def test_names_that_the_command_repeats() -> None:
     """It does so to answer --help without importing what it would measure."""
-    assert bench._PEERS == benchmark.PEERS
-    assert bench._CUDA_PEERS == benchmark.CUDA_PEERS
+    assert bench_arguments.PEERS == benchmark.PEERS
+    assert bench_arguments.CUDA_PEERS == benchmark.CUDA_PEERS
     assert benchmark.cuda_engines("cuda:0", "float32").keys() == {"plan", "eager", *benchmark.CUDA_PEERS}
     assert set(runtime.isas()) <= bench._ONEDNN_ISA.keys()
 
@@ -123,6 +123,55 @@ def test_plot_is_written(command: Command, tmp_path: Path) -> None:
     assert (tmp_path / "r.svg").read_text().startswith("<?xml")
 
 
+def test_list_prints_the_cases_and_measures_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "compare", None)
+    assert main(["bench", "kernel", "--model", "resnext50_32x4d", "s2g32", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "conv2d 1x256x56x56 weight=256x8x3x3 stride=2 padding=1 groups=32 name=3x3s2g32_256to256_56x56"
+    )
+    assert main(["bench", "kernel", "split_attention", "--model", "resnest_digits", "--list", *QUICK]) == 0
+    line, *_ = capsys.readouterr().out.splitlines()
+    assert line.split()[0] == "split_attention"
+    assert "radix=2" in line
+    assert line.split()[1].count("+") == 1
+
+
+def test_each_batch_with_each_number_of_threads_is_a_section(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path, before = tmp_path / "m.json", runtime.get_num_threads()
+    arguments = ("model", "resnext_digits", "--rounds", "1", "--size", "16", "--peers", "none")
+    try:
+        assert main(["bench", *arguments, "--batch", "1,2", "--threads", "1,2", "--json", str(path)]) == 0
+    finally:
+        runtime.set_num_threads(before)
+    sections = json.loads(path.read_text())["sections"]
+    combinations = [(part["settings"]["batch"], part["machine"]["threads"]) for part in sections]
+    assert combinations == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert sections[2]["cases"][0]["macs"] == 2 * sections[0]["cases"][0]["macs"]
+    printed = capsys.readouterr().out
+    headings = [line for line in printed.splitlines() if line.startswith("batch ")]
+    assert headings == [f"batch {batch}, threads {threads}" for batch, threads in combinations]
+    assert main(["bench", "compare", str(path), str(path)]) == 0
+
+
+def test_quick_leaves_out_what_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bench, "_QUICK_SECONDS", 0.0)
+    path = tmp_path / "k.json"
+    arguments = ("3x3", "--model", "resnest_digits", "--size", "16", "--peers", "none", "--quick")
+    assert main(["bench", "kernel", *arguments, "--json", str(path)]) == 0
+    report = json.loads(path.read_text())
+    [case] = report["cases"]
+    assert all(len(engine["rounds"]) == 1 for engine in case["engines"].values())
+    assert report["settings"]["rounds"] == bench_arguments.QUICK_ROUNDS
+    assert "cases are left out: the time of --quick is over" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -137,6 +186,8 @@ def test_plot_is_written(command: Command, tmp_path: Path) -> None:
         ),
         (("kernel", "--isa", "mmx"), 1, "lucid bench: name must be one of"),
         (("kernel", "--rounds", "0"), 2, "must be at least 1"),
+        (("kernel", "--batch", "1,0"), 2, "must be at least 1"),
+        (("kernel", "--threads", "1,two"), 2, "must be an integer, got 'two'"),
         (("model",), 2, "NAME"),
         ((), 2, "kernel|model"),
         (("kernel", "--dtype", "float16"), 2, "--dtype must be float32 on the CPU, got float16"),
@@ -163,6 +214,8 @@ def test_plot_to_an_unknown_format(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     assert main(["bench", "kernel", "--plot", "roofline.docx"]) == 2
     assert "--plot must name a file such as roofline.svg or roofline.png" in capsys.readouterr().err
+    assert main(["bench", "kernel", "--plot", "roofline.svg", "--batch", "1,2"]) == 2
+    assert "--plot draws one batch and one number of threads" in capsys.readouterr().err
 
 
 def test_interrupted_shows_what_there_is(

@@ -26,6 +26,28 @@ def test_exit_code_tells_of_a_regression(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["bench", "compare", before, after, "--tolerance", "60"]) == 0
 
 
+def test_sections_are_compared_with_those_of_the_same_batch_and_threads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def report(path: Path, **rounds: float) -> str:
+        sections = []
+        for name, value in rounds.items():
+            section = json.loads(Path(written(path, value)).read_text())
+            section["machine"]["threads"] = int(name.removeprefix("threads"))
+            sections.append(section)
+        path.write_text(json.dumps({"sections": sections}))
+        return str(path)
+
+    before = report(tmp_path / "a.json", threads1=1.0, threads2=1.0)
+    after = report(tmp_path / "b.json", threads2=1.0, threads1=2.0, threads4=9.0)
+    assert main(["bench", "compare", before, after]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith("3x3")] == ["-", "slower"]
+    alone = report(tmp_path / "c.json", threads4=1.0)
+    assert main(["bench", "compare", before, alone]) == 2
+    assert "a batch with the same threads in common, got none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

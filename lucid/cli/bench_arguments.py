@@ -1,0 +1,94 @@
+"""Arguments of lucid bench."""
+
+from __future__ import annotations
+
+import argparse
+
+from lucid.cli import bench_compare
+from lucid.cli.arguments import image_size, positive, positives
+
+__all__ = ["CUDA_PEERS", "KERNEL_MODELS", "PEERS", "QUICK_ROUNDS", "ROUNDS", "add_arguments"]
+
+PEERS = ("torch", "openvino", "onnxruntime", "numpy")
+CUDA_PEERS = ("torch",)
+DTYPES = ("float32", "float16", "bfloat16")
+KERNEL_MODELS = ("resnext50_32x4d", "resnest50d")
+ROUNDS, QUICK_ROUNDS = 7, 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``lucid bench``."""
+    kinds = parser.add_subparsers(dest="kind", metavar="kernel|model|compare", required=True)
+    kernel = kinds.add_parser("kernel", help="single convolutions of models", allow_abbrev=False)
+    kernel.add_argument("filters", nargs="*", metavar="TEXT", help="what the names of the cases must contain")
+    kernel.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME",
+        help=f"whose convolutions; may be repeated (default {' and '.join(KERNEL_MODELS)})",
+    )
+    kernel.add_argument(
+        "--list", action="store_true", help="print the cases, operator, shape and attributes; measure nothing"
+    )
+    kernel.add_argument("--plot", metavar="FILE", help="write a roofline, .svg or .png (needs matplotlib)")
+    model = kinds.add_parser("model", help="a whole model", allow_abbrev=False)
+    model.add_argument("model", metavar="NAME", help="e.g. resnext50_32x4d, or model.onnx")
+    model.add_argument("--layers", action="store_true", help="show the time of each step of the plan, too")
+    for command in (kernel, model):
+        _add_settings(command)
+    compare = kinds.add_parser("compare", help="two reports: what became slower", allow_abbrev=False)
+    bench_compare.add_arguments(compare)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch", type=positives, default=(1,), metavar="LIST", help="images; 1,8 measures both (default 1)"
+    )
+    parser.add_argument(
+        "--size",
+        type=image_size,
+        default=(224, 224),
+        metavar="N|HxW",
+        help="pixels of the image (default 224)",
+    )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="of the engines (default float32); others on cuda only",
+    )
+    parser.add_argument(
+        "--threads",
+        type=positives,
+        metavar="LIST",
+        help="of every engine; 1,2 measures both (default: lucid's)",
+    )
+    parser.add_argument("--isa", metavar="NAME", help="pin an instruction set, such as avx2")
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        metavar="N",
+        help=f"turns of each engine (default {ROUNDS}, with --quick {QUICK_ROUNDS})",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="end in about a minute, with fewer rounds and what fits of the cases",
+    )
+    parser.add_argument(
+        "--peers",
+        type=_peers,
+        metavar="LIST",
+        help=f"engines to compare with, or none (default {','.join(PEERS[:-1])}, with numpy "
+        f"where it has a formula, on a GPU {CUDA_PEERS[0]})",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all that was measured")
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    names = () if text == "none" else tuple(dict.fromkeys(text.split(",")))
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(PEERS)}, or none, got {unknown[0]!r}")
+    return names
