@@ -19,6 +19,7 @@ from lucid.benchmark.onnx_case import onnx_case
 from lucid.benchmark.operator_cases import OPERATORS, operator_cases
 from lucid.benchmark.report import as_json, cases_table, engines_table
 from lucid.benchmark.timing import Timing, alternate
+from lucid.benchmark.torch_settings import SETTINGS, best_setting, with_settings
 
 __all__ = [
     "CUDA_PEERS",
@@ -26,6 +27,7 @@ __all__ = [
     "NUMPY",
     "OPERATORS",
     "PEERS",
+    "SETTINGS",
     "Case",
     "Change",
     "Comparison",
@@ -34,6 +36,7 @@ __all__ = [
     "Timing",
     "alternate",
     "as_json",
+    "best_setting",
     "cases_table",
     "changes",
     "changes_table",
@@ -45,4 +48,5 @@ __all__ = [
     "onnx_case",
     "operator_cases",
     "roofline",
+    "with_settings",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,19 @@ class Comparison:
         timings: By engine.
         refused: Reasons, by the engine that was not timed.
         on_gpu: Whether they computed on a GPU.
+        settings: By an engine that was timed in several settings, the timings of all of them by their names.
     """
 
     case: Case
     timings: dict[str, Timing]
     refused: dict[str, str]
     on_gpu: bool = False
+    settings: Mapping[str, Mapping[str, Timing]] = field(default_factory=dict)
+
+    def setting(self, engine: str) -> str | None:
+        """The setting that the engine's timing is of: the fastest; None for an engine without settings."""
+        ways = self.settings.get(engine, {})
+        return min(ways, key=lambda way: ways[way].median, default=None)
 
     def gflops(self, engine: str) -> float | None:
         """The rate that the engine attained at its median time: 1e9 operations a second, two a MAC.
@@ -57,13 +64,14 @@ class Comparison:
     def ratio(self, engine: str) -> float | None:
         """How many times as long as lucid the engine took; None where either was not timed.
 
-        Like is compared with like. Eager PyTorch packs the weights of a single convolution at each call, as
-        lucid does, and NumPy has no plan; engines with a plan have packed them before, and convert the image
-        into a layout of their own and back, as lucid's plan does. A whole model is compared with lucid's
-        plan, and so is PyTorch on a GPU, where it is captured as a graph.
+        Like is compared with like: the best of an engine's settings with the faster of lucid's two ways;
+        eager PyTorch with eager lucid, and so NumPy, which has no plan. Other engines have a plan, and
+        convert the image into a layout of their own and back, as lucid's plan does. A whole model is
+        compared with lucid's plan, and so is PyTorch on a GPU, where it is captured as a graph.
         """
         eager = engine in ("torch", "numpy") and len(self.case.graph.nodes) == 1 and not self.on_gpu
-        own, other = self.timings.get("eager" if eager else "plan"), self.timings.get(engine)
+        way = self.fastest if engine in self.settings else "eager" if eager else "plan"
+        own, other = self.timings.get(way or "plan"), self.timings.get(engine)
         return other.ratio(own) if own is not None and other is not None else None
 
 

@@ -69,14 +69,21 @@ def _percent(rate: float | None, roof: float | None) -> float | None:
 
 
 def _ratios(result: Comparison, engines: Sequence[str]) -> list[str]:
-    ratios = [result.ratio(engine) for engine in engines]
-    return ["-" if ratio is None else f"{ratio:.2f}x" for ratio in ratios]
+    cells = []
+    for engine in engines:
+        ratio, setting = result.ratio(engine), result.setting(engine)
+        cells.append("-" if ratio is None else f"{ratio:.2f}x" + (f" {setting}" if setting else ""))
+    return cells
 
 
 def _with_facts(
     lines: str, machine: Machine | Gpu, results: Sequence[Comparison], peers: Sequence[str]
 ) -> str:
     facts = [lines, str(machine)]
+    if any(result.settings for result in results):
+        facts.append(
+            "of PyTorch, the fastest of its settings, with its name, beside the faster of lucid's ways"
+        )
     if peers:
         facts.append(
             "above 1.00x lucid is faster: the median over alternating rounds of the other's time to lucid's"
@@ -143,6 +150,12 @@ def _case(machine: Machine | Gpu, result: Comparison) -> dict[str, Any]:
             "percent_of_bandwidth": _percent(result.bandwidth(engine), machine.bandwidth),
             "ratio": result.ratio(engine),
         }
+        if (setting := result.setting(engine)) is not None:
+            ways = result.settings[engine]
+            measured[engine]["setting"] = setting
+            measured[engine]["settings"] = {
+                way: {"median": ways[way].median, "rounds": ways[way].rounds} for way in ways
+            }
         if (gflops := result.gflops(engine)) is not None:
             measured[engine] |= {
                 "gflops": gflops,

@@ -16,18 +16,21 @@ class TorchGraph:
     Args:
         device: Where the weights are, by its name in PyTorch.
         dtype: Of the weights, one of PyTorch's; float32 if None.
+        channels_last: Whether the weights of convolutions have the channels of a tap together.
 
     Raises:
         NotImplementedError: A node is of a kind that is not translated.
         ImportError: There is no PyTorch.
     """
 
-    def __init__(self, graph: Graph, device: str = "cpu", dtype: Any = None) -> None:
+    def __init__(
+        self, graph: Graph, device: str = "cpu", dtype: Any = None, channels_last: bool = True
+    ) -> None:
         unknown = {node.kind for node in graph.nodes} - COMPUTE.keys()
         if unknown:
             raise NotImplementedError(f"nodes of the kind {', '.join(sorted(unknown))} are not translated")
         self._inputs, [self._output] = tuple(graph.inputs), graph.outputs
-        self._nodes = [(node, _parameters(node, device, dtype)) for node in graph.nodes]
+        self._nodes = [(node, _parameters(node, device, dtype, channels_last)) for node in graph.nodes]
 
     def __call__(self, *inputs: Any) -> Any:
         values = dict(zip(self._inputs, inputs, strict=True))
@@ -37,13 +40,15 @@ class TorchGraph:
         return values[self._output]
 
 
-def _parameters(node: Node, device: str, dtype: Any) -> dict[str, Any]:
+def _parameters(node: Node, device: str, dtype: Any, channels_last: bool) -> dict[str, Any]:
     import torch
 
     found: dict[str, Any] = {"bias": None}
     for name, array in node.weights.items():
         tensor = torch.from_numpy(array.copy()).to(device, dtype)
-        found[name] = tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
+        if array.ndim == 4 and channels_last:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        found[name] = tensor
     if node.kind == "batch_norm":
         found["running_mean"] = torch.zeros_like(found["weight"])
         found["running_var"] = torch.ones_like(found["weight"])

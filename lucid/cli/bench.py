@@ -223,14 +223,17 @@ def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Cas
 
 
 def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None, limit: float) -> Comparison:
-    from lucid.benchmark import ENGINES, compare, cuda_engines
+    from lucid.benchmark import ENGINES, best_setting, compare, cuda_engines, with_settings
 
     known = ENGINES if gpu is None else cuda_engines(gpu.device, gpu.dtype)
     own = ("plan", "eager") if case.eager is not None else ("plan",)
     engines = {name: known[name] for name in (*own, *options.peers)}
+    if gpu is None:
+        engines = with_settings(case, engines)
     # A turn of a model is as long as several runs of it.
     seconds = (0.05 if options.kind == "kernel" else 0.5) * (0.2 if options.quick else 1.0)
-    return compare(case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu, limit)
+    result = compare(case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu, limit)
+    return best_setting(result)
 
 
 def _profile(case: Case, options: argparse.Namespace, machine: Machine | Gpu) -> Profile:
