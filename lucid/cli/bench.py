@@ -50,8 +50,17 @@ _COMMAND = "lucid bench"
 # The time of all combinations with --quick, and the part of it that rounds have; engines must be made, too.
 _QUICK_SECONDS, _PART_OF_ROUNDS = 60.0, 0.6
 
-# The variable that keeps oneDNN, in PyTorch and in OpenVINO, to an instruction set from its import on.
-_ONEDNN_ISA = {"amx": "AVX512_CORE_AMX", "avx512": "AVX512_CORE", "avx2": "AVX2", "generic": "SSE41"}
+# What keeps the peers to an instruction set from their import on: oneDNN, in PyTorch and in OpenVINO, and
+# PyTorch's own kernels.
+_LIMITS = {
+    isa: {"ONEDNN_MAX_CPU_ISA": onednn, "ATEN_CPU_CAPABILITY": aten}
+    for isa, onednn, aten in (
+        ("amx", "AVX512_CORE_AMX", "avx512"),
+        ("avx512", "AVX512_CORE", "avx512"),
+        ("avx2", "AVX2", "avx2"),
+        ("generic", "SSE41", "default"),
+    )
+}
 
 
 @dataclass
@@ -192,10 +201,11 @@ def _configure(options: argparse.Namespace) -> None:
     if options.isa:
         runtime.set_isa(options.isa)
     if runtime.isa() != runtime.isas()[0]:
-        os.environ["ONEDNN_MAX_CPU_ISA"] = _ONEDNN_ISA[runtime.isa()]
-        if "onnxruntime" in options.peers:
+        os.environ.update(_LIMITS[runtime.isa()])
+        free = " and ".join(name for name in ("onnxruntime", "numpy") if name in options.peers)
+        if free:
             tell(
-                _COMMAND, f"onnxruntime cannot be kept to {runtime.isa()} and uses all that the processor has"
+                _COMMAND, f"{free} cannot be kept to {runtime.isa()}, and may use all that the processor has"
             )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ def test_names_that_the_command_repeats() -> None:
     assert bench_arguments.PEERS == benchmark.PEERS
     assert bench_arguments.CUDA_PEERS == benchmark.CUDA_PEERS
     assert benchmark.cuda_engines("cuda:0", "float32").keys() == {"plan", "eager", *benchmark.CUDA_PEERS}
-    assert set(runtime.isas()) <= bench._ONEDNN_ISA.keys()
+    assert set(runtime.isas()) <= bench._LIMITS.keys()
 
 
 def test_kernel_prints_a_table_and_writes_json(command: Command, tmp_path: Path) -> None:
@@ -110,6 +112,27 @@ def test_a_pinned_isa_is_used(command: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "k.json").read_text())["machine"]["isa"] == isa
     assert ("onnxruntime cannot be kept to" in done.stderr) == (isa != runtime.isas()[0])
+
+
+@pytest.mark.parametrize("isa", bench._LIMITS)
+def test_peers_are_kept_to_the_instruction_set(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "isas", lambda: ["best", isa])
+    monkeypatch.setattr(runtime, "isa", lambda: isa)
+    for name in bench._LIMITS[isa]:
+        monkeypatch.setenv(name, "as before")  # which undoes what the command sets
+    bench._configure(argparse.Namespace(isa=None, peers=()))
+    assert os.environ["ATEN_CPU_CAPABILITY"] == (
+        "avx512" if isa == "amx" else isa.replace("generic", "default")
+    )
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == bench._LIMITS[isa]["ONEDNN_MAX_CPU_ISA"]
+
+
+def test_pytorch_obeys_the_limit() -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    program = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    limits = {**os.environ, **bench._LIMITS["generic"]}
+    done = subprocess.run([sys.executable, "-c", program], env=limits, capture_output=True, text=True)
+    assert done.stdout.strip() == "DEFAULT", done.stderr
 
 
 def test_plot_is_written(command: Command, tmp_path: Path) -> None:
