@@ -55,7 +55,8 @@ def run() -> None:
     for model, name in MODELS.items():
         report = bench(model, f"{name}, batch 1, 224x224", "model", model, "--layers")
         points |= layers(name, report)
-    kernels = bench("kernel", "Convolutions of both models, batch 1, 224x224", "kernel")
+    chosen = [part for model in MODELS for part in ("--model", model)]
+    kernels = bench("kernel", "Convolutions of both models, batch 1, 224x224", "kernel", *chosen)
     roofline.plot(str(RESULTS / "roofline.svg"), Machine(**kernels["machine"]), points)
 
 

@@ -162,6 +162,16 @@ def test_list_prints_the_cases_and_measures_nothing(
     assert line.split()[1].count("+") == 1
 
 
+def test_models_of_kernels_unless_they_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = {}
+    for name in (None, *bench_arguments.KERNEL_MODELS):
+        assert main(["bench", "kernel", "batch_norm", "--list", *(["--model", name] if name else [])]) == 0
+        listed[name] = capsys.readouterr().out.splitlines()
+    everything = listed.pop(None)
+    assert len(everything) == len(set(everything))
+    assert set(everything) == {line for lines in listed.values() for line in lines}
+
+
 def test_each_batch_with_each_number_of_threads_is_a_section(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
