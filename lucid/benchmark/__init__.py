@@ -6,7 +6,7 @@ in the layout that suits it; what it gives is checked before it is timed, and al
 
 from __future__ import annotations
 
-from lucid.benchmark import roofline
+from lucid.benchmark import bars, figure, roofline
 from lucid.benchmark.cases import Case, conv2d_cases, model_case
 from lucid.benchmark.change import Change, changes, changes_table
 from lucid.benchmark.comparison import Comparison, compare
@@ -36,6 +36,7 @@ __all__ = [
     "Timing",
     "alternate",
     "as_json",
+    "bars",
     "best_setting",
     "cases_table",
     "changes",
@@ -44,6 +45,7 @@ __all__ = [
     "conv2d_cases",
     "cuda_engines",
     "engines_table",
+    "figure",
     "model_case",
     "onnx_case",
     "operator_cases",

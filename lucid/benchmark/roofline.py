@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from lucid.benchmark.figure import figure
 from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.machine import Machine
 
-__all__ = ["Points", "formats", "plot"]
+__all__ = ["Points", "plot"]
 
 # FLOP for each byte that must move, and GFLOP/s.
 Points = Sequence[tuple[float, float]]
 
 _MARKERS = "os^DvP"
-
-
-def formats() -> set[str]:
-    """The endings of files that a picture can be written to, without their dots.
-
-    Raises:
-        ImportError: There is no matplotlib; the message says how to get it.
-    """
-    return set(_figure().canvas.get_supported_filetypes())
-
-
-def _figure() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        message = "a plot needs matplotlib: pip install 'lucid-kernels[plot]'"
-        raise ImportError(message, name="matplotlib") from None
-    return Figure(figsize=(7.5, 4.5), layout="constrained")
 
 
 def plot(path: str, machine: Machine | Gpu, series: Mapping[str, Points]) -> None:
@@ -49,8 +31,8 @@ def plot(path: str, machine: Machine | Gpu, series: Mapping[str, Points]) -> Non
     """
     if machine.peak_gflops is None or machine.bandwidth is None:
         raise ValueError(f"roofline: the peaks of the device must be known, got none for {machine.name}")
-    figure = _figure()
-    axes = figure.subplots()
+    drawing = figure(7.5, 4.5)
+    axes = drawing.subplots()
     intensities = [x for points in series.values() for x, _ in points]
     ridge = machine.peak_gflops / machine.bandwidth
     low, high = min([ridge, *intensities]) / 2, max([ridge, *intensities]) * 2
@@ -69,4 +51,4 @@ def plot(path: str, machine: Machine | Gpu, series: Mapping[str, Points]) -> Non
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
-    figure.savefig(path, dpi=120)
+    drawing.savefig(path, dpi=120)

@@ -28,7 +28,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -179,21 +179,30 @@ def _fits_numpy(options: argparse.Namespace) -> bool:
 
 def _check_files(options: argparse.Namespace, gpu: Gpu | None) -> None:
     """Fails before anything is measured where the end would fail."""
-    for path in filter(None, [options.json, getattr(options, "plot", None)]):
+    pictures = _pictures(options)
+    for path in filter(None, [options.json, *pictures.values()]):
         folder = Path(path).absolute().parent
         if not folder.is_dir():
             raise UsageError(f"there is no folder {folder} to write {Path(path).name} into")
         if Path(path).is_dir():
             raise UsageError(f"{path} is a folder, not a file")
-    if plot := getattr(options, "plot", None):
-        from lucid.benchmark import roofline
+    for option, path in pictures.items():
+        from lucid.benchmark import figure
 
-        if Path(plot).suffix.lower().removeprefix(".") not in roofline.formats():
-            raise UsageError(f"--plot must name a file such as roofline.svg or roofline.png, got {plot}")
+        if Path(path).suffix.lower().removeprefix(".") not in figure.formats():
+            raise UsageError(f"{option} must name a file such as layers.svg or layers.png, got {path}")
         if len(options.batch) * len(options.threads or "1") > 1:
-            raise UsageError("--plot draws one batch and one number of threads, got several")
-        if gpu is not None and not (gpu.peak_gflops and gpu.bandwidth):
-            raise UsageError(f"--plot needs a device whose peaks are known, got {gpu.name}")
+            raise UsageError(f"{option} draws one batch and one number of threads, got several")
+        if option == "--roofline" and gpu is not None and not (gpu.peak_gflops and gpu.bandwidth):
+            raise UsageError(f"--roofline needs a device whose peaks are known, got {gpu.name}")
+
+
+def _pictures(options: argparse.Namespace) -> dict[str, str]:
+    """The files of pictures, by the options that name them."""
+    if options.kind != "kernel":
+        return {}
+    named = {"--plot": options.plot, "--roofline": options.roofline}
+    return {option: path for option, path in named.items() if path}
 
 
 def _configure(options: argparse.Namespace) -> None:
@@ -217,8 +226,8 @@ def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Cas
     elif options.filters[:1] and options.filters[0] in OPERATORS:
         names = options.model or KERNEL_MODELS
         cases = operator_cases(options.filters[0], names, batch, options.size)
-        if options.plot and not any(case.macs for case in cases):
-            raise UsageError(f"--plot needs cases that multiply, got {options.filters[0]}")
+        if options.roofline and not any(case.macs for case in cases):
+            raise UsageError(f"--roofline needs cases that multiply, got {options.filters[0]}")
     else:
         cases = conv2d_cases(options.model or KERNEL_MODELS, batch, options.size)
     if gpu is not None:
@@ -288,21 +297,24 @@ def _write(options: argparse.Namespace, sections: Sequence[Section]) -> None:
         single = len(options.batch) * len(options.threads or "1") == 1
         report = reports[0] if single else {"sections": reports}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if getattr(options, "plot", None):
-        _draw(options.plot, sections[0])
+    if pictures := _pictures(options):
+        _draw(pictures, sections[0], options.peers)
 
 
-def _draw(path: str, section: Section) -> None:
-    """Writes the roofline."""
-    from lucid.benchmark import roofline
+def _draw(pictures: Mapping[str, str], section: Section, peers: Sequence[str]) -> None:
+    """Writes bars and roofline, whichever are wanted."""
+    from lucid.benchmark import bars, roofline
 
-    engines = dict.fromkeys(engine for result in section.results for engine in result.timings)
-    points = {
-        engine: [
-            (result.case.flops_per_byte, gflops)
-            for result in section.results
-            if engine in result.timings and (gflops := result.gflops(engine)) is not None
-        ]
-        for engine in engines
-    }
-    roofline.plot(path, section.machine, points)
+    if "--plot" in pictures:
+        bars.plot(pictures["--plot"], section.machine, section.results, peers)
+    if "--roofline" in pictures:
+        engines = dict.fromkeys(engine for result in section.results for engine in result.timings)
+        points = {
+            engine: [
+                (result.case.flops_per_byte, gflops)
+                for result in section.results
+                if engine in result.timings and (gflops := result.gflops(engine)) is not None
+            ]
+            for engine in engines
+        }
+        roofline.plot(pictures["--roofline"], section.machine, points)

@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kernel.add_argument(
         "--list", action="store_true", help="print the cases, operator, shape and attributes; measure nothing"
     )
-    kernel.add_argument("--plot", metavar="FILE", help="write a roofline, .svg or .png (needs matplotlib)")
+    kernel.add_argument(
+        "--plot", metavar="FILE", help="draw bars of lucid and the peers, .svg or .png (needs matplotlib)"
+    )
+    kernel.add_argument("--roofline", metavar="FILE", help="draw a roofline, .svg or .png (needs matplotlib)")
     model = kinds.add_parser("model", help="a whole model", allow_abbrev=False)
     model.add_argument("model", metavar="NAME", help="e.g. resnext50_32x4d, or model.onnx")
     model.add_argument("--layers", action="store_true", help="show the time of each step of the plan, too")

@@ -15,9 +15,11 @@ from lucid.benchmark import (
     Machine,
     Timing,
     as_json,
+    bars,
     cases_table,
     conv2d_cases,
     engines_table,
+    figure,
     operator_cases,
     roofline,
 )
@@ -188,7 +190,7 @@ POINTS = {"plan": [(1.0, 9.0), (30.0, 80.0)], "torch": [(1.0, 5.0)]}
 def test_roofline_writes_a_picture(ending: str, start: bytes, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     path = tmp_path / f"roofline.{ending}"
-    assert ending in roofline.formats()
+    assert ending in figure.formats()
     roofline.plot(str(path), MACHINE, POINTS)
     assert path.read_bytes().startswith(start)
     assert path.stat().st_size < 200_000
@@ -203,7 +205,32 @@ def test_roofline_names_what_is_measured(tmp_path: Path) -> None:
         assert words in text
 
 
-def test_roofline_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("ending", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_bars_are_written(ending: str, start: bytes, results: list[Comparison], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    path = tmp_path / f"bars.{ending}"
+    bars.plot(str(path), MACHINE, results, ["torch", "openvino"])
+    assert path.read_bytes().startswith(start)
+    assert path.stat().st_size < 200_000
+
+
+def test_bars_name_layers_engines_and_unit(results: list[Comparison], tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    relu = operator_cases("relu", ["resnext_digits"], size=(16, 16))[0]
+    bound = [Comparison(relu, {"eager": Timing((1.0,)), "numpy": Timing((2.0,))}, {})]
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # letters stay letters
+        bars.plot(str(tmp_path / "a.svg"), MACHINE, results, ["torch", "openvino"])
+        bars.plot(str(tmp_path / "b.svg"), MACHINE, bound, ["numpy"])
+    first, second = ((tmp_path / name).read_text() for name in ("a.svg", "b.svg"))
+    for words in ("Some Processor, avx2, 2 threads", "GFLOP/s", *(result.case.name for result in results)):
+        assert words in first
+    assert all(f">{name}<" in first for name in ("lucid", "torch"))
+    assert ">openvino<" not in first  # which was never timed
+    assert "GB/s" in second
+    assert ">numpy<" in second
+
+
+def test_a_picture_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"a plot needs matplotlib: pip install 'lucid-kernels\[plot\]'"):
-        roofline.formats()
+        figure.formats()

@@ -55,9 +55,9 @@ def test_an_operator_is_chosen_by_name_and_has_no_roofline(command: Command) -> 
     assert rows
     assert all("_64_" in row[0] and row[-6:-3] == ["%", "-", "-"] for row in rows)
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    done = command(*arguments, "--plot", "r.svg")
+    done = command(*arguments, "--roofline", "r.svg")
     assert done.returncode == 2
-    assert "--plot needs cases that multiply, got batch_norm" in done.stderr
+    assert "--roofline needs cases that multiply, got batch_norm" in done.stderr
 
 
 def test_pool2d_is_both_and_numpy_is_a_peer_where_it_fits(command: Command, tmp_path: Path) -> None:
@@ -141,9 +141,21 @@ def test_plot_is_written(command: Command, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no case has 5x5 in its name; there are 7x7s2_1to64" in done.stderr
     assert not (tmp_path / "r.svg").exists()
-    done = command("bench", "kernel", "3x3s1g8", "--model", "resnext_digits", *QUICK, "--plot", "r.svg")
+    done = command(
+        "bench",
+        "kernel",
+        "3x3s1g8",
+        "--model",
+        "resnext_digits",
+        *QUICK,
+        "--plot",
+        "b.svg",
+        "--roofline",
+        "r.svg",
+    )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "r.svg").read_text().startswith("<?xml")
+    for name in ("b.svg", "r.svg"):
+        assert (tmp_path / name).read_text().startswith("<?xml")
 
 
 def test_list_prints_the_cases_and_measures_nothing(
@@ -245,9 +257,10 @@ def test_what_is_wrong_is_one_line(
 
 def test_plot_to_an_unknown_format(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    assert main(["bench", "kernel", "--plot", "roofline.docx"]) == 2
-    assert "--plot must name a file such as roofline.svg or roofline.png" in capsys.readouterr().err
-    assert main(["bench", "kernel", "--plot", "roofline.svg", "--batch", "1,2"]) == 2
+    for option in ("--plot", "--roofline"):
+        assert main(["bench", "kernel", option, "layers.docx"]) == 2
+        assert f"{option} must name a file such as layers.svg or layers.png" in capsys.readouterr().err
+    assert main(["bench", "kernel", "--plot", "layers.svg", "--batch", "1,2"]) == 2
     assert "--plot draws one batch and one number of threads" in capsys.readouterr().err
 
 

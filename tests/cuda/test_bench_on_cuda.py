@@ -178,8 +178,8 @@ def test_a_plot_needs_known_peaks(device: str, capsys: pytest.CaptureFixture[str
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     if Gpu.found(device, "float32").peak_gflops is not None:
         pytest.skip("the peaks of this device are known")
-    assert main(["bench", "kernel", *QUICK, "--plot", "r.svg"]) == 2
-    assert "--plot needs a device whose peaks are known, got " in capsys.readouterr().err
+    assert main(["bench", "kernel", *QUICK, "--roofline", "r.svg"]) == 2
+    assert "--roofline needs a device whose peaks are known, got " in capsys.readouterr().err
 
 
 def test_peaks_follow_from_clocks(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
