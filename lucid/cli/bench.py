@@ -219,10 +219,12 @@ def _configure(options: argparse.Namespace) -> None:
 
 
 def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Case]:
-    from lucid.benchmark import OPERATORS, conv2d_cases, model_case, operator_cases
+    from lucid.benchmark import OPERATORS, conv2d_cases, model_case, onnx_case, operator_cases
+    from lucid.onnx import is_onnx_file
 
     if options.kind == "model":
-        cases = [model_case(options.model, batch, options.size)]
+        make = onnx_case if is_onnx_file(options.model) else model_case
+        cases = [make(options.model, batch, options.size)]
     elif options.filters[:1] and options.filters[0] in OPERATORS:
         names = options.model or KERNEL_MODELS
         cases = operator_cases(options.filters[0], names, batch, options.size)

@@ -42,7 +42,7 @@ def test_a_file_is_measured_as_a_plan(
 def test_sizes_of_the_file_count(files: tuple[Path, Path]) -> None:
     case = onnx_case(files[1])
     assert case.graph.inputs == {"input": (3, 1, 32, 32)}
-    x = case.input()
+    (x,) = case.inputs()
     model = create_model("resnext_digits", weights="pretrained").eval()
     np.testing.assert_allclose(case.expected(x), model(x).numpy(), rtol=1e-4, atol=1e-5)
 
