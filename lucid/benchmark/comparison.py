@@ -64,15 +64,23 @@ class Comparison:
     def ratio(self, engine: str) -> float | None:
         """How many times as long as lucid the engine took; None where either was not timed.
 
-        Like is compared with like: the best of an engine's settings with the faster of lucid's two ways;
-        eager PyTorch with eager lucid, and so NumPy, which has no plan. Other engines have a plan, and
-        convert the image into a layout of their own and back, as lucid's plan does. A whole model is
-        compared with lucid's plan, and so is PyTorch on a GPU, where it is captured as a graph.
+        Like is compared with like. With a single convolution, the best of an engine's settings is compared
+        with the faster of lucid's two ways, and eager PyTorch without settings with eager lucid; other
+        engines have a plan, and convert the image into a layout of their own and back, as lucid's plan does.
+        Other operators alone need no layout of their own, so the faster of lucid's two ways counts. A whole
+        model is compared with lucid's plan, and so is PyTorch on a GPU, where it is captured as a graph.
         """
-        eager = engine in ("torch", "numpy") and len(self.case.graph.nodes) == 1 and not self.on_gpu
-        way = self.fastest if engine in self.settings else "eager" if eager else "plan"
-        own, other = self.timings.get(way or "plan"), self.timings.get(engine)
+        own, other = self.timings.get(self._beside(engine) or "plan"), self.timings.get(engine)
         return other.ratio(own) if own is not None and other is not None else None
+
+    def _beside(self, engine: str) -> str | None:
+        """The way of lucid's that an engine is compared with."""
+        kinds = [node.kind for node in self.case.graph.nodes]
+        if self.on_gpu or len(kinds) > 1 or engine in ("plan", "eager"):
+            return "plan"
+        if kinds != ["conv2d"] or engine in self.settings:
+            return self.fastest
+        return "eager" if engine == "torch" else "plan"
 
 
 def compare(

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lucid.benchmark import ENGINES, Case, Comparison, Timing, compare, conv2d_cases, model_case
+from lucid.benchmark import (
+    ENGINES,
+    Case,
+    Comparison,
+    Timing,
+    compare,
+    conv2d_cases,
+    model_case,
+    operator_cases,
+)
 from lucid.benchmark.engines import Call, Engine
 
 
@@ -94,6 +104,10 @@ def test_like_is_compared_with_like(case: Case) -> None:
     whole = Comparison(model_case("resnext_digits", size=(16, 16)), TIMINGS, {})
     assert (whole.ratio("torch"), whole.ratio("openvino")) == (4.0, 3.0)
     assert Comparison(case, TIMINGS, {}, on_gpu=True).ratio("torch") == 4.0  # a graph, as lucid's plan is
+    operator = Comparison(operator_cases("add", ["resnext_digits"], size=(16, 16))[0], TIMINGS, {})
+    assert (operator.ratio("torch"), operator.ratio("openvino"), operator.ratio("eager")) == (4.0, 3.0, 2.0)
+    eager_first = replace(operator, timings={**TIMINGS, "eager": Timing((1.0,))})
+    assert (eager_first.ratio("torch"), eager_first.ratio("openvino")) == (8.0, 6.0)
     assert single.ratio("onnxruntime") is None
     assert Comparison(case, {"torch": Timing((8.0,))}, {}).ratio("torch") is None
 
