@@ -111,9 +111,9 @@ std::string checksum(const void* data, size_t bytes) {
 }
 
 lucid_status GraphReader::read(const Json& graph) {
-  const JsonObject *fields, *inputs;
-  const JsonList *nodes, *outputs;
-  const bool *as_tuple, *winograd;
+  const JsonObject *fields = nullptr, *inputs = nullptr;
+  const JsonList *nodes = nullptr, *outputs = nullptr;
+  const bool *as_tuple = nullptr, *winograd = nullptr;
   LUCID_CHECK(typed("graph", graph, &fields));
   LUCID_CHECK(field(*fields, "inputs", &inputs));
   LUCID_CHECK(field(*fields, "outputs", &outputs));
@@ -143,7 +143,7 @@ void GraphReader::describe(lucid_plan_args* args) const {
 }
 
 lucid_status GraphReader::read_input(const std::string& name, const Json& json) {
-  const JsonList* sizes;
+  const JsonList* sizes = nullptr;
   LUCID_CHECK(typed(name.c_str(), json, &sizes));
   lucid_shape shape = make_shape({});
   shape.ndim = static_cast<int32_t>(sizes->size());
@@ -161,7 +161,7 @@ lucid_status GraphReader::read_input(const std::string& name, const Json& json) 
 }
 
 lucid_status GraphReader::read_output(const Json& json) {
-  const std::string* name;
+  const std::string* name = nullptr;
   LUCID_CHECK(typed("outputs", json, &name));
   LUCID_CHECK(find_value("outputs", *name, &outputs_.emplace_back()));
   output_names_.push_back(*name);
@@ -169,9 +169,9 @@ lucid_status GraphReader::read_output(const Json& json) {
 }
 
 lucid_status GraphReader::read_node(const Json& json) {
-  const JsonObject *node, *attributes, *weights;
-  const JsonList* inputs;
-  const std::string *kind, *output;
+  const JsonObject *node = nullptr, *attributes = nullptr, *weights = nullptr;
+  const JsonList* inputs = nullptr;
+  const std::string *kind = nullptr, *output = nullptr;
   LUCID_CHECK(typed("nodes", json, &node));
   LUCID_CHECK(field(*node, "kind", &kind));
   LUCID_CHECK(field(*node, "inputs", &inputs));
@@ -194,7 +194,7 @@ lucid_status GraphReader::read_node(const Json& json) {
 
   std::vector<lucid_shape> shapes;
   for (const int32_t input : parts.inputs) shapes.push_back(values_[static_cast<size_t>(input)]);
-  const StepKind* found;
+  const StepKind* found = nullptr;
   lucid_shape y;
   if (const lucid_status status = check_step(step, shapes.data(), &found, &y); status != LUCID_OK) {
     const std::string reason = lucid_last_error();
@@ -207,7 +207,7 @@ lucid_status GraphReader::read_node(const Json& json) {
 lucid_status GraphReader::read_node_inputs(const std::string& node, const JsonList& names,
                                            std::vector<int32_t>* inputs) {
   for (const Json& json : names) {
-    const std::string* name;
+    const std::string* name = nullptr;
     LUCID_CHECK(typed("inputs", json, &name));
     LUCID_CHECK(find_value(node.c_str(), *name, &inputs->emplace_back()));
   }
@@ -217,7 +217,7 @@ lucid_status GraphReader::read_node_inputs(const std::string& node, const JsonLi
 lucid_status GraphReader::read_weights(const std::string& node, const JsonObject& weights, Parts* parts,
                                        lucid_plan_step* step) {
   for (const auto& [name, json] : weights) {
-    const std::string* expected;
+    const std::string* expected = nullptr;
     LUCID_CHECK(typed(name.c_str(), json, &expected));
     if (name != "weight" && name != "bias")
       return fail(LUCID_INVALID_ARGUMENT, "weights must be named weight or bias, got '%.*s'", kLongestName,
