@@ -179,8 +179,8 @@ def test_a_call_runs_on_the_stream_of_its_context() -> None:
     assert call.run() == (c_abi.OK, "")
     stream.synchronize()
     np.testing.assert_array_equal(call.y.to_host(), plain.y.to_host())
-    context.allocate = 1
-    assert call.run()[0] == c_abi.UNSUPPORTED
+    context.allocate = 1  # without deallocate
+    assert call.run()[0] == c_abi.INVALID_ARGUMENT
 
 
 class Properties(ctypes.Structure):
