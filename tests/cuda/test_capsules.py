@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, ClassVar
 
 import c_abi
 import numpy as np
@@ -38,7 +38,11 @@ class Versioned(ctypes.Structure):
 class Lent:
     """X on the device, lent by another library, and how often it came back."""
 
+    # Only the array taken from it knows of the deleter, and Python's collector does not see that.
+    _all: ClassVar[list[Lent]] = []
+
     def __init__(self, major: int | None = 1, flags: int = 0, **fields: Any) -> None:
+        self._all.append(self)
         self.array = on_device(X)
         self.returns = 0
         tensor = c_abi.tensor(X)
