@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent  # where processes start: at the root they would find the source tree
+TESTS = HERE.parent
 FOLDER = os.environ.get("LUCID_AARCH64")
 
 pytestmark = pytest.mark.skipif(
@@ -50,12 +51,12 @@ def test_python_tests_pass_on_aarch64(files: list[str], chosen: str) -> None:
         "-n",
         "2",
     ]
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     subprocess.run(
         [*command, "-k", chosen, *(str(TESTS / file) for file in files)],
         check=True,
         env=os.environ | {"PYTHONPATH": paths},
-        cwd=TESTS.parent,
+        cwd=HERE,
     )
 
 
@@ -70,6 +71,7 @@ def test_neon_is_the_best_instruction_set() -> None:
         check=True,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])},
+        cwd=HERE,
     )
     assert run.stdout.split() == ["neon", "generic", "neon"]
