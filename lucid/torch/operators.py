@@ -13,10 +13,10 @@ from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
-from lucid import _core, arguments, exchange
+from lucid import _core, arguments
 from lucid.arguments import Pair
+from lucid.torch.tensors import array_of, tensor_of
 
 _CHANNELS_LAST = torch.channels_last
 
@@ -129,19 +129,8 @@ def _normalized(
 # ---- Forward
 
 
-def _array(op: str, name: str, value: Tensor) -> Any:
-    return exchange.array_of(op, name, value.detach())
-
-
 def _optional(op: str, name: str, value: Tensor | None) -> Any:
-    return None if value is None else _array(op, name, value)
-
-
-def _tensor(array: Any) -> Tensor:
-    """A tensor that owns the memory of a kernel's result."""
-    if isinstance(array, _core.DeviceArray):
-        return from_dlpack(array)
-    return torch.from_numpy(array)
+    return None if value is None else array_of(op, name, value)
 
 
 @torch.library.custom_op("lucid::conv2d", mutates_args=())
@@ -155,9 +144,9 @@ def _conv2d(
     groups: int,
 ) -> Tensor:
     (top, left), (sh, sw), (dh, dw) = padding, stride, dilation
-    values = _array("conv2d", "input", x), _array("conv2d", "weight", weight)
+    values = array_of("conv2d", "input", x), array_of("conv2d", "weight", weight)
     addend = _optional("conv2d", "bias", bias)
-    return _tensor(_core.conv2d(*values, addend, (sh, sw), (top, left, top, left), (dh, dw), groups))
+    return tensor_of(_core.conv2d(*values, addend, (sh, sw), (top, left, top, left), (dh, dw), groups))
 
 
 @torch.library.custom_op("lucid::batch_norm", mutates_args=())
@@ -165,13 +154,13 @@ def _batch_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, eps: float
 ) -> Tensor:
     op = "batch_norm"
-    return _tensor(
+    return tensor_of(
         _core.batch_norm(
-            _array(op, "input", x),
+            array_of(op, "input", x),
             _optional(op, "weight", weight),
             _optional(op, "bias", bias),
-            _array(op, "mean", mean),
-            _array(op, "var", var),
+            array_of(op, "mean", mean),
+            array_of(op, "var", var),
             eps,
         )
     )
@@ -179,15 +168,15 @@ def _batch_norm(
 
 @torch.library.custom_op("lucid::batch_norm_statistics", mutates_args=())
 def _batch_norm_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    mean, var = _core.batch_norm_statistics(_array("batch_norm_statistics", "input", x))
-    return _tensor(mean), _tensor(var)
+    mean, var = _core.batch_norm_statistics(array_of("batch_norm_statistics", "input", x))
+    return tensor_of(mean), tensor_of(var)
 
 
 @torch.library.custom_op("lucid::split_attention", mutates_args=())
 def _split_attention(x: Tensor, logits: Tensor, radix: int, cardinality: int) -> Tensor:
     op = "split_attention"
-    return _tensor(
-        _core.split_attention(_array(op, "x", x), _array(op, "logits", logits), radix, cardinality)
+    return tensor_of(
+        _core.split_attention(array_of(op, "x", x), array_of(op, "logits", logits), radix, cardinality)
     )
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
-from lucid import _core, exchange, onnx
+from lucid import exchange, onnx
 from lucid.inference import InferencePlan
 from lucid.inference.passes import optimize
+from lucid.torch.tensors import array_of, tensor_of
 
 __all__ = ["CompiledModel", "compile"]
 
@@ -92,16 +92,9 @@ class CompiledModel:
                 raise RuntimeError(
                     "plan: a plan has no gradients; call it in torch.no_grad(), or pass x.detach()"
                 )
-        arrays = [
-            exchange.array_of("plan", f"input {index}", value.detach()) for index, value in enumerate(inputs)
-        ]
+        arrays = [array_of("plan", f"input {index}", value) for index, value in enumerate(inputs)]
         results = self.plan(*arrays)
-        return tuple(map(_tensor, results)) if isinstance(results, tuple) else _tensor(results)
+        return tuple(map(tensor_of, results)) if isinstance(results, tuple) else tensor_of(results)
 
     def __repr__(self) -> str:
         return f"CompiledModel({self.plan!r})"
-
-
-def _tensor(array: Any) -> Tensor:
-    result: Tensor = from_dlpack(array) if isinstance(array, _core.DeviceArray) else torch.from_numpy(array)
-    return result
