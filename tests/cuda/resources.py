@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nvcc_build
@@ -23,6 +23,9 @@ HEADER = "architecture registers spilled shared threads warps kernel"
 # Of a multiprocessor, from the tables of NVIDIA's programming guide: warps, blocks, bytes of shared memory.
 LIMITS = {75: (32, 16, 65536), 90: (64, 32, 233472), 120: (48, 24, 102400)}
 REGISTERS = 65536
+# Registers by which two builds of one source may differ: which loads nvcc joins depends on where its own
+# memory lies, from run to run and with the length of paths. It was seen to take 124 or 128 for one kernel.
+GRANULE = 8
 # Shared memory that the system takes of each block.
 RESERVED = {75: 0, 90: 1024, 120: 1024}
 
@@ -48,9 +51,26 @@ class Kernel:
         blocks = min(most_blocks, most_warps // warps, REGISTERS // registers, shared // max(used, 1))
         return blocks * warps
 
+    def is_like(self, other: Kernel) -> bool:
+        """Whether another build of the same source may give the other."""
+        mine, its = (replace(kernel, registers=0) for kernel in (self, other))
+        return mine == its and self.warps == other.warps and abs(self.registers - other.registers) <= GRANULE
+
     def line(self) -> str:
         numbers = (self.architecture, self.registers, self.spilled, self.shared, self.threads, self.warps)
         return " ".join(map(str, (*numbers, self.name)))
+
+
+def recorded() -> tuple[str, dict[tuple[str, int], Kernel]]:
+    """The compiler with which kernels were recorded, and these, by name and architecture."""
+    version, header, *lines = RECORDED.read_text().splitlines()
+    assert header == HEADER
+    kernels = []
+    for line in lines:
+        *numbers, _warps, name = line.split(" ", 6)
+        architecture, registers, spilled, shared, threads = map(int, numbers)
+        kernels.append(Kernel(name, architecture, registers, spilled, shared, threads))
+    return version, {(kernel.name, kernel.architecture): kernel for kernel in kernels}
 
 
 def nvcc_version() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import kernel_programs
 import pytest
@@ -29,13 +30,24 @@ def test_the_log_of_ptxas_is_understood() -> None:
 
 def test_resources_are_those_that_were_recorded() -> None:
     build = kernel_programs.compiled_by_nvcc()
-    version, header, *recorded = resources.RECORDED.read_text().splitlines()
-    assert header == resources.HEADER
+    version, before = resources.recorded()
     if version != f"nvcc {resources.nvcc_version()}":
         pytest.skip(f"recorded with {version}")
-    now = [kernel.line() for kernel in resources.measured(build)]
-    added, gone = sorted({*now} - {*recorded}), sorted({*recorded} - {*now})
-    assert (added, gone) == ([], []), "if that is meant: python tests/cuda/resources.py"
+    now = {(kernel.name, kernel.architecture): kernel for kernel in resources.measured(build)}
+    assert now.keys() == before.keys(), "if that is meant: python tests/cuda/resources.py"
+    changed = [
+        f"{before[key].line()} -> {now[key].line()}" for key in now if not now[key].is_like(before[key])
+    ]
+    assert changed == [], "if that is meant: python tests/cuda/resources.py"
+
+
+def test_a_build_may_differ_by_a_few_registers_only() -> None:
+    _, before = resources.recorded()
+    kernel = next(iter(before.values()))
+    assert kernel.is_like(replace(kernel, registers=kernel.registers + 1))
+    assert not kernel.is_like(replace(kernel, registers=kernel.registers + 9))
+    assert not kernel.is_like(replace(kernel, spilled=kernel.spilled + 4))
+    assert not kernel.is_like(replace(kernel, registers=kernel.registers + 8, threads=1024))
 
 
 def test_the_plugin_exports_its_table_and_nothing_else() -> None:
