@@ -15,7 +15,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full-parity",
         action="store_true",
-        help="compare every published network with timm at full size on every instruction set (half an hour)",
+        help="take every published network at full depth and width: beside timm, on every instruction set "
+        "(half an hour), and as ONNX files",
     )
 
 

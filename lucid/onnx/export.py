@@ -13,10 +13,13 @@ from lucid.inference.passes import optimize
 from lucid.inference.plan import InferencePlan
 from lucid.inference.trace import trace
 from lucid.nn.module import Module
-from lucid.onnx.nodes import to_onnx
+from lucid.onnx.nodes import to_model
 from lucid.onnx.package import require_onnx
 
 __all__ = ["export"]
+
+# Bytes of weights in the file itself: a protobuf message ends at 2^31, nodes and names included.
+_MOST_BYTES = 2_000_000_000
 
 
 def export(
@@ -33,7 +36,8 @@ def export(
     Args:
         model: A module in eval mode, which is traced and gets batch norm folded as in a plan; or a plan, or a
             graph, which is written as it is.
-        path: The file, which is overwritten.
+        path: The file, which is overwritten. It holds up to 2 GB of weights; more lie in a file beside it, of
+            this path with ``.data`` behind, and the two belong together.
         shape: Of the input, ``(n, c, h, w)`` or ``(n, c)``; for modules, and for them only.
         symbolic_batch: Whether the file takes any number of images. Height and width stay as they are.
 
@@ -43,12 +47,18 @@ def export(
         ValueError: ``shape`` is missing, or does not fit the model; or the model is in training mode.
         TypeError: ``model`` is none of the above.
         OSError: The file cannot be written.
-        google.protobuf.message.EncodeError: The weights are more than the 2 GiB of a protobuf message.
     """
-    checker = require_onnx("onnx.export").checker
-    serialised = to_onnx(_graph(model, shape), symbolic_batch)
-    checker.check_model(serialised)
-    Path(path).write_bytes(serialised)
+    onnx = require_onnx("onnx.export")
+    written = to_model(_graph(model, shape), symbolic_batch)
+    if sum(len(tensor.raw_data) for tensor in written.graph.initializer) <= _MOST_BYTES:
+        serialised = written.SerializeToString()
+        onnx.checker.check_model(serialised)
+        Path(path).write_bytes(serialised)
+        return
+    data = Path(f"{path}.data")
+    data.unlink(missing_ok=True)  # onnx would add to what is there
+    onnx.save(written, path, save_as_external_data=True, location=data.name)
+    onnx.checker.check_model(str(path))  # it opens the file, since no message of this size can be made
 
 
 def _graph(model: Module | InferencePlan | Graph, shape: Sequence[SupportsIndex] | None) -> Graph:

@@ -11,7 +11,7 @@ import numpy as np
 from lucid.inference.graph import Graph, Node
 from lucid.onnx.package import require_onnx
 
-__all__ = ["to_onnx"]
+__all__ = ["to_model", "to_onnx"]
 
 # Old enough for any engine of the last years, and new enough for all operators used here.
 _OPSET, _IR_VERSION = 17, 8
@@ -26,8 +26,15 @@ def to_onnx(graph: Graph, symbolic_batch: bool = False) -> bytes:
     Raises:
         NotImplementedError: A node is of a kind that is not translated.
         ImportError: The package onnx is not installed.
-        google.protobuf.message.EncodeError: The weights are more than the 2 GiB of a protobuf message.
+        google.protobuf.message.EncodeError: The weights are more than the 2 GiB of a protobuf message;
+            ``export`` writes them into a file of their own.
     """
+    serialised: bytes = to_model(graph, symbolic_batch).SerializeToString()
+    return serialised
+
+
+def to_model(graph: Graph, symbolic_batch: bool = False) -> Any:
+    """As ``to_onnx``, an ``onnx.ModelProto``, whose weights may have any size."""
     onnx = require_onnx("to_onnx")
     unknown = {node.kind for node in graph.nodes} - TRANSLATE.keys()
     if unknown:
@@ -57,9 +64,7 @@ def to_onnx(graph: Graph, symbolic_batch: bool = False) -> bytes:
         described(graph.outputs, graph.shapes),
         builder.constants,
     )
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
 
 
 class _Builder:

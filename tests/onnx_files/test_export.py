@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,23 @@ def test_a_symbolic_batch_takes_any_number_of_images(
         [got] = session.run(None, {"input": x})
         want = lucid.compile(model, x.shape)(x)
         assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_weights_that_no_message_can_hold_get_a_file_of_their_own(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["lucid.onnx.export"], "_MOST_BYTES", 1000)
+    model, shape = small_models()["resnest"]
+    plan = lucid.compile(randomize(model, rng), shape)
+    path = tmp_path / "model.onnx"
+    for _ in range(2):  # the second time over the first
+        lucid.onnx.export(plan, path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
+    x = rng.standard_normal(shape, dtype=np.float32)
+    assert np.array_equal(lucid.compile(path)(x), plan(x))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {next(iter(plan.graph.inputs)): x})
+    assert np.abs(got - plan(x)).max() <= 1e-4 * np.abs(plan(x)).max()
 
 
 def test_plans_graphs_and_modules_give_the_same_file(tmp_path: Path, rng: np.random.Generator) -> None:

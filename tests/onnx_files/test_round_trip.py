@@ -18,16 +18,17 @@ pytest.importorskip("onnx", reason="onnx is not installed")
 WHOLE = ("resnext50_32x4d", "resnest50")
 
 
-def variant(name: str, rng: np.random.Generator) -> Module:
-    """A published network; of deep ones the blocks that differ: the rest of a stage repeats its second.
+def variant(name: str, full: bool, rng: np.random.Generator) -> Module:
+    """A published network; unless ``full``, of deep ones the blocks that differ: a stage repeats its second.
 
-    Wide groups are made narrower, which the file's operators do not depend on.
+    Wide groups are made narrower then, which the file's operators do not depend on.
     """
     config = get_config(name)
-    blocks = tuple(config.layers) if name in WHOLE else tuple(min(count, 2) for count in config.layers)
-    config = replace(config, layers=blocks, num_classes=10)
-    if isinstance(config, ResNeXtConfig):
-        config = replace(config, base_width=min(config.base_width, 8))
+    if not full:
+        blocks = tuple(config.layers) if name in WHOLE else tuple(min(count, 2) for count in config.layers)
+        config = replace(config, layers=blocks, num_classes=10)
+        if isinstance(config, ResNeXtConfig):
+            config = replace(config, base_width=min(config.base_width, 8))
     model = (ResNeSt if isinstance(config, ResNeStConfig) else ResNeXt)(config).eval()
     for module in model.modules():
         if isinstance(module, BatchNorm2d):
@@ -37,8 +38,10 @@ def variant(name: str, rng: np.random.Generator) -> Module:
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_a_variant_comes_back(name: str, tmp_path: Path, rng: np.random.Generator) -> None:
-    model = variant(name, rng)
+def test_a_variant_comes_back(
+    name: str, tmp_path: Path, rng: np.random.Generator, request: pytest.FixtureRequest
+) -> None:
+    model = variant(name, request.config.getoption("--full-parity"), rng)
     shape = (2, get_config(name).in_channels, 32, 32)
     lucid.onnx.export(model, tmp_path / "model.onnx", shape=shape)
     own = optimize(trace(model, shape))
