@@ -40,6 +40,7 @@ MAY_INCLUDE: dict[str, set[str]] = {
     "ops": {"core", "cpu", "cuda"},
     "plan": {"core", "cpu", "cuda", "ops"},
     "python": {"pybind11"},
+    "bench": set(),
 }
 
 

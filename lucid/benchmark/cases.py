@@ -59,7 +59,10 @@ class Case:
 
     @property
     def description(self) -> str:
-        """The operator, the shapes of its inputs, its attributes, and last the name of the case."""
+        """The operator, the shapes of its inputs, its attributes, and last the name of the case.
+
+        All but the bias, which every case has that may have one. ``csrc/bench`` reads it.
+        """
         shapes = "+".join(size_text(shape) for shape in self.graph.inputs.values())
         [node] = self.graph.nodes
         details = str(node).removeprefix(f"{node.kind}(").removesuffix(")").split(", ")[len(node.inputs) :]

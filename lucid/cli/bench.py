@@ -7,9 +7,9 @@
   lucid bench model NAME         a whole model, eager and as a plan; or an ONNX file, as a plan
   lucid bench compare A B        two reports of --json: what became slower
 
-With several of --batch or --threads, each combination has a table of its own. --list prints the cases and
-measures nothing; --quick ends in about a minute. --plot draws bars of each layer, --roofline what the machine
-allows and what was attained.
+With several of --batch or --threads, each combination has a table of its own. --list prints the cases, as
+lucid-bench-kernel (csrc/bench) reads them, and measures nothing; --quick ends in about a minute. --plot draws
+bars of each layer, --roofline what the machine allows and what was attained.
 
 Every engine computes the same with the same weights, is checked before it is timed, and has its turn in every
 round. The plan's times of single convolutions include the conversion of the image to its own layout and back;
