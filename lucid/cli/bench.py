@@ -28,6 +28,7 @@ import argparse
 import json
 import math
 import os
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,8 +52,8 @@ _COMMAND = "lucid bench"
 # The time of all combinations with --quick, and the part of it that rounds have; engines must be made, too.
 _QUICK_SECONDS, _PART_OF_ROUNDS = 60.0, 0.6
 
-# What keeps the peers to an instruction set from their import on: oneDNN, in PyTorch and in OpenVINO, and
-# PyTorch's own kernels.
+# What keeps the peers to an instruction set of x86-64 from their import on: oneDNN, in PyTorch and in
+# OpenVINO, and PyTorch's own kernels. On other processors they cannot be kept to one.
 _LIMITS = {
     isa: {"ONEDNN_MAX_CPU_ISA": onednn, "ATEN_CPU_CAPABILITY": aten}
     for isa, onednn, aten in (
@@ -210,13 +211,16 @@ def _configure(options: argparse.Namespace) -> None:
     """Instruction set and threads, of lucid and through the environment of the peers."""
     if options.isa:
         runtime.set_isa(options.isa)
-    if runtime.isa() != runtime.isas()[0]:
-        os.environ.update(_LIMITS[runtime.isa()])
-        free = " and ".join(name for name in ("onnxruntime", "numpy") if name in options.peers)
-        if free:
-            tell(
-                _COMMAND, f"{free} cannot be kept to {runtime.isa()}, and may use all that the processor has"
-            )
+    isa = runtime.isa()
+    if isa == runtime.isas()[0]:
+        return
+    limits = _LIMITS.get(isa, {}) if platform.machine() in ("x86_64", "AMD64") else {}
+    os.environ.update(limits)
+    free = [name for name in options.peers if not limits or name in ("onnxruntime", "numpy")]
+    if free:
+        tell(
+            _COMMAND, f"{' and '.join(free)} cannot be kept to {isa}, and may use all that the processor has"
+        )
 
 
 def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Case]:

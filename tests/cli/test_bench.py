@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +28,6 @@ def test_names_that_the_command_repeats() -> None:
     assert bench_arguments.PEERS == benchmark.PEERS
     assert bench_arguments.CUDA_PEERS == benchmark.CUDA_PEERS
     assert benchmark.cuda_engines("cuda:0", "float32").keys() == {"plan", "eager", *benchmark.CUDA_PEERS}
-    assert set(runtime.isas()) <= bench._LIMITS.keys()
 
 
 def test_kernel_prints_a_table_and_writes_json(command: Command, tmp_path: Path) -> None:
@@ -114,17 +114,43 @@ def test_a_pinned_isa_is_used(command: Command, tmp_path: Path) -> None:
     assert ("onnxruntime cannot be kept to" in done.stderr) == (isa != runtime.isas()[0])
 
 
-@pytest.mark.parametrize("isa", bench._LIMITS)
-def test_peers_are_kept_to_the_instruction_set(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def configure(monkeypatch: pytest.MonkeyPatch, machine: str, isa: str) -> dict[str, str | None]:
+    """Variables that the command sets for the peers, where another instruction set is the best."""
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(runtime, "isas", lambda: ["best", isa])
     monkeypatch.setattr(runtime, "isa", lambda: isa)
-    for name in bench._LIMITS[isa]:
+    names = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+    for name in names:
         monkeypatch.setenv(name, "as before")  # which undoes what the command sets
-    bench._configure(argparse.Namespace(isa=None, peers=()))
-    assert os.environ["ATEN_CPU_CAPABILITY"] == (
-        "avx512" if isa == "amx" else isa.replace("generic", "default")
-    )
-    assert os.environ["ONEDNN_MAX_CPU_ISA"] == bench._LIMITS[isa]["ONEDNN_MAX_CPU_ISA"]
+        monkeypatch.delenv(name)
+    bench._configure(argparse.Namespace(isa=None, peers=benchmark.PEERS))
+    return {name: os.environ.get(name) for name in names}
+
+
+@pytest.mark.parametrize("isa", bench._LIMITS)
+def test_peers_are_kept_to_the_instruction_set(
+    isa: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = configure(monkeypatch, "x86_64", isa)
+    aten = "avx512" if isa == "amx" else isa.replace("generic", "default")
+    assert found == {**bench._LIMITS[isa], "ATEN_CPU_CAPABILITY": aten}
+    assert f"bench: onnxruntime and numpy cannot be kept to {isa}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("machine", "isa"), [("aarch64", "neon"), ("aarch64", "generic"), ("x86_64", "emulated_amx")]
+)
+def test_peers_that_nothing_keeps_to_it_are_named(
+    machine: str, isa: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert set(configure(monkeypatch, machine, isa).values()) == {None}
+    assert f"torch and openvino and onnxruntime and numpy cannot be kept to {isa}" in capsys.readouterr().err
+
+
+def test_every_instruction_set_of_this_processor_has_its_limit() -> None:
+    """On x86-64, but for those that only tests choose."""
+    chosen = {isa for isa in runtime.isas() if not isa.startswith("emulated_")}
+    assert chosen <= {*bench._LIMITS, "neon"}
 
 
 def test_pytorch_obeys_the_limit() -> None:
