@@ -75,6 +75,13 @@ def whole(path: Path) -> None:
     np.save(path, np.zeros(SHAPE, np.float32))
 
 
+def rewrite(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    assert len(old) == len(new)
+    path.write_bytes(content.replace(old, new))
+
+
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "none": (lambda p: p.unlink(), "must be a file that can be read"),
     "empty": (lambda p: p.write_bytes(b""), "must be an array that numpy.save wrote"),
@@ -84,13 +91,16 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "must be an array that numpy.save wrote",
     ),
     "no header": (lambda p: p.write_bytes(p.read_bytes()[:20]), "must be an array that numpy.save wrote"),
-    "shape": (
-        lambda p: np.save(p, np.zeros((2, 3, 8, 80), np.float32)),
-        "the array must have the shape (2, 3, 8, 8) that the plan takes",
+    "no shape": (lambda p: rewrite(p, b"'shape'", b"'Shape'"), "must be an array that numpy.save wrote"),
+    "no number": (lambda p: rewrite(p, b"(2, 3", b"(2; 3"), "must be an array that numpy.save wrote"),
+    "negative": (lambda p: rewrite(p, b"(2, 3, ", b"(-2, 3,"), "must be an array that numpy.save wrote"),
+    "beyond memory": (
+        lambda p: rewrite(p, b"(2, 3, 8, 8), }" + 18 * b" ", b"(4294967296, 4294967296, 4), }   "),
+        "must be an array that numpy.save wrote",
     ),
-    "rank": (
-        lambda p: np.save(p, np.zeros((2, 3, 8, 8, 1), np.float32)),
-        "the array must have the shape (2, 3, 8, 8) that the plan takes",
+    "nine dimensions": (
+        lambda p: np.save(p, np.zeros((1,) * 9, np.float32)),
+        "must be an array that numpy.save wrote",
     ),
     "dtype": (lambda p: np.save(p, np.zeros(SHAPE)), "the array must be of float32 or uint8"),
     "order": (
@@ -112,6 +122,20 @@ def test_a_wrong_array_is_one_sentence(name: str, program: Path, tmp_path: Path)
     done = run(program, tmp_path / "plan.lucid", image)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"lucid-run: {image}: {message}\n"
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 80), (1, 3, 8, 8), (2, 3, 8, 8, 1), (2, 192), (384,), (), (0,)])
+@pytest.mark.usefixtures("plan")
+def test_an_array_of_another_shape_is_refused_by_lucid(
+    shape: tuple[int, ...], program: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "image.npy"
+    np.save(image, np.zeros(shape, np.float32))
+    done = run(program, tmp_path / "plan.lucid", image)
+    assert (done.returncode, done.stdout) == (1, "")
+    wanted = "shape (2, 3, 8, 8)" if len(shape) == 4 else "4 dimensions"
+    assert done.stderr.startswith(f"lucid-run: lucid: plan: input must have {wanted}, got ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("plan")
