@@ -1,15 +1,18 @@
-"""lucid's operators called through Apache TVM FFI."""
+"""lucid's operators and plans called through Apache TVM FFI."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from consumer import build, run, tool
 
-from lucid import _core
+import lucid
+from lucid import _core, nn
+from lucid.models import create_model
 
 tvm_ffi = pytest.importorskip("tvm_ffi")
 
@@ -52,6 +55,48 @@ def test_split_attention_of_tensors_of_pytorch(
     library.split_attention(x, logits, y, 2, 3)
     assert pointers() == [tensor.data_ptr() for tensor in (x, logits, y)]
     assert np.array_equal(y.numpy(), _core.split_attention(x.numpy(), logits.numpy(), 2, 3))
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Any:
+    """A plan, and its file."""
+    made = lucid.compile(create_model("resnest_digits", weights="pretrained").eval(), (2, 1, 32, 32))
+    made.save(tmp_path / "plan.lucid")
+    return made, tmp_path / "plan.lucid"
+
+
+def test_plan(library: Any, rng: np.random.Generator, pointers: Callable[[], list[int]], plan: Any) -> None:
+    made, path = plan
+    run_plan = library.load_plan(str(path))
+    path.unlink()  # it has been loaded
+    x, y = drawn(rng, 2, 1, 32, 32), np.empty((2, 10), np.float32)
+    for _ in range(2):
+        y[...] = np.nan
+        run_plan(x, y)
+        assert pointers() == [x.ctypes.data, x.ctypes.data, y.ctypes.data]
+        assert np.array_equal(y, made(x))
+
+
+def test_a_plan_that_does_not_fit_is_a_value_error(library: Any, plan: Any, tmp_path: Path) -> None:
+    run_plan = library.load_plan(str(plan[1]))
+    x, y = np.zeros((2, 1, 32, 32), np.float32), np.zeros((2, 9), np.float32)
+    with pytest.raises(ValueError, match=r"output must have shape \(2, 10\), got \(2, 9\)"):
+        run_plan(x, y)
+    with pytest.raises(ValueError, match="input must be float32"):
+        run_plan(x.astype(np.float64), y)
+    with pytest.raises(ValueError, match=r"plan_load: .*absent.lucid: it must be a file"):
+        library.load_plan(str(tmp_path / "absent.lucid"))
+
+
+def test_a_plan_of_two_outputs_is_refused(library: Any, tmp_path: Path) -> None:
+    class Both(nn.Module):
+        def forward(self, x: lucid.Tensor) -> tuple[lucid.Tensor, lucid.Tensor]:
+            return x, nn.functional.relu(x)
+
+    both = tmp_path / "both.lucid"
+    lucid.compile(Both().eval(), (1, 4)).save(both)
+    with pytest.raises(ValueError, match="load_plan: the plan must have one input and one output"):
+        library.load_plan(str(both))
 
 
 def test_what_does_not_fit_is_a_value_error(library: Any) -> None:

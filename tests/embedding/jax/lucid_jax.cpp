@@ -1,9 +1,12 @@
-// lucid's operators as handlers of XLA's foreign function interface (https://docs.jax.dev/en/latest/ffi.html). Arrays
-// have JAX's usual order: images (n, h, w, c), filters (kh, kw, in, out). lucid reads and writes them where they are,
-// by strides; XLA allocates the results.
+// lucid's operators and plans as handlers of XLA's foreign function interface
+// (https://docs.jax.dev/en/latest/ffi.html). Arrays have JAX's usual order: images (n, h, w, c), filters
+// (kh, kw, in, out). lucid reads and writes them where they are, by strides; XLA allocates the results.
 #include <lucid.h>
 
 #include <initializer_list>
+#include <memory>
+#include <string>
+#include <string_view>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -83,7 +86,61 @@ ffi::Error split_attention(F4 x, F2 logits, ffi::Result<F4> y, int64_t radix, in
   return error_of(lucid_split_attention(&args));
 }
 
+// A saved plan, which XLA loads with an executable and keeps as long as that.
+class Plan {
+ public:
+  static ffi::TypeId id;
+
+  explicit Plan(lucid_plan* plan) : plan_(plan) {}
+  Plan(const Plan&) = delete;
+  ~Plan() { lucid_plan_destroy(plan_); }
+  const lucid_plan* get() const { return plan_; }
+
+ private:
+  lucid_plan* plan_;
+};
+
+ffi::TypeId Plan::id = {};
+constexpr ffi::TypeInfo kPlanInfo = ffi::MakeTypeInfo<Plan>();
+
+ffi::ErrorOr<std::unique_ptr<Plan>> load_plan(std::string_view path) {
+  lucid_plan* loaded = nullptr;
+  if (const ffi::Error error = error_of(lucid_plan_load(std::string(path).c_str(), nullptr, &loaded)); error.failure())
+    return ffi::Unexpected(error);
+  auto plan = std::make_unique<Plan>(loaded);
+  if (lucid_plan_input_count(loaded) != 1 || lucid_plan_output_count(loaded) != 1)
+    return ffi::Unexpected(ffi::Error::InvalidArgument("the plan must have one input and one output"));
+  return plan;
+}
+
+// An image, or rows.
+Permuted value(const ffi::AnyBuffer& x) {
+  if (x.dimensions().size() == 4) return {x.untyped_data(), x.dimensions(), {0, 3, 1, 2}};
+  return {x.untyped_data(), x.dimensions(), {0, 1}};
+}
+
+ffi::Error run_plan(Plan* plan, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, std::string_view) {
+  for (const ffi::AnyBuffer& array : {x, ffi::AnyBuffer(*y)})
+    if (array.element_type() != ffi::F32 || (array.dimensions().size() != 4 && array.dimensions().size() != 2))
+      return ffi::Error::InvalidArgument("plan: x and y must be float32, of 2 or 4 dimensions");
+  Permuted input = value(x), output = value(*y);
+  const lucid_tensor* inputs[] = {input.get()};
+  lucid_tensor* outputs[] = {output.get()};
+  return error_of(lucid_plan_run(plan->get(), inputs, outputs, nullptr));
+}
+
 }  // namespace
+
+// For jax.ffi.register_ffi_type.
+extern "C" ffi::TypeId* LucidPlanTypeId() { return &Plan::id; }
+extern "C" const ffi::TypeInfo* LucidPlanTypeInfo() { return &kPlanInfo; }
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LucidLoadPlan, load_plan, ffi::Ffi::BindInstantiate().Attr<std::string_view>("path"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    LucidRunPlan, run_plan,
+    ffi::Ffi::Bind().Ctx<ffi::State<Plan>>().Arg<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Attr<std::string_view>(
+        "path"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(LucidConv2d, conv2d,
                               ffi::Ffi::Bind()

@@ -1,10 +1,10 @@
-"""lucid's operators as functions of JAX: under ``jax.jit``, and differentiable."""
+"""lucid's operators and plans as functions of JAX: under ``jax.jit``, and operators are differentiable."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from os import PathLike
+from os import PathLike, fspath
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,30 @@ _TARGETS = {"lucid_conv2d": "LucidConv2d", "lucid_split_attention": "LucidSplitA
 def register(library: str | PathLike[str]) -> None:
     """Makes the handlers of ``liblucid_jax.so`` known to XLA."""
     symbols = ctypes.CDLL(str(library))
+    # Makes the backend: handlers that wait for it would be registered before the type that one of them needs.
+    jax.devices("cpu")
     for target, symbol in _TARGETS.items():
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(symbols, symbol)), platform="cpu")
+    for function in (symbols.LucidPlanTypeId, symbols.LucidPlanTypeInfo):
+        function.restype = ctypes.c_void_p
+    of_plan = {"type_id": symbols.LucidPlanTypeId(), "type_info": symbols.LucidPlanTypeInfo()}
+    jax.ffi.register_ffi_type(
+        "lucid_plan", {name: jax.ffi.pycapsule(address) for name, address in of_plan.items()}, platform="cpu"
+    )
+    stages = {"instantiate": symbols.LucidLoadPlan, "execute": symbols.LucidRunPlan}
+    jax.ffi.register_ffi_target(
+        "lucid_plan", {name: jax.ffi.pycapsule(stage) for name, stage in stages.items()}, platform="cpu"
+    )
+
+
+def plan(path, x, shape):
+    """The output of a saved plan of one input and one output, loaded once where it is compiled.
+
+    Args:
+        x: An image ``(n, h, w, c)`` or rows ``(n, c)``.
+        shape: Shape of the output, in the same order, which lucid checks.
+    """
+    return jax.ffi.ffi_call("lucid_plan", jax.ShapeDtypeStruct(shape, jnp.float32))(x, path=fspath(path))
 
 
 def _lax_conv2d(x, weight, bias, stride, padding, dilation, groups):

@@ -1,12 +1,16 @@
-// lucid's operators as functions of Apache TVM FFI (https://tvm.apache.org/ffi). A tensor of either is a DLTensor, so
-// nothing is converted or copied; the caller allocates y, as is the custom there.
+// lucid's operators and plans as functions of Apache TVM FFI (https://tvm.apache.org/ffi). A tensor of either is a
+// DLTensor, so nothing is converted or copied; the caller allocates y, as is the custom there.
 #include <lucid.h>
 #include <tvm/ffi/tvm_ffi.h>
 
+#include <memory>
+
 namespace {
 
+using tvm::ffi::Function;
 using tvm::ffi::Optional;
 using tvm::ffi::Shape;
+using tvm::ffi::String;
 using tvm::ffi::TensorView;
 
 static_assert(sizeof(lucid_tensor) == sizeof(DLTensor));
@@ -85,8 +89,24 @@ void split_attention(TensorView x, TensorView logits, TensorView y, int64_t radi
   check(lucid_split_attention(&args));
 }
 
+// A function run(x, y), which holds a saved plan of one input and one output.
+Function load_plan(String path) {
+  lucid_plan* loaded = nullptr;
+  check(lucid_plan_load(path.c_str(), nullptr, &loaded));
+  std::shared_ptr<lucid_plan> plan(loaded, lucid_plan_destroy);
+  if (lucid_plan_input_count(loaded) != 1 || lucid_plan_output_count(loaded) != 1)
+    TVM_FFI_THROW(ValueError) << "load_plan: the plan must have one input and one output";
+  return Function::FromTyped([plan](TensorView x, TensorView y) {
+    Borrowed input(x), output(y);
+    const lucid_tensor* inputs[] = {input.get()};
+    lucid_tensor* outputs[] = {output.get()};
+    check(lucid_plan_run(plan.get(), inputs, outputs, nullptr));
+  });
+}
+
 }  // namespace
 
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(conv2d, conv2d)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(batch_norm, batch_norm)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(split_attention, split_attention)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(load_plan, load_plan)
