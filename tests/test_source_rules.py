@@ -89,7 +89,7 @@ def isas() -> dict[str, dict[str, list[str]]]:
     """FLAGS, INHERIT and SOURCES of each instruction set, as CMakeLists.txt gives them."""
     found = {}
     for name, arguments in re.findall(r"^\s*lucid_isa\((\w+)([^)]*)\)", BUILD_FILE, re.MULTILINE):
-        given = re.findall(r"(FLAGS|INHERIT|SOURCES)\s+([^A-Z]+)", arguments)
+        given = re.findall(r"\b(FLAGS|INHERIT|SOURCES)\s+((?:[^A-Z]|(?<=-)W)+)", arguments)
         found[name] = {"FLAGS": [], "INHERIT": [], "SOURCES": []} | {
             key: words.split() for key, words in given
         }
