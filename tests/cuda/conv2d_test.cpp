@@ -178,10 +178,11 @@ KERNEL_TEST(conv2d_grouped_images) {
               kEpilogues[static_cast<size_t>(n) % std::size(kEpilogues)]);
 }
 
-// One step, several, and more tiles than one on every side.
+// One step, several, and more tiles than one on every side; terms in units of eight, four, an image's three and one.
 KERNEL_TEST(conv2d_tiles) {
-  for (const Case& p : {Case{1, 3, 5, 1, 16, 20, 1, 1, 1, 0}, Case{1, 16, 15, 1, 40, 136, 1, 1, 1, 0},
-                        Case{1, 5, 4, 2, 12, 33, 3, 3, 1, 1}})
+  for (const Case& p :
+       {Case{1, 3, 5, 1, 16, 20, 1, 1, 1, 0}, Case{1, 16, 15, 1, 40, 136, 1, 1, 1, 0},
+        Case{1, 5, 4, 2, 12, 33, 3, 3, 1, 1}, Case{1, 5, 4, 1, 3, 18, 3, 3, 1, 1}, Case{1, 3, 4, 1, 5, 18, 2, 2, 1, 0}})
     for (const Dtype dtype : kDtypes) {
       const Operands operands(p.shape(), dtype);
       const Array y(dtype, operands.sums.size());
@@ -240,6 +241,23 @@ KERNEL_TEST(conv2d_not_a_number) {
       const Array y(dtype, operands.sums.size());
       for (const std::string& algorithm : algorithms(shape, dtype))
         if (!is_tile(algorithm)) run("with a NaN", operands, algorithm, {true, false, true}, y);
+    }
+}
+
+// A weight that is no number reaches its channel and no other one, nor the zeros that fill up packed weights.
+KERNEL_TEST(conv2d_weights_not_a_number) {
+  constexpr int64_t kChannels[] = {5, 20};
+  for (const Case& p : {Case{1, 5, 6, 1, 3, 36, 3, 3, 1, 0}, Case{1, 4, 5, 3, 12, 20, 1, 1, 1, 0},
+                        Case{1, 5, 6, 3, 16, 16, 3, 3, 1, 0}})
+    for (const Dtype dtype : kDtypes) {
+      Operands operands(p.shape(), dtype);
+      for (const int64_t channel : kChannels)
+        for (int64_t i = 0; i < operands.shape.terms(); ++i)
+          operands.weight.set(static_cast<size_t>(channel * operands.shape.terms() + i), NAN);
+      for (size_t i = 0; i < operands.sums.size(); ++i) operands.sums[i] = operands.sum(static_cast<int64_t>(i));
+      const Array y(dtype, operands.sums.size());
+      for (const std::string& algorithm : algorithms(p.shape(), dtype))
+        if (!is_tile(algorithm)) run("with weights of NaN", operands, algorithm, {true, false, true}, y);
     }
 }
 
