@@ -53,7 +53,8 @@ def run() -> None:
 
     points: dict[str, list[tuple[float, float]]] = {}
     for model, name in MODELS.items():
-        report = bench(model, f"{name}, batch 1, 224x224", "model", model, "--layers")
+        picture = str(RESULTS / f"{model}_layers.svg")
+        report = bench(model, f"{name}, batch 1, 224x224", "model", model, "--layers", "--plot", picture)
         points |= layers(name, report)
     chosen = [part for model in MODELS for part in ("--model", model)]
     kernels = bench("kernel", "Convolutions of both models, batch 1, 224x224", "kernel", *chosen)

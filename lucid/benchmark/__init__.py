@@ -6,7 +6,7 @@ in the layout that suits it; what it gives is checked before it is timed, and al
 
 from __future__ import annotations
 
-from lucid.benchmark import bars, figure, roofline
+from lucid.benchmark import bars, figure, roofline, time_by_layer
 from lucid.benchmark.cases import Case, conv2d_cases, model_case
 from lucid.benchmark.change import Change, changes, changes_table
 from lucid.benchmark.comparison import Comparison, compare
@@ -50,5 +50,6 @@ __all__ = [
     "onnx_case",
     "operator_cases",
     "roofline",
+    "time_by_layer",
     "with_settings",
 ]

@@ -9,7 +9,8 @@
 
 With several of --batch or --threads, each combination has a table of its own. --list prints the cases, as
 lucid-bench-kernel (csrc/bench) reads them, and measures nothing; --quick ends in about a minute. --plot draws
-bars of each layer, --roofline what the machine allows and what was attained.
+bars of each layer, of a model where the plan's time goes; --roofline what the machine allows and what was
+attained.
 
 Every engine computes the same with the same weights, is checked before it is timed, and has its turn in every
 round. The plan's times of single convolutions include the conversion of the image to its own layout and back;
@@ -137,7 +138,7 @@ def _measure(
                 break
     if left := len(cases) - len(section.results):
         tell(_COMMAND, f"{left} of {len(cases)} cases are left out: the time of --quick is over")
-    if options.kind == "model" and options.layers:
+    if options.kind == "model" and (options.layers or options.plot):
         section.layers = _profile(cases[0], options, section.machine)
 
 
@@ -201,9 +202,7 @@ def _check_files(options: argparse.Namespace, gpu: Gpu | None) -> None:
 
 def _pictures(options: argparse.Namespace) -> dict[str, str]:
     """The files of pictures, by the options that name them."""
-    if options.kind != "kernel":
-        return {}
-    named = {"--plot": options.plot, "--roofline": options.roofline}
+    named = {"--plot": options.plot, "--roofline": getattr(options, "roofline", None)}
     return {option: path for option, path in named.items() if path}
 
 
@@ -283,7 +282,7 @@ def _print(options: argparse.Namespace, section: Section, several: bool) -> None
         print(cases_table(section.machine, section.results, options.peers))
     else:
         print(engines_table(section.machine, section.results[0], options.peers))
-    if section.layers is not None:
+    if section.layers is not None and options.layers:
         print(f"\n{section.layers}")
     if several:
         print(flush=True)
@@ -305,15 +304,20 @@ def _write(options: argparse.Namespace, sections: Sequence[Section]) -> None:
         report = reports[0] if single else {"sections": reports}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if pictures := _pictures(options):
-        _draw(pictures, sections[0], options.peers)
+        _draw(pictures, sections[0], options)
 
 
-def _draw(pictures: Mapping[str, str], section: Section, peers: Sequence[str]) -> None:
+def _draw(pictures: Mapping[str, str], section: Section, options: argparse.Namespace) -> None:
     """Writes bars and roofline, whichever are wanted."""
-    from lucid.benchmark import bars, roofline
+    from lucid.benchmark import bars, roofline, time_by_layer
 
+    if options.kind == "model":
+        if section.layers is not None:
+            name = f"{section.results[0].case.name}, batch {section.batch}"
+            time_by_layer.plot(pictures["--plot"], name, section.machine, section.layers)
+        return
     if "--plot" in pictures:
-        bars.plot(pictures["--plot"], section.machine, section.results, peers)
+        bars.plot(pictures["--plot"], section.machine, section.results, options.peers)
     if "--roofline" in pictures:
         engines = dict.fromkeys(engine for result in section.results for engine in result.timings)
         points = {

@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = kinds.add_parser("model", help="a whole model", allow_abbrev=False)
     model.add_argument("model", metavar="NAME", help="e.g. resnext50_32x4d, or model.onnx")
     model.add_argument("--layers", action="store_true", help="show the time of each step of the plan, too")
+    model.add_argument(
+        "--plot", metavar="FILE", help="draw the plan's time by layer, .svg or .png (needs matplotlib)"
+    )
     for command in (kernel, model):
         _add_settings(command)
     compare = kinds.add_parser("compare", help="two reports: what became slower", allow_abbrev=False)

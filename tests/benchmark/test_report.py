@@ -22,8 +22,10 @@ from lucid.benchmark import (
     figure,
     operator_cases,
     roofline,
+    time_by_layer,
 )
-from lucid.inference import InferencePlan
+from lucid.inference import InferencePlan, Profile
+from lucid.inference.report import Step, StepTime
 
 MACHINE = Machine(
     cpu="Some Processor",
@@ -234,3 +236,44 @@ def test_a_picture_without_matplotlib_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"a plot needs matplotlib: pip install 'lucid-kernels\[plot\]'"):
         figure.formats()
+
+
+def profile(**milliseconds: float) -> Profile:
+    """Steps by their names, double underscores for dots: a convolution by an algorithm, or an operator."""
+    steps = []
+    for name, value in milliseconds.items():
+        *path, kind = name.split("__")
+        operator = "conv2d" if kind in ("dense", "grouped") else kind
+        steps.append(StepTime(Step(".".join(path), operator, kind, (1,), 0, 4), value, 0.0))
+    return Profile(tuple(steps), 1, 100.0)
+
+
+def test_time_by_layer_has_a_row_for_each_block() -> None:
+    measured = profile(
+        conv1__0__dense=4.0,
+        layer1__0__conv1__dense=2.0,
+        layer1__0__downsample__0__dense=1.0,
+        layer1__1__conv2__grouped=3.0,
+        fc__linear=0.5,
+    )
+    assert time_by_layer.times(measured) == {
+        "stem": {"dense": 4.0, "grouped": 0.0, "linear": 0.0},
+        "layer1.0": {"dense": 3.0, "grouped": 0.0, "linear": 0.0},
+        "layer1.1": {"dense": 0.0, "grouped": 3.0, "linear": 0.0},
+        "head": {"dense": 0.0, "grouped": 0.0, "linear": 0.5},
+    }
+
+
+def test_time_by_layer_names_the_longest_kinds() -> None:
+    measured = profile(**{f"x__kind{index}": float(index) for index in range(10)})
+    [row] = time_by_layer.times(measured).values()
+    assert row == {f"kind{index}": float(index) for index in range(9, 3, -1)} | {time_by_layer.REST: 6.0}
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_time_by_layer_is_written(ending: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    path = tmp_path / f"layers.{ending}"
+    measured = profile(conv1__dense=4.0, layer1__0__conv1__dense=2.0, fc__linear=0.5)
+    time_by_layer.plot(str(path), "a network", MACHINE, measured)
+    assert path.read_bytes()[:4] in (b"<?xm", b"\x89PNG")

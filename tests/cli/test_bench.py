@@ -281,6 +281,14 @@ def test_what_is_wrong_is_one_line(
     assert printed.err.count("\n") == 1
 
 
+def test_plot_of_a_model_is_written_without_its_table(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    done = command("bench", "model", "resnext_digits", *QUICK, "--plot", "layers.svg")
+    assert done.returncode == 0, done.stderr
+    assert "layer1.0.conv1" not in done.stdout
+    assert (tmp_path / "layers.svg").read_text().startswith("<?xml")
+
+
 def test_plot_to_an_unknown_format(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     for option in ("--plot", "--roofline"):
