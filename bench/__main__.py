@@ -1,8 +1,9 @@
 """Regenerates ``bench/results``: ``python -m bench``, with lucid installed with the extra ``[bench]``.
 
-Some five minutes on two cores, on which nothing else should run. ``python -m bench cuda-model`` prints what
-the data sheets of GPUs allow, and what the CUDA kernels are predicted to take; it measures nothing, and needs
-nvcc and a build with the simulator.
+Some five minutes on two cores, on which nothing else should run. ``python -m bench scaling`` measures how
+time and memory grow with batch, image, depth and threads: some ten minutes, with ``--quick`` one.
+``python -m bench cuda-model`` prints what the data sheets of GPUs allow, and what the CUDA kernels are
+predicted to take; it measures nothing, and needs nvcc and a build with the simulator.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import cuda_model
+from bench import cuda_model, scaling
 
 RESULTS = Path(__file__).parent / "results"
 APART = {"winograd": ", Winograd", "bf16x3": ", matrix unit"}
@@ -66,6 +67,8 @@ if __name__ == "__main__":
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != RESULTS.parents[1]]
     if sys.argv[1:2] == ["cuda-model"]:
         cuda_model.run(sys.argv[2:])
+    elif sys.argv[1:2] == ["scaling"]:
+        scaling.run(RESULTS, sys.argv[2:])
     else:
         formatter = argparse.RawDescriptionHelpFormatter
         argparse.ArgumentParser(
