@@ -61,6 +61,7 @@ def alternate(
     synchronize: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     limit: float = math.inf,
+    pauses: Mapping[str, float] | None = None,
 ) -> dict[str, Timing]:
     """Times each function in every round, one after the other.
 
@@ -70,21 +71,25 @@ def alternate(
     Args:
         synchronize: For functions that return before they are done: waits until they are. The calls of a turn
             then follow each other unwaited for, between two such waits.
-        limit: Seconds after which no further round begins.
+        limit: Seconds in which a further round must be over, if it takes as long as the one before, to begin.
+        pauses: Seconds without work after the turn of a function; the longest that is needed where not given.
     """
     rounds_of: dict[str, list[float]] = {name: [] for name in calls}
-    end = clock() + limit
+    end, taken_by_round, pause = clock() + limit, 0.0, _PAUSE
     for done in range(rounds):
-        if done and clock() >= end:
+        start = clock()
+        if done and start + taken_by_round >= end:
             break
         for name, call in calls.items():
-            time.sleep(_PAUSE)
+            time.sleep(pause)
+            pause = (pauses or {}).get(name, _PAUSE)
             call()
             if synchronize is None:
                 taken = float(np.median(list(_turn(call, seconds, clock))))
             else:
                 taken = _unwaited_turn(call, seconds, synchronize, clock)
             rounds_of[name].append(1000.0 * taken)
+        taken_by_round = clock() - start
     return {name: Timing(tuple(values)) for name, values in rounds_of.items()}
 
 

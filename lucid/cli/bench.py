@@ -50,8 +50,12 @@ __all__ = ["add_arguments", "run"]
 
 _COMMAND = "lucid bench"
 
-# The time of all combinations with --quick, and the part of it that rounds have; engines must be made, too.
-_QUICK_SECONDS, _PART_OF_ROUNDS = 60.0, 0.6
+# The time of all combinations with --quick, and the part of it that rounds have; engines must be made and
+# checked, too.
+_QUICK_SECONDS, _PART_OF_ROUNDS = 60.0, 0.5
+
+# The roofs of a CPU take half a second.
+_SECONDS_BETWEEN_ROOFS = 5.0
 
 # What keeps the peers to an instruction set of x86-64 from their import on: oneDNN, in PyTorch and in
 # OpenVINO, and PyTorch's own kernels. On other processors they cannot be kept to one.
@@ -88,16 +92,16 @@ def run(options: argparse.Namespace) -> int:
         _configure(options)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     combinations = list(product(options.batch, options.threads or (None,)))
-    seconds = _QUICK_SECONDS / len(combinations) if options.quick else math.inf
+    start, seconds = time.monotonic(), _QUICK_SECONDS if options.quick else math.inf
     sections: list[Section] = []
     try:
-        for batch, threads in combinations:
+        for done, (batch, threads) in enumerate(combinations, 1):
             if threads is not None:
                 runtime.set_num_threads(threads)
             cases = _cases(options, batch, gpu)
             sections.append(Section(batch, gpu or _machine(options)))
             try:
-                _measure(options, cases, gpu, sections[-1], seconds)
+                _measure(options, cases, gpu, sections[-1], start + seconds * done / len(combinations))
             finally:
                 _print(options, sections[-1], several=len(combinations) > 1)
     finally:
@@ -124,17 +128,20 @@ def _machine(options: argparse.Namespace) -> Machine:
 
 
 def _measure(
-    options: argparse.Namespace, cases: Sequence[Case], gpu: Gpu | None, section: Section, seconds: float
+    options: argparse.Namespace, cases: Sequence[Case], gpu: Gpu | None, section: Section, end: float
 ) -> None:
-    """Adds results to a section, as long as ``seconds`` have not passed."""
-    end = time.monotonic() + seconds
-    limit = _PART_OF_ROUNDS * seconds / len(cases)
+    """Adds results to a section until ``end``, a time of the monotonic clock."""
+    now = roofs = time.monotonic()
     with Progress(_COMMAND, len(cases), "cases") as progress:
-        for case in cases:
+        for done, case in enumerate(cases):
+            limit = max(0.0, _PART_OF_ROUNDS * (end - now) / (len(cases) - done))
             section.results.append(_compare(case, options, gpu, limit))
-            section.machine = section.machine.remeasured()
             progress.update(1)
-            if time.monotonic() >= end:
+            now = time.monotonic()
+            if now - roofs >= _SECONDS_BETWEEN_ROOFS or done == len(cases) - 1:
+                section.machine = section.machine.remeasured()
+                now = roofs = time.monotonic()
+            if now >= end:
                 break
     if left := len(cases) - len(section.results):
         tell(_COMMAND, f"{left} of {len(cases)} cases are left out: the time of --quick is over")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lucid.benchmark import Timing, alternate
+from lucid.benchmark import Timing, alternate, timing
 
 
 class FakeClock:
@@ -43,8 +43,9 @@ def test_a_turn_lasts_as_long_as_asked_for() -> None:
     assert len(clock.calls) == 1 + 8
 
 
-def test_no_round_begins_after_the_limit() -> None:
-    for limit, rounds in ((0.0, 1), (4.0, 1), (4.5, 2), (99.0, 3)):
+def test_no_round_begins_that_would_end_after_the_limit() -> None:
+    # A round takes four seconds: one call that is not counted, and three.
+    for limit, rounds in ((0.0, 1), (8.0, 1), (8.5, 2), (99.0, 3)):
         clock = FakeClock()
         timings = alternate({"a": clock.function("a", 1.0)}, 3, 0.0, clock=clock, limit=limit)
         assert len(timings["a"].rounds) == rounds
@@ -85,3 +86,12 @@ def test_figures() -> None:
 def test_ratio_is_taken_round_by_round() -> None:
     # The machine slows down, and something delays the other's last turn: the quotient of the medians is 3.
     assert Timing((2.0, 6.0, 40.0)).ratio(Timing((1.0, 3.0, 2.0))) == 2.0
+
+
+def test_pauses_follow_the_functions_that_need_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("lucid.benchmark.timing.time.sleep", slept.append)
+    clock = FakeClock()
+    calls = {"spins long": clock.function("spins long", 1.0), "short": clock.function("short", 1.0)}
+    alternate(calls, 2, 0.0, clock=clock, pauses={"short": 0.5})
+    assert slept == [timing._PAUSE, timing._PAUSE, 0.5, timing._PAUSE]
