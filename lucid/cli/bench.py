@@ -154,7 +154,7 @@ def _gpu(options: argparse.Namespace) -> Gpu | None:
     on_cpu = options.device in ("cpu", "cpu:0")
     possible = PEERS if on_cpu else CUDA_PEERS
     if options.peers is None:
-        options.peers = tuple(name for name in possible if name != "numpy" or _fits_numpy(options))
+        options.peers = tuple(name for name in possible if _fits(name, options))
     if on_cpu:
         if options.dtype != "float32":
             raise UsageError(f"--dtype must be float32 on the CPU, got {options.dtype}")
@@ -181,10 +181,14 @@ def _gpu(options: argparse.Namespace) -> Gpu | None:
     return gpu
 
 
-def _fits_numpy(options: argparse.Namespace) -> bool:
-    from lucid.benchmark import NUMPY
+def _fits(peer: str, options: argparse.Namespace) -> bool:
+    """Whether a peer computes what is measured: two of them only some operators, each on its own."""
+    from lucid.benchmark import NUMPY, OPERATORS
 
-    return options.kind == "kernel" and options.filters[:1] != [] and options.filters[0] in NUMPY
+    operator = options.filters[0] if options.kind == "kernel" and options.filters else None
+    if peer == "numpy":
+        return operator in NUMPY
+    return peer != "ai-edge-litert" or (options.kind == "kernel" and operator not in OPERATORS)
 
 
 def _check_files(options: argparse.Namespace, gpu: Gpu | None) -> None:

@@ -9,7 +9,7 @@ from lucid.cli.arguments import image_size, positive, positives
 
 __all__ = ["CUDA_PEERS", "KERNEL_MODELS", "PEERS", "QUICK_ROUNDS", "ROUNDS", "add_arguments"]
 
-PEERS = ("torch", "openvino", "onnxruntime", "numpy")
+PEERS = ("torch", "openvino", "onnxruntime", "ai-edge-litert", "numpy")
 CUDA_PEERS = ("torch",)
 DTYPES = ("float32", "float16", "bfloat16")
 # Without ResNeXt-101 of 16 to 48 channels a group, whose weights fill gigabytes. The smaller models come
@@ -96,8 +96,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         "--peers",
         type=_peers,
         metavar="LIST",
-        help=f"engines to compare with, or none (default {','.join(PEERS[:-1])}, with numpy "
-        f"where it has a formula, on a GPU {CUDA_PEERS[0]})",
+        help=f"engines to compare with, or none (default {','.join(PEERS[:3])}; for convolutions "
+        f"with {PEERS[3]}, which is XNNPACK; with {PEERS[4]} where it has a formula; "
+        f"on a GPU {CUDA_PEERS[0]})",
     )
     parser.add_argument("--json", metavar="FILE", help="write all that was measured")
 

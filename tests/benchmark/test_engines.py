@@ -14,7 +14,7 @@ from lucid.inference import optimize, trace
 NEEDS = {"torch": ["torch"], "openvino": ["openvino", "onnx"], "onnxruntime": ["onnxruntime", "onnx"]}
 
 
-@pytest.fixture(params=[name for name in ENGINES if name != "numpy"])
+@pytest.fixture(params=[name for name in ENGINES if name not in ("numpy", "ai-edge-litert")])
 def engine(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     for package in NEEDS.get(name, []):
@@ -60,3 +60,14 @@ def test_an_unknown_node_is_a_reason(peer: str) -> None:
     assert result.timings == {}
     assert result.refused[peer].startswith("NotImplementedError: ")
     assert result.refused[peer].endswith(" not translated")
+
+
+def test_xnnpack_computes_each_convolution() -> None:
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
+    engine = ENGINES["ai-edge-litert"]
+    for case in conv2d_cases(["resnext_digits", "resnest_digits"], batch=2, size=(20, 17)):
+        result = compare(case, {"ai-edge-litert": engine}, threads=1, rounds=1, seconds=0.0)
+        assert result.refused == {}
+    case = case_of(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()).eval(), (1, 3, 5, 5))
+    result = compare(case, {"ai-edge-litert": engine}, threads=1, rounds=1, seconds=0.0)
+    assert result.refused["ai-edge-litert"].endswith(" not translated")

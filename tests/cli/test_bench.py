@@ -75,9 +75,10 @@ def test_pool2d_is_both_and_numpy_is_a_peer_where_it_fits(command: Command, tmp_
 @pytest.mark.parametrize(
     ("arguments", "peers"),
     [
-        (["kernel", "add"], benchmark.PEERS),
+        (["kernel", "add"], ("torch", "openvino", "onnxruntime", "numpy")),
         (["kernel", "linear"], ("torch", "openvino", "onnxruntime")),
-        (["kernel", "3x3"], ("torch", "openvino", "onnxruntime")),
+        (["kernel", "3x3"], ("torch", "openvino", "onnxruntime", "ai-edge-litert")),
+        (["kernel"], ("torch", "openvino", "onnxruntime", "ai-edge-litert")),
         (["model", "resnet"], ("torch", "openvino", "onnxruntime")),
     ],
 )
@@ -253,7 +254,7 @@ def test_quick_leaves_out_what_does_not_fit(
         (
             ("kernel", "--peers", "torch,caffe"),
             2,
-            "must be of torch, openvino, onnxruntime, numpy, or none, got 'caffe'",
+            "must be of torch, openvino, onnxruntime, ai-edge-litert, numpy, or none, got 'caffe'",
         ),
         (("kernel", "--isa", "mmx"), 1, "lucid bench: name must be one of"),
         (("kernel", "--rounds", "0"), 2, "must be at least 1"),
