@@ -42,7 +42,7 @@ def xnnpack(case: Case, inputs: Sequence[Array], threads: int) -> Any:
 
 
 class _Result:
-    """What the interpreter computed last, copied when it is asked for."""
+    """The interpreter's last output, copied when it is asked for."""
 
     def __init__(self, interpreter: Any) -> None:
         self._interpreter = interpreter
