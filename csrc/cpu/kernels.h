@@ -133,6 +133,7 @@ struct Kernels {
   // What bounds all of them, to be measured. Their results only keep the compiler from leaving the work out.
   int64_t (*fma_peak)(int64_t iterations, float factor, float* result);  // gives the floating-point operations done
   float (*read_memory)(const float* x, int64_t size);                    // the sum of x
+  int64_t (*matrix_peak)(int64_t iterations, float* result);  // of the matrix unit in bfloat16; null without one
 };
 
 // The best table this processor can run, or the one pinned by lucid_set_isa.

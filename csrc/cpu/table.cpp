@@ -2,6 +2,7 @@
 #include "conv2d_algorithms.h"
 #include "cpu/kernels.h"
 #include "isa.h"
+#include "matrix_peak.h"
 
 namespace lucid::LUCID_ISA {
 
@@ -21,6 +22,7 @@ const Kernels kernels = {
 #undef LUCID_KERNEL
         .fma_peak = fma_peak,
     .read_memory = read_memory,
+    .matrix_peak = kMatrixPeak,
 };
 
 }  // namespace lucid::LUCID_ISA

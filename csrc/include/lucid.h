@@ -144,9 +144,12 @@ LUCID_API void lucid_release_memory(void);
  * best of some short trials, since whatever else the machine does can only slow one down.
  * lucid_fma_peak: 1e9 float32 operations a second, two a fused multiply-add, of independent chains in registers;
  * 20 trials of 1 to 2 ms.
+ * lucid_matrix_peak: the same of products of bfloat16 on the matrix unit, two a multiply-add; 0 where the instruction
+ * set has no such unit. A product of float32 takes six of them.
  * lucid_memory_bandwidth: 1e9 bytes a second, reading 256 MiB in all and at least 16 MiB a thread, far more than its
  * L2 cache holds (what a large L3 cache keeps of it counts as memory); 10 trials, and gives cached memory back. */
 LUCID_API lucid_status lucid_fma_peak(double* gflops);
+LUCID_API lucid_status lucid_matrix_peak(double* gflops);
 LUCID_API lucid_status lucid_memory_bandwidth(double* gbytes_per_second);
 
 /* ---- CUDA ------------------------------------------------------------------------------------------------------- */

@@ -42,6 +42,7 @@ void register_runtime(py::module_& module) {
   module.def("set_num_threads", [](int32_t threads) { check(lucid_set_num_threads(threads)); }, py::arg("threads"));
   module.def("release_memory", lucid_release_memory);
   module.def("fma_peak", measured<lucid_fma_peak>);
+  module.def("matrix_peak", measured<lucid_matrix_peak>);
   module.def("memory_bandwidth", measured<lucid_memory_bandwidth>);
 }
 

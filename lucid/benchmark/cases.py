@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lucid.inference import Graph, Node, optimize, trace
+from lucid.inference import Graph, InferencePlan, Node, optimize, trace
 from lucid.inference.graph import size_text
 from lucid.inference.report import steps_of
 from lucid.models.registry import build, find_preset
@@ -51,6 +52,12 @@ class Case:
         steps = steps_of(self.graph, [""] * len(self.graph.nodes), self.itemsize)
         object.__setattr__(self, "macs", sum(step.macs for step in steps))
         object.__setattr__(self, "bytes", sum(step.bytes for step in steps))
+
+    @cached_property
+    def on_matrix_unit(self) -> bool:
+        """Whether a plan multiplies matrices on the matrix unit alone, of the instruction set in use."""
+        steps = [step for step in InferencePlan(self.graph).steps if step.macs]
+        return bool(steps) and all(step.algorithm.endswith("_bf16x3") for step in steps)
 
     @property
     def flops_per_byte(self) -> float:

@@ -110,7 +110,7 @@ def changes_table(before: Mapping[str, Any], after: Mapping[str, Any], found: Se
     old, new = before["machine"], after["machine"]
     lines += [
         f"{name} differs: {old.get(name)} and {new.get(name)}"
-        for name in sorted((old.keys() | new.keys()) - {"date", "bandwidth", "peak_gflops"})
+        for name in sorted((old.keys() | new.keys()) - {"date", "bandwidth", "peak_gflops", "matrix_gflops"})
         if old.get(name) != new.get(name)
     ]
     regressions = sum(change.is_regression for change in found)

@@ -11,6 +11,9 @@ from lucid import runtime
 
 __all__ = ["Machine", "now", "version_of"]
 
+# Of the parts of two float32 numbers: high, mid and low of each, without the three smallest products.
+_BFLOAT16_PRODUCTS = 6
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -25,6 +28,8 @@ class Machine:
         compiler: That lucid's kernels were built with.
         versions: Versions of lucid, of Python and NumPy, and of the engines that are installed.
         date: In UTC, to the minute.
+        matrix_gflops: The float32 peak of the matrix unit: a sixth of ``lucid.runtime.matrix_peak()``, since
+            a product takes six of bfloat16. 0 without such a unit.
     """
 
     cpu: str
@@ -35,6 +40,7 @@ class Machine:
     compiler: str
     versions: dict[str, str]
     date: str
+    matrix_gflops: float = 0.0
 
     @classmethod
     def measured(cls, engines: tuple[str, ...]) -> Machine:
@@ -53,6 +59,7 @@ class Machine:
                 **{name: number for name in ("numpy", *engines) if (number := version_of(name))},
             },
             date=now(),
+            matrix_gflops=_matrix_gflops(),
         )
 
     def remeasured(self) -> Machine:
@@ -61,6 +68,7 @@ class Machine:
             self,
             peak_gflops=max(self.peak_gflops, runtime.fma_peak()),
             bandwidth=max(self.bandwidth, runtime.memory_bandwidth()),
+            matrix_gflops=max(self.matrix_gflops, _matrix_gflops()),
         )
 
     @property
@@ -70,10 +78,17 @@ class Machine:
 
     def __str__(self) -> str:
         names = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        peak = f"peak {self.peak_gflops:.1f} GFLOP/s"
+        if self.matrix_gflops:
+            peak += f", matrix unit {self.matrix_gflops:.1f} GFLOP/s"
         return (
             f"{self.name}, {self.date} UTC; {names}\n"
-            f"peak {self.peak_gflops:.1f} GFLOP/s, memory {self.bandwidth:.1f} GB/s, measured in this run"
+            f"{peak}, memory {self.bandwidth:.1f} GB/s, measured in this run"
         )
+
+
+def _matrix_gflops() -> float:
+    return runtime.matrix_peak() / _BFLOAT16_PRODUCTS
 
 
 def _cpu() -> str:

@@ -23,7 +23,13 @@ def cases_table(machine: Machine | Gpu, results: Sequence[Comparison], peers: Se
     """A line for each case: lucid's two times, the rates of the faster, and what peers take beside them."""
     columns = ["case", "count", "MMACs", "eager ms", "plan ms", "spread"]
     columns += ["GFLOP/s", "of peak", "GB/s", "of memory"]
-    rows = [[*_case_cells(machine, result), *_ratios(result, peers)] for result in results]
+    rows = [_case_cells(machine, result) for result in results]
+    parts = [_part_of_matrix_unit(machine, result) for result in results]
+    if any(part is not None for part in parts):
+        columns.append("plan of matrix unit")
+        for row, part in zip(rows, parts, strict=True):
+            row.append("-" if part is None else f"{part:.0f} %")
+    rows = [[*row, *_ratios(result, peers)] for row, result in zip(rows, results, strict=True)]
     return _with_facts(table([*columns, *peers], rows, left=1), machine, results, peers)
 
 
@@ -61,6 +67,14 @@ def _rates(machine: Machine | Gpu, result: Comparison, engine: str) -> list[str]
         part = _percent(rate, roof)
         cells += ["-" if rate is None else f"{rate:.1f}", "-" if part is None else f"{part:.0f} %"]
     return cells
+
+
+def _part_of_matrix_unit(machine: Machine | Gpu, result: Comparison) -> float | None:
+    """Percent of its peak that the plan attained; None where it computes elsewhere."""
+    unit = machine.matrix_gflops if isinstance(machine, Machine) else 0.0
+    if not unit or "plan" not in result.timings or not result.case.on_matrix_unit:
+        return None
+    return _percent(result.gflops("plan"), unit)
 
 
 def _percent(rate: float | None, roof: float | None) -> float | None:
@@ -161,6 +175,8 @@ def _case(machine: Machine | Gpu, result: Comparison) -> dict[str, Any]:
                 "gflops": gflops,
                 "percent_of_peak": _percent(gflops, machine.peak_gflops),
             }
+    if (part := _part_of_matrix_unit(machine, result)) is not None:
+        measured["plan"]["percent_of_matrix_unit"] = part
     return {
         "name": case.name,
         "counts": case.counts,

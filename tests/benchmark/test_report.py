@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lucid.benchmark import (
+    Case,
     Comparison,
     Gpu,
     Machine,
@@ -277,3 +278,20 @@ def test_time_by_layer_is_written(ending: str, tmp_path: Path) -> None:
     measured = profile(conv1__dense=4.0, layer1__0__conv1__dense=2.0, fc__linear=0.5)
     time_by_layer.plot(str(path), "a network", MACHINE, measured)
     assert path.read_bytes()[:4] in (b"<?xm", b"\x89PNG")
+
+
+def test_the_part_of_the_matrix_unit_is_shown_where_a_plan_uses_it(
+    results: list[Comparison], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = replace(MACHINE, matrix_gflops=200.0)
+    first = results[0].case
+    monkeypatch.setattr(Case, "on_matrix_unit", property(lambda case: case is first))
+    head, row, other, _, roofs, *_ = cases_table(unit, results, ["torch"]).splitlines()
+    assert head.split()[-5:] == ["plan", "of", "matrix", "unit", "torch"]
+    assert row.split()[-3:] == ["25", "%", "1.50x"]  # 50 of 200 GFLOP/s
+    assert other.split()[-2] == "-"
+    assert "matrix unit 200.0 GFLOP/s" in roofs
+    with_unit, without = as_json(unit, results, {})["cases"], as_json(MACHINE, results, {})["cases"]
+    assert with_unit[0]["engines"]["plan"]["percent_of_matrix_unit"] == pytest.approx(25)
+    assert "percent_of_matrix_unit" not in without[0]["engines"]["plan"]
+    assert "matrix unit" not in cases_table(MACHINE, results, [])
