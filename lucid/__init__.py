@@ -12,6 +12,7 @@ from lucid import installation as installation
 
 from lucid import cuda, late_names, random, runtime
 from lucid._core import version
+from lucid.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from lucid.creation import arange, empty, from_dlpack, from_numpy, full, ones, tensor, zeros
 from lucid.runtime import get_num_threads, set_num_threads, show_config
 from lucid.tensor import Tensor
@@ -33,6 +34,7 @@ __all__ = [
     "cuda",
     "data",
     "empty",
+    "enable_grad",
     "from_dlpack",
     "from_numpy",
     "full",
@@ -41,13 +43,16 @@ __all__ = [
     "get_library_dir",
     "get_num_threads",
     "inference",
+    "is_grad_enabled",
     "load_plan",
     "models",
     "nn",
+    "no_grad",
     "ones",
     "onnx",
     "random",
     "runtime",
+    "set_grad_enabled",
     "set_num_threads",
     "show_config",
     "tensor",

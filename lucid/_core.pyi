@@ -38,6 +38,8 @@ class DeviceArray:
     @property
     def read_only(self) -> bool: ...
     @property
+    def memory_id(self) -> int: ...  # the same for all views of a piece of memory
+    @property
     def __cuda_array_interface__(self) -> dict[str, Any]: ...
     def __dlpack__(
         self,

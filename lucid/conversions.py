@@ -19,9 +19,6 @@ class Conversions:
     dtype: np.dtype[Any]
     device: str
 
-    # A note of the program that training will heed; nothing computes gradients yet.
-    requires_grad = False
-
     def to(
         self, *targets: Any, dtype: npt.DTypeLike | None = None, device: object = None, **options: Any
     ) -> Tensor:
@@ -103,8 +100,3 @@ class Conversions:
     def detach(self) -> Tensor:
         """A tensor of the same memory that no gradient reaches."""
         return primitives.detach(self)
-
-    def requires_grad_(self, requires_grad: Any = True) -> Any:
-        """Sets ``requires_grad`` and returns the tensor."""
-        self.requires_grad = requires_grad is True
-        return self

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lucid import _core, device_array
+from lucid.autograd import note_change
 from lucid.device_array import COMPUTED, DeviceArray, not_yet, write
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -32,7 +33,7 @@ def floating(op: str, x: Array) -> Array:
     return x
 
 
-def _has_kernel(x: Any) -> bool:
+def has_kernel(x: Any) -> bool:
     """Whether the kernels know the dtype: all of a GPU's, and float32 on the CPU."""
     return x.dtype == _FLOAT32 or type(x) is DeviceArray
 
@@ -82,6 +83,7 @@ class Binary:
             )
         with np.errstate(all="ignore"):
             self.function(target, other, out=target, casting="unsafe")
+        note_change(target)
 
 
 def _is_float64(operand: Any) -> bool:
@@ -107,10 +109,12 @@ class Add(Binary):
         return super().__call__(left, right)
 
 
-def assign(target: Array, value: Any, index: Any = ...) -> Array:
-    """Writes ``value`` into ``target``, in the dtype of ``target``."""
-    write(target, value, index)
-    return target
+class Assign:
+    """Writes a value into an array, in the dtype of that."""
+
+    def into(self, op: str, target: Array, value: Any, *, index: Any) -> None:
+        write(target, value, index)
+        note_change(target)
 
 
 # ---- Elementwise
@@ -127,9 +131,16 @@ def elementwise(op: str, function: np.ufunc) -> Callable[[Array], Array]:
     return run
 
 
+def relu(x: Array, *, inplace: bool) -> Array:
+    y = _core.relu(x, inplace)
+    if inplace:
+        note_change(x)
+    return y
+
+
 def sigmoid(x: Array) -> Array:
     """Where exp overflows, the quotient is 0 as it should be."""
-    if _has_kernel(x):
+    if has_kernel(x):
         return _core.sigmoid(x)
     one = floating("sigmoid", x).dtype.type(1)
     with np.errstate(all="ignore"):
@@ -139,7 +150,7 @@ def sigmoid(x: Array) -> Array:
 
 def softmax(x: Array, *, dim: int, log: bool) -> Array:
     """The result does not depend on strides: the kernel and the copy made here see to that."""
-    if _has_kernel(x) and x.ndim:
+    if has_kernel(x) and x.ndim:
         return _core.softmax(x, dim, log)
     x = np.asarray(floating("log_softmax" if log else "softmax", x), order="C")
     with np.errstate(all="ignore"):
@@ -150,16 +161,27 @@ def softmax(x: Array, *, dim: int, log: bool) -> Array:
 
 
 def dropout(x: Any, *, p: float, generator: np.random.Generator, inplace: bool) -> Any:
-    """Draws one number for each element, on the CPU for any device."""
-    on_device = type(x) is DeviceArray
-    if not on_device:
+    return masked(x, survivors(x, p, generator), p, inplace)
+
+
+def survivors(x: Any, p: float, generator: np.random.Generator) -> Array:
+    """Which elements dropout keeps. It draws one number for each, on the CPU for any device."""
+    if type(x) is not DeviceArray:
         floating("dropout", x)
-    kept, scale = generator.random(x.shape, dtype=np.float32) >= p, 1.0 / (1.0 - p) if p < 1.0 else 0.0
-    if on_device:
+    kept: Array = generator.random(x.shape, dtype=np.float32) >= p
+    return kept
+
+
+def masked(x: Any, kept: Array, p: float, inplace: bool) -> Any:
+    """What is kept of ``x``, scaled so that the mean stays; zeros for the rest."""
+    scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
+    if type(x) is DeviceArray:
         return device_array.masked(x, kept, scale, inplace)
     result = x if inplace else np.empty_like(x)
     np.multiply(x, scale, out=result, where=kept)
     result[~kept] = 0
+    if inplace:
+        note_change(x)
     return result
 
 
@@ -207,7 +229,7 @@ def total(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
 
 def mean(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
     """The mean over height and width of images is the kernel's."""
-    if x.ndim == 4 and dim == (2, 3) and x.dtype.name in COMPUTED and _has_kernel(x) and x.size:
+    if x.ndim == 4 and dim == (2, 3) and x.dtype.name in COMPUTED and has_kernel(x) and x.size:
         pooled = _core.radix_sum_pool(x, 1)
         return pooled[:, :, None, None] if keepdim else pooled
     count = math.prod(x.shape[axis] for axis in dim)

@@ -66,7 +66,7 @@ class Methods:
         return primitives.index(self, index=_plain_index(index))
 
     def __setitem__(self, index: Any, value: Operand) -> None:
-        primitives.assign(self, value, index=_plain_index(index))
+        primitives.assign.update("assignment", self, value, index=_plain_index(index))
 
     # ---- Shape
 

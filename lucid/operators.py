@@ -191,7 +191,7 @@ def _assigned(name: str, target: T, value: Any) -> T:
     plain = _operand(value)
     if plain is NotImplemented:
         raise TypeError(f"{name}: it takes a tensor, an array or a number, got {exchange.type_name(value)}")
-    primitives.assign(target, plain, index=...)
+    primitives.assign.update(name, target, plain, index=...)
     return target
 
 

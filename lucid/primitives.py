@@ -9,11 +9,13 @@ which column is used.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from lucid import _core, device_array, eager, recording
+from lucid import _core, device_array, eager, gradients, losses, recording
+from lucid.autograd import Gradient, array_of, edge_of, is_grad_enabled, record, record_change
 from lucid.recording import Symbolic, refuse, reshaped, step
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Primitive(Generic[Result]):
     Attributes:
         run: Computes arrays from arrays, at once.
         record: Records steps of a plan; see ``lucid.recording``.
-        backward: None; the place of the gradient.
+        backward: Computes gradients, see ``lucid.autograd``; None where the results have none.
     """
 
     __slots__ = ("backward", "record", "run")
@@ -38,7 +40,7 @@ class Primitive(Generic[Result]):
         self,
         run: Callable[..., Any],
         record: recording.Record,
-        backward: Callable[..., Any] | None = None,
+        backward: Gradient | None = None,
     ) -> None:
         self.run = run
         self.record = record
@@ -46,48 +48,62 @@ class Primitive(Generic[Result]):
 
     def __call__(self, value: Any, /, *others: Any, **attributes: Any) -> Result:
         """A tensor of the result of ``run``, or a symbol if a value is one. One value at least is either."""
+        recorded = False
         if not others and isinstance(value, TensorBase):  # half a microsecond less
-            return value.wrap(self.run(value.data, **attributes))  # type: ignore[no-any-return, attr-defined]
+            if not (value._requires_grad and self.backward is not None and is_grad_enabled()):
+                return value.wrap(self.run(value.data, **attributes))  # type: ignore[no-any-return, attr-defined]
+            return record(self.backward, self.run, (value,), attributes)  # type: ignore[no-any-return]
         values = (value, *others)
         arrays: list[Any] = []
         maker: Any = None
         for value in values:
             if isinstance(value, TensorBase):
                 maker = value
+                recorded = recorded or value._requires_grad
                 value = value.data
             elif isinstance(value, Symbolic):
                 return value.recorder.record(self.record, values, attributes)  # type: ignore[no-any-return]
             arrays.append(value)
+        if recorded and self.backward is not None and is_grad_enabled():
+            return record(self.backward, self.run, values, attributes)  # type: ignore[no-any-return]
         return maker.wrap(self.run(*arrays, **attributes))  # type: ignore[no-any-return]
 
-    def update(self, written: str, target: Any, other: Any) -> Any:
+    def update(self, written: str, target: Any, other: Any, **attributes: Any) -> Any:
         """Writes the result over ``target``, as ``target += other`` does; ``written`` is that operator."""
         if isinstance(target, Symbolic):
-            return target.become(self(target, other))
+            return target.become(self(target, other, **attributes))
         if isinstance(other, Symbolic):
             raise other.recorder.refusal(f"{written} on a constant")
-        assert isinstance(self.run, eager.Binary)
-        self.run.into(written, target.data, other.data if isinstance(other, TensorBase) else other)
+        assert isinstance(self.run, (eager.Binary, eager.Assign))
+        change = partial(self.run.into, written, target.data, array_of(other), **attributes)
+        if is_grad_enabled() and (target._requires_grad or edge_of(other) is not None):
+            record_change(self.backward, written, change, (target, other), attributes)
+        else:
+            change()
         return target
 
 
-def _binary(function: np.ufunc, written: str) -> Primitive[Tensor]:
-    return Primitive(eager.Binary(function), refuse(written))
+def _binary(function: np.ufunc, written: str, backward: Gradient | None = None) -> Primitive[Tensor]:
+    return Primitive(eager.Binary(function), refuse(written), backward)
 
 
-def _elementwise(name: str, function: np.ufunc) -> Primitive[Tensor]:
-    return Primitive(eager.elementwise(name, function), refuse(f"Tensor.{name}"))
+def _elementwise(name: str, function: np.ufunc, backward: Gradient) -> Primitive[Tensor]:
+    return Primitive(eager.elementwise(name, function), refuse(f"Tensor.{name}"), backward)
 
 
 def _shape(method: str) -> Primitive[Tensor]:
-    return Primitive(lambda x, shape: x.reshape(shape), reshaped(method))
+    return Primitive(lambda x, shape: x.reshape(shape), reshaped(method), gradients.reshape)
 
 
 # ---- Layers
 
-conv2d: Primitive[Tensor] = Primitive(eager.conv2d, recording.conv2d)
-linear: Primitive[Tensor] = Primitive(eager.linear, recording.linear)
-batch_norm: Primitive[Tensor] = Primitive(_core.batch_norm, recording.batch_norm)
+conv2d: Primitive[Tensor] = Primitive(eager.conv2d, recording.conv2d, gradients.conv2d)
+linear: Primitive[Tensor] = Primitive(eager.linear, recording.linear, gradients.linear)
+batch_norm: Primitive[Tensor] = Primitive(_core.batch_norm, recording.batch_norm, gradients.batch_norm)
+# With the statistics of the batch, whose gradients are part of this row's.
+batch_norm_training: Primitive[Tensor] = Primitive(
+    _core.batch_norm, refuse("batch_norm with the statistics of the batch"), gradients.batch_norm_training
+)
 batch_norm_statistics: Primitive[tuple[Tensor, Tensor]] = Primitive(
     _core.batch_norm_statistics,
     refuse(
@@ -95,45 +111,58 @@ batch_norm_statistics: Primitive[tuple[Tensor, Tensor]] = Primitive(
         f"{recording.NO_COUNTERPART}: the module must be in eval mode and have running statistics",
     ),
 )
-max_pool2d: Primitive[Tensor] = Primitive(_core.max_pool2d, step("max_pool2d"))
+max_pool2d: Primitive[Tensor] = Primitive(_core.max_pool2d, step("max_pool2d"), gradients.max_pool2d)
 max_pool2d_with_indices: Primitive[tuple[Tensor, Tensor]] = Primitive(
-    _core.max_pool2d_with_indices, refuse("max_pool2d with return_indices")
+    _core.max_pool2d_with_indices, refuse("max_pool2d with return_indices"), gradients.max_pool2d_with_indices
 )
-avg_pool2d: Primitive[Tensor] = Primitive(_core.avg_pool2d, step("avg_pool2d"))
-adaptive_avg_pool2d: Primitive[Tensor] = Primitive(_core.adaptive_avg_pool2d, recording.adaptive_avg_pool2d)
-radix_sum_pool: Primitive[Tensor] = Primitive(_core.radix_sum_pool, step("radix_sum_pool"))
-split_attention: Primitive[Tensor] = Primitive(_core.split_attention, recording.split_attention)
+avg_pool2d: Primitive[Tensor] = Primitive(_core.avg_pool2d, step("avg_pool2d"), gradients.avg_pool2d)
+adaptive_avg_pool2d: Primitive[Tensor] = Primitive(
+    _core.adaptive_avg_pool2d, recording.adaptive_avg_pool2d, gradients.adaptive_avg_pool2d
+)
+radix_sum_pool: Primitive[Tensor] = Primitive(
+    _core.radix_sum_pool, step("radix_sum_pool"), gradients.radix_sum_pool
+)
+split_attention: Primitive[Tensor] = Primitive(
+    _core.split_attention, recording.split_attention, gradients.split_attention
+)
 dropout: Primitive[Tensor] = Primitive(
     eager.dropout,
     refuse(
         "dropout",
         f"{recording.NO_COUNTERPART} unless it does nothing: the module must be in eval mode",
     ),
+    gradients.dropout,
+)
+
+cross_entropy: Primitive[Tensor] = Primitive(
+    losses.cross_entropy, refuse("cross_entropy"), gradients.cross_entropy
 )
 
 # ---- Elementwise
 
-relu: Primitive[Tensor] = Primitive(_core.relu, recording.relu)
-sigmoid: Primitive[Tensor] = Primitive(eager.sigmoid, step("sigmoid"))
-softmax: Primitive[Tensor] = Primitive(eager.softmax, step("softmax"))
-exp = _elementwise("exp", np.exp)
-log = _elementwise("log", np.log)
-sqrt = _elementwise("sqrt", np.sqrt)
-abs: Primitive[Tensor] = Primitive(np.abs, refuse("Tensor.abs"))
-negative: Primitive[Tensor] = Primitive(np.negative, recording.negative)
+relu: Primitive[Tensor] = Primitive(eager.relu, recording.relu, gradients.relu)
+sigmoid: Primitive[Tensor] = Primitive(eager.sigmoid, step("sigmoid"), gradients.sigmoid)
+softmax: Primitive[Tensor] = Primitive(eager.softmax, step("softmax"), gradients.softmax)
+exp = _elementwise("exp", np.exp, gradients.exp)
+log = _elementwise("log", np.log, gradients.log)
+sqrt = _elementwise("sqrt", np.sqrt, gradients.sqrt)
+abs: Primitive[Tensor] = Primitive(np.abs, refuse("Tensor.abs"), gradients.abs)
+negative: Primitive[Tensor] = Primitive(np.negative, recording.negative, gradients.negative)
 invert: Primitive[Tensor] = Primitive(np.invert, refuse("~"))
-clamp: Primitive[Tensor] = Primitive(lambda x, min, max: np.clip(x, min, max), recording.clamp)
+clamp: Primitive[Tensor] = Primitive(
+    lambda x, min, max: np.clip(x, min, max), recording.clamp, gradients.clamp
+)
 
 # ---- Two operands
 
-add: Primitive[Tensor] = Primitive(eager.Add(np.add), recording.add)
-subtract: Primitive[Tensor] = Primitive(eager.Binary(np.subtract), recording.subtract)
-multiply: Primitive[Tensor] = Primitive(eager.Binary(np.multiply), recording.multiply)
-divide: Primitive[Tensor] = Primitive(eager.Binary(np.divide), recording.divide)
+add: Primitive[Tensor] = Primitive(eager.Add(np.add), recording.add, gradients.add)
+subtract: Primitive[Tensor] = Primitive(eager.Binary(np.subtract), recording.subtract, gradients.subtract)
+multiply: Primitive[Tensor] = Primitive(eager.Binary(np.multiply), recording.multiply, gradients.multiply)
+divide: Primitive[Tensor] = Primitive(eager.Binary(np.divide), recording.divide, gradients.divide)
 floor_divide = _binary(np.floor_divide, "//")
-remainder = _binary(np.remainder, "%")
-power = _binary(np.power, "**")
-matmul = _binary(np.matmul, "@")
+remainder = _binary(np.remainder, "%", gradients.remainder)
+power = _binary(np.power, "**", gradients.power)
+matmul = _binary(np.matmul, "@", gradients.matmul)
 bitwise_and = _binary(np.bitwise_and, "&")
 bitwise_or = _binary(np.bitwise_or, "|")
 less = _binary(np.less, "<")
@@ -149,29 +178,31 @@ reshape = _shape("reshape")
 flatten = _shape("flatten")
 squeeze = _shape("squeeze")
 unsqueeze = _shape("unsqueeze")
-view: Primitive[Tensor] = Primitive(eager.view, reshaped("view"))
-permute: Primitive[Tensor] = Primitive(lambda x, dims: x.transpose(dims), refuse("Tensor.permute"))
-index: Primitive[Tensor] = Primitive(eager.index, refuse("indexing"))
-assign: Primitive[Tensor] = Primitive(eager.assign, refuse("assignment to elements"))
-pad: Primitive[Tensor] = Primitive(eager.pad, recording.pad)
-move: Primitive[Tensor] = Primitive(device_array.moved, recording.moved)
-cast: Primitive[Tensor] = Primitive(lambda x, dtype: x.astype(dtype), recording.cast)
-clone: Primitive[Tensor] = Primitive(lambda x: x.copy(order="K"), recording.copied)
+view: Primitive[Tensor] = Primitive(eager.view, reshaped("view"), gradients.reshape)
+permute: Primitive[Tensor] = Primitive(
+    lambda x, dims: x.transpose(dims), refuse("Tensor.permute"), gradients.permute
+)
+index: Primitive[Tensor] = Primitive(eager.index, refuse("indexing"), gradients.index)
+assign: Primitive[Tensor] = Primitive(eager.Assign(), refuse("assignment to elements"), gradients.assign)
+pad: Primitive[Tensor] = Primitive(eager.pad, recording.pad, gradients.pad)
+move: Primitive[Tensor] = Primitive(device_array.moved, recording.moved, gradients.move)
+cast: Primitive[Tensor] = Primitive(lambda x, dtype: x.astype(dtype), recording.cast, gradients.cast)
+clone: Primitive[Tensor] = Primitive(lambda x: x.copy(order="K"), recording.copied, gradients.clone)
 detach: Primitive[Tensor] = Primitive(lambda x: x, lambda recorder, x: x)
-contiguous: Primitive[Tensor] = Primitive(eager.contiguous, recording.copied)
+contiguous: Primitive[Tensor] = Primitive(eager.contiguous, recording.copied, gradients.contiguous)
 
 # ---- Reductions
 
-sum: Primitive[Tensor] = Primitive(eager.total, refuse("Tensor.sum"))
-mean: Primitive[Tensor] = Primitive(eager.mean, recording.mean)
-var: Primitive[Tensor] = Primitive(eager.var, refuse("Tensor.var"))
-std: Primitive[Tensor] = Primitive(eager.std, refuse("Tensor.std"))
-max: Primitive[Tensor] = Primitive(eager.extreme("max"), refuse("Tensor.max"))
-min: Primitive[Tensor] = Primitive(eager.extreme("min"), refuse("Tensor.min"))
+sum: Primitive[Tensor] = Primitive(eager.total, refuse("Tensor.sum"), gradients.sum)
+mean: Primitive[Tensor] = Primitive(eager.mean, recording.mean, gradients.mean)
+var: Primitive[Tensor] = Primitive(eager.var, refuse("Tensor.var"), gradients.var)
+std: Primitive[Tensor] = Primitive(eager.std, refuse("Tensor.std"), gradients.std)
+max: Primitive[Tensor] = Primitive(eager.extreme("max"), refuse("Tensor.max"), gradients.extreme)
+min: Primitive[Tensor] = Primitive(eager.extreme("min"), refuse("Tensor.min"), gradients.extreme)
 argmax: Primitive[Tensor] = Primitive(eager.place("argmax"), refuse("Tensor.argmax"))
 argmin: Primitive[Tensor] = Primitive(eager.place("argmin"), refuse("Tensor.argmin"))
-sort: Primitive[tuple[Tensor, Tensor]] = Primitive(eager.sort, refuse("Tensor.sort"))
-topk: Primitive[tuple[Tensor, Tensor]] = Primitive(eager.topk, refuse("Tensor.topk"))
+sort: Primitive[tuple[Tensor, Tensor]] = Primitive(eager.sort, refuse("Tensor.sort"), gradients.sort)
+topk: Primitive[tuple[Tensor, Tensor]] = Primitive(eager.topk, refuse("Tensor.topk"), gradients.topk)
 all: Primitive[Tensor] = Primitive(lambda x: x.all(), refuse("Tensor.all"))
 any: Primitive[Tensor] = Primitive(lambda x: x.any(), refuse("Tensor.any"))
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from lucid import _core, cuda, exchange
 from lucid.conversions import Conversions
 from lucid.device_array import DeviceArray, on_host
+from lucid.differentiable import Differentiable
 from lucid.methods import Methods, ValuesAndIndices
 from lucid.operators import Operators
 
@@ -29,11 +30,13 @@ _DTYPES = frozenset(np.dtype(code) for code in "?bBhHiIlLqQefd")
 
 # ndarray.__dlpack__ takes the arguments of DLPack 1.0 (max_version, dl_device, copy) from NumPy 2.1 on.
 _NUMPY_SPEAKS_DLPACK_1 = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (2, 1)
+# Attributes that tie a tensor to the graph that computed it.
+_OF_THE_GRAPH = frozenset({"_hooks", "_hooks_after", "_is_view", "_place", "_requires_grad", "grad_fn"})
 # Looked up once, for Tensor.wrap, which every call of an operator ends with.
 _new_tensor, _hold, _ndarray = _core.TensorBase.__new__, _core.TensorBase.__init__, np.ndarray
 
 
-class Tensor(Methods, Operators, Conversions, _core.TensorBase):
+class Tensor(Differentiable, Methods, Operators, Conversions, _core.TensorBase):
     """A NumPy array, or one on a GPU, with PyTorch's method names.
 
     ``Tensor(array)`` shares the array's memory, and so do ``data``, ``numpy()``, the buffer protocol and
@@ -169,7 +172,11 @@ class Tensor(Methods, Operators, Conversions, _core.TensorBase):
         return function(*_plain(args), **{name: _plain(value) for name, value in kwargs.items()})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.data,), vars(self) or None  # requires_grad, where it was set
+        """A copy is a leaf, without hooks; one of what was computed requires no gradient."""
+        state = {name: value for name, value in vars(self).items() if name not in _OF_THE_GRAPH}
+        if self.grad_fn is None and "_requires_grad" in vars(self):
+            state["_requires_grad"] = self._requires_grad
+        return type(self), (self.data,), state or None
 
     # ---- Python's protocols
 

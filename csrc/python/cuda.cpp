@@ -181,6 +181,7 @@ void register_array(py::module_& module) {
       .def_property_readonly("device_index", [](const DeviceArray& x) { return x.memory().device(); })
       .def_property_readonly("data_ptr", [](const DeviceArray& x) { return reinterpret_cast<uintptr_t>(x.data()); })
       .def_property_readonly("read_only", [](const DeviceArray& x) { return x.memory().read_only(); })
+      .def_property_readonly("memory_id", [](const DeviceArray& x) { return reinterpret_cast<uintptr_t>(&x.memory()); })
       .def_property_readonly("__cuda_array_interface__", array_interface)
       .def("__dlpack__", to_dlpack, py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
            py::arg("dl_device") = py::none(), py::arg("copy") = py::none())

@@ -15,7 +15,6 @@ import numpy as np
 
 from lucid import arguments, primitives
 from lucid.arguments import Padding, Pair
-from lucid.nn.cross_entropy import cross_entropy as cross_entropy
 from lucid.primitives import Primitive
 from lucid.random import generator
 from lucid.tensor import Array, Tensor, as_tensor
@@ -98,7 +97,8 @@ def batch_norm(
         raise ValueError("batch_norm: running_mean and running_var must be given unless training, got None")
     else:
         used_mean, used_var = mean, var
-    y = primitives.batch_norm(x, scale, shift, used_mean, used_var, eps=float(eps), relu=bool(relu))
+    normalize = primitives.batch_norm_training if training else primitives.batch_norm
+    y = normalize(x, scale, shift, used_mean, used_var, eps=float(eps), relu=bool(relu))
     if training:  # last, so that a refused call has changed nothing
         count = x.numel() // used_mean.numel()
         _move(mean, used_mean.data, momentum)
@@ -271,6 +271,33 @@ def linear(input: Input, weight: Input, bias: Input | None = None) -> Tensor:
     """``input @ weight.T + bias``: ``(..., in)`` and ``(out, in)`` to ``(..., out)``."""
     x, matrix = as_tensor("linear", "input", input), as_tensor("linear", "weight", weight)
     return primitives.linear(x, matrix, None if bias is None else as_tensor("linear", "bias", bias))
+
+
+def cross_entropy(
+    input: Input,
+    target: Input,
+    weight: Input | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The loss ``-log softmax(input)[target]`` of logits ``(n, classes, ...)``.
+
+    ``target`` holds class indices, shape ``(n, ...)``, or class probabilities, in the shape of ``input``.
+    ``weight`` scales the loss of each class. ``label_smoothing`` takes that much of the target away and
+    spreads it evenly over all classes. ``reduction`` is ``"none"``, ``"sum"`` or ``"mean"``; the mean over
+    indices is weighted by ``weight`` and leaves out the places where the target is ``ignore_index``. The
+    options are keywords only, because PyTorch has two retired arguments between them.
+    """
+    return primitives.cross_entropy(
+        as_tensor("cross_entropy", "input", input),
+        as_tensor("cross_entropy", "target", target),
+        None if weight is None else as_tensor("cross_entropy", "weight", weight),
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
 
 
 def pad(input: Input, pad: tuple[SupportsIndex, ...], mode: str = "constant", value: float = 0.0) -> Tensor:

@@ -23,10 +23,12 @@ T = TypeVar("T", bound=Tensor)
 class Parameter(Tensor):
     """A tensor that training changes. A module that has one as an attribute lists and saves it."""
 
-    requires_grad = True
+    _requires_grad = True
 
-    def __init__(self, data: Tensor | Array) -> None:
+    def __init__(self, data: Tensor | Array, requires_grad: bool = True) -> None:
         super().__init__(as_tensor("Parameter", "data", data).data)
+        if not requires_grad:
+            self._requires_grad = False
 
 
 class Buffer(Tensor):
