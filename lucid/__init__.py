@@ -79,6 +79,13 @@ def _network(name: str) -> Any:
 late_names.lend("lucid.nn", _NETWORKS, _network)
 
 
+def _function(name: str) -> Any:
+    return getattr(importlib.import_module("lucid.function"), name)
+
+
+late_names.lend("lucid.autograd", ("Context", "Function"), _function)
+
+
 def _onnx(name: str) -> Any:
     return getattr(importlib.import_module("lucid.onnx"), "load" if name == "load_onnx" else name)
 

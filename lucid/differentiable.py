@@ -8,8 +8,8 @@ from weakref import ref
 
 import numpy as np
 
-from lucid import autograd
-from lucid.autograd import Hook, Node
+from lucid.autograd import walk
+from lucid.autograd.tape import Hook, Node, array_of, is_floating
 
 if TYPE_CHECKING:
     from lucid.tensor import Tensor
@@ -62,7 +62,7 @@ class Differentiable:
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
-        if wanted and not autograd.is_floating(self.dtype):
+        if wanted and not is_floating(self.dtype):
             raise ValueError(
                 f"requires_grad: a tensor must be floating to have a gradient, got dtype {self.dtype}"
             )
@@ -123,13 +123,13 @@ class Differentiable:
                 )
             dy: Any = np.ones(self.shape, self.dtype) if isinstance(self.data, np.ndarray) else self._one()
         else:
-            dy = autograd.array_of(gradient)
+            dy = array_of(gradient)
             if not hasattr(dy, "dtype"):
                 dy = np.asarray(dy, self.dtype)
             if dy.shape != self.shape:
                 raise ValueError(f"backward: gradient must have shape {self.shape}, got {dy.shape}")
             dy = dy if dy.dtype == self.dtype else dy.astype(self.dtype)
-        autograd.backward(self, dy, bool(retain_graph))
+        walk.backward(self, dy, bool(retain_graph))
 
     def _one(self) -> Any:
         """1 where the tensor is, on a GPU."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lucid import _core, device_array
-from lucid.autograd import note_change
+from lucid.autograd.saved import note_change
 from lucid.device_array import COMPUTED, DeviceArray, not_yet, write
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -111,6 +111,12 @@ class Add(Binary):
 
 class Assign:
     """Writes a value into an array, in the dtype of that."""
+
+    def __call__(self, target: Array, value: Any, *, index: Any) -> Array:
+        """A copy of ``target`` with the value in it."""
+        result: Array = target.copy()
+        self.into("assign", result, value, index=index)
+        return result
 
     def into(self, op: str, target: Array, value: Any, *, index: Any) -> None:
         write(target, value, index)

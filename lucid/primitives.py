@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from lucid import _core, device_array, eager, gradients, losses, recording
-from lucid.autograd import Gradient, array_of, edge_of, is_grad_enabled, record, record_change
+from lucid import _core, device_array, eager, losses, recording
+from lucid.autograd.mode import is_grad_enabled
+from lucid.autograd.tape import Gradient, array_of, edge_of, record, record_change
+from lucid.gradients import elementwise, layers, memory, reductions
 from lucid.recording import Symbolic, refuse, reshaped, step
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class Primitive(Generic[Result]):
         """A tensor of the result of ``run``, or a symbol if a value is one. One value at least is either."""
         recorded = False
         if not others and isinstance(value, TensorBase):  # half a microsecond less
-            if not (value._requires_grad and self.backward is not None and is_grad_enabled()):
+            tracked = value._requires_grad  # type: ignore[attr-defined]
+            if not (tracked and self.backward is not None and is_grad_enabled()):
                 return value.wrap(self.run(value.data, **attributes))  # type: ignore[no-any-return, attr-defined]
             return record(self.backward, self.run, (value,), attributes)  # type: ignore[no-any-return]
         values = (value, *others)
@@ -59,7 +62,7 @@ class Primitive(Generic[Result]):
         for value in values:
             if isinstance(value, TensorBase):
                 maker = value
-                recorded = recorded or value._requires_grad
+                recorded = recorded or value._requires_grad  # type: ignore[attr-defined]
                 value = value.data
             elif isinstance(value, Symbolic):
                 return value.recorder.record(self.record, values, attributes)  # type: ignore[no-any-return]
@@ -77,6 +80,7 @@ class Primitive(Generic[Result]):
         assert isinstance(self.run, (eager.Binary, eager.Assign))
         change = partial(self.run.into, written, target.data, array_of(other), **attributes)
         if is_grad_enabled() and (target._requires_grad or edge_of(other) is not None):
+            assert self.backward is not None
             record_change(self.backward, written, change, (target, other), attributes)
         else:
             change()
@@ -92,17 +96,17 @@ def _elementwise(name: str, function: np.ufunc, backward: Gradient) -> Primitive
 
 
 def _shape(method: str) -> Primitive[Tensor]:
-    return Primitive(lambda x, shape: x.reshape(shape), reshaped(method), gradients.reshape)
+    return Primitive(lambda x, shape: x.reshape(shape), reshaped(method), memory.reshape)
 
 
 # ---- Layers
 
-conv2d: Primitive[Tensor] = Primitive(eager.conv2d, recording.conv2d, gradients.conv2d)
-linear: Primitive[Tensor] = Primitive(eager.linear, recording.linear, gradients.linear)
-batch_norm: Primitive[Tensor] = Primitive(_core.batch_norm, recording.batch_norm, gradients.batch_norm)
+conv2d: Primitive[Tensor] = Primitive(eager.conv2d, recording.conv2d, layers.conv2d)
+linear: Primitive[Tensor] = Primitive(eager.linear, recording.linear, layers.linear)
+batch_norm: Primitive[Tensor] = Primitive(_core.batch_norm, recording.batch_norm, layers.batch_norm)
 # With the statistics of the batch, whose gradients are part of this row's.
 batch_norm_training: Primitive[Tensor] = Primitive(
-    _core.batch_norm, refuse("batch_norm with the statistics of the batch"), gradients.batch_norm_training
+    _core.batch_norm, refuse("batch_norm with the statistics of the batch"), layers.batch_norm_training
 )
 batch_norm_statistics: Primitive[tuple[Tensor, Tensor]] = Primitive(
     _core.batch_norm_statistics,
@@ -111,19 +115,19 @@ batch_norm_statistics: Primitive[tuple[Tensor, Tensor]] = Primitive(
         f"{recording.NO_COUNTERPART}: the module must be in eval mode and have running statistics",
     ),
 )
-max_pool2d: Primitive[Tensor] = Primitive(_core.max_pool2d, step("max_pool2d"), gradients.max_pool2d)
+max_pool2d: Primitive[Tensor] = Primitive(_core.max_pool2d, step("max_pool2d"), layers.max_pool2d)
 max_pool2d_with_indices: Primitive[tuple[Tensor, Tensor]] = Primitive(
-    _core.max_pool2d_with_indices, refuse("max_pool2d with return_indices"), gradients.max_pool2d_with_indices
+    _core.max_pool2d_with_indices, refuse("max_pool2d with return_indices"), layers.max_pool2d_with_indices
 )
-avg_pool2d: Primitive[Tensor] = Primitive(_core.avg_pool2d, step("avg_pool2d"), gradients.avg_pool2d)
+avg_pool2d: Primitive[Tensor] = Primitive(_core.avg_pool2d, step("avg_pool2d"), layers.avg_pool2d)
 adaptive_avg_pool2d: Primitive[Tensor] = Primitive(
-    _core.adaptive_avg_pool2d, recording.adaptive_avg_pool2d, gradients.adaptive_avg_pool2d
+    _core.adaptive_avg_pool2d, recording.adaptive_avg_pool2d, layers.adaptive_avg_pool2d
 )
 radix_sum_pool: Primitive[Tensor] = Primitive(
-    _core.radix_sum_pool, step("radix_sum_pool"), gradients.radix_sum_pool
+    _core.radix_sum_pool, step("radix_sum_pool"), layers.radix_sum_pool
 )
 split_attention: Primitive[Tensor] = Primitive(
-    _core.split_attention, recording.split_attention, gradients.split_attention
+    _core.split_attention, recording.split_attention, layers.split_attention
 )
 dropout: Primitive[Tensor] = Primitive(
     eager.dropout,
@@ -131,38 +135,38 @@ dropout: Primitive[Tensor] = Primitive(
         "dropout",
         f"{recording.NO_COUNTERPART} unless it does nothing: the module must be in eval mode",
     ),
-    gradients.dropout,
+    elementwise.dropout,
 )
 
 cross_entropy: Primitive[Tensor] = Primitive(
-    losses.cross_entropy, refuse("cross_entropy"), gradients.cross_entropy
+    losses.cross_entropy, refuse("cross_entropy"), layers.cross_entropy
 )
 
 # ---- Elementwise
 
-relu: Primitive[Tensor] = Primitive(eager.relu, recording.relu, gradients.relu)
-sigmoid: Primitive[Tensor] = Primitive(eager.sigmoid, step("sigmoid"), gradients.sigmoid)
-softmax: Primitive[Tensor] = Primitive(eager.softmax, step("softmax"), gradients.softmax)
-exp = _elementwise("exp", np.exp, gradients.exp)
-log = _elementwise("log", np.log, gradients.log)
-sqrt = _elementwise("sqrt", np.sqrt, gradients.sqrt)
-abs: Primitive[Tensor] = Primitive(np.abs, refuse("Tensor.abs"), gradients.abs)
-negative: Primitive[Tensor] = Primitive(np.negative, recording.negative, gradients.negative)
+relu: Primitive[Tensor] = Primitive(eager.relu, recording.relu, elementwise.relu)
+sigmoid: Primitive[Tensor] = Primitive(eager.sigmoid, step("sigmoid"), elementwise.sigmoid)
+softmax: Primitive[Tensor] = Primitive(eager.softmax, step("softmax"), elementwise.softmax)
+exp = _elementwise("exp", np.exp, elementwise.exp)
+log = _elementwise("log", np.log, elementwise.log)
+sqrt = _elementwise("sqrt", np.sqrt, elementwise.sqrt)
+abs: Primitive[Tensor] = Primitive(np.abs, refuse("Tensor.abs"), elementwise.abs)
+negative: Primitive[Tensor] = Primitive(np.negative, recording.negative, elementwise.negative)
 invert: Primitive[Tensor] = Primitive(np.invert, refuse("~"))
 clamp: Primitive[Tensor] = Primitive(
-    lambda x, min, max: np.clip(x, min, max), recording.clamp, gradients.clamp
+    lambda x, min, max: np.clip(x, min, max), recording.clamp, elementwise.clamp
 )
 
 # ---- Two operands
 
-add: Primitive[Tensor] = Primitive(eager.Add(np.add), recording.add, gradients.add)
-subtract: Primitive[Tensor] = Primitive(eager.Binary(np.subtract), recording.subtract, gradients.subtract)
-multiply: Primitive[Tensor] = Primitive(eager.Binary(np.multiply), recording.multiply, gradients.multiply)
-divide: Primitive[Tensor] = Primitive(eager.Binary(np.divide), recording.divide, gradients.divide)
+add: Primitive[Tensor] = Primitive(eager.Add(np.add), recording.add, elementwise.add)
+subtract: Primitive[Tensor] = Primitive(eager.Binary(np.subtract), recording.subtract, elementwise.subtract)
+multiply: Primitive[Tensor] = Primitive(eager.Binary(np.multiply), recording.multiply, elementwise.multiply)
+divide: Primitive[Tensor] = Primitive(eager.Binary(np.divide), recording.divide, elementwise.divide)
 floor_divide = _binary(np.floor_divide, "//")
-remainder = _binary(np.remainder, "%", gradients.remainder)
-power = _binary(np.power, "**", gradients.power)
-matmul = _binary(np.matmul, "@", gradients.matmul)
+remainder = _binary(np.remainder, "%", elementwise.remainder)
+power = _binary(np.power, "**", elementwise.power)
+matmul = _binary(np.matmul, "@", elementwise.matmul)
 bitwise_and = _binary(np.bitwise_and, "&")
 bitwise_or = _binary(np.bitwise_or, "|")
 less = _binary(np.less, "<")
@@ -178,31 +182,31 @@ reshape = _shape("reshape")
 flatten = _shape("flatten")
 squeeze = _shape("squeeze")
 unsqueeze = _shape("unsqueeze")
-view: Primitive[Tensor] = Primitive(eager.view, reshaped("view"), gradients.reshape)
+view: Primitive[Tensor] = Primitive(eager.view, reshaped("view"), memory.reshape)
 permute: Primitive[Tensor] = Primitive(
-    lambda x, dims: x.transpose(dims), refuse("Tensor.permute"), gradients.permute
+    lambda x, dims: x.transpose(dims), refuse("Tensor.permute"), memory.permute
 )
-index: Primitive[Tensor] = Primitive(eager.index, refuse("indexing"), gradients.index)
-assign: Primitive[Tensor] = Primitive(eager.Assign(), refuse("assignment to elements"), gradients.assign)
-pad: Primitive[Tensor] = Primitive(eager.pad, recording.pad, gradients.pad)
-move: Primitive[Tensor] = Primitive(device_array.moved, recording.moved, gradients.move)
-cast: Primitive[Tensor] = Primitive(lambda x, dtype: x.astype(dtype), recording.cast, gradients.cast)
-clone: Primitive[Tensor] = Primitive(lambda x: x.copy(order="K"), recording.copied, gradients.clone)
+index: Primitive[Tensor] = Primitive(eager.index, refuse("indexing"), memory.index)
+assign: Primitive[Tensor] = Primitive(eager.Assign(), refuse("assignment to elements"), memory.assign)
+pad: Primitive[Tensor] = Primitive(eager.pad, recording.pad, memory.pad)
+move: Primitive[Tensor] = Primitive(device_array.moved, recording.moved, memory.move)
+cast: Primitive[Tensor] = Primitive(lambda x, dtype: x.astype(dtype), recording.cast, memory.cast)
+clone: Primitive[Tensor] = Primitive(lambda x: x.copy(order="K"), recording.copied, memory.clone)
 detach: Primitive[Tensor] = Primitive(lambda x: x, lambda recorder, x: x)
-contiguous: Primitive[Tensor] = Primitive(eager.contiguous, recording.copied, gradients.contiguous)
+contiguous: Primitive[Tensor] = Primitive(eager.contiguous, recording.copied, memory.contiguous)
 
 # ---- Reductions
 
-sum: Primitive[Tensor] = Primitive(eager.total, refuse("Tensor.sum"), gradients.sum)
-mean: Primitive[Tensor] = Primitive(eager.mean, recording.mean, gradients.mean)
-var: Primitive[Tensor] = Primitive(eager.var, refuse("Tensor.var"), gradients.var)
-std: Primitive[Tensor] = Primitive(eager.std, refuse("Tensor.std"), gradients.std)
-max: Primitive[Tensor] = Primitive(eager.extreme("max"), refuse("Tensor.max"), gradients.extreme)
-min: Primitive[Tensor] = Primitive(eager.extreme("min"), refuse("Tensor.min"), gradients.extreme)
+sum: Primitive[Tensor] = Primitive(eager.total, refuse("Tensor.sum"), reductions.sum)
+mean: Primitive[Tensor] = Primitive(eager.mean, recording.mean, reductions.mean)
+var: Primitive[Tensor] = Primitive(eager.var, refuse("Tensor.var"), reductions.var)
+std: Primitive[Tensor] = Primitive(eager.std, refuse("Tensor.std"), reductions.std)
+max: Primitive[Tensor] = Primitive(eager.extreme("max"), refuse("Tensor.max"), reductions.extreme)
+min: Primitive[Tensor] = Primitive(eager.extreme("min"), refuse("Tensor.min"), reductions.extreme)
 argmax: Primitive[Tensor] = Primitive(eager.place("argmax"), refuse("Tensor.argmax"))
 argmin: Primitive[Tensor] = Primitive(eager.place("argmin"), refuse("Tensor.argmin"))
-sort: Primitive[tuple[Tensor, Tensor]] = Primitive(eager.sort, refuse("Tensor.sort"), gradients.sort)
-topk: Primitive[tuple[Tensor, Tensor]] = Primitive(eager.topk, refuse("Tensor.topk"), gradients.topk)
+sort: Primitive[tuple[Tensor, Tensor]] = Primitive(eager.sort, refuse("Tensor.sort"), reductions.sort)
+topk: Primitive[tuple[Tensor, Tensor]] = Primitive(eager.topk, refuse("Tensor.topk"), reductions.topk)
 all: Primitive[Tensor] = Primitive(lambda x: x.all(), refuse("Tensor.all"))
 any: Primitive[Tensor] = Primitive(lambda x: x.any(), refuse("Tensor.any"))
 

@@ -229,7 +229,7 @@ LAYERS = [
     {"operators"},
     {"methods", "conversions", "differentiable"},
     {"tensor"},
-    {"creation", "random"},
+    {"creation", "random", "function"},
     {"nn"},
     {"optim", "models", "inference"},
     {"onnx"},

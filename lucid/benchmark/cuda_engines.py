@@ -30,7 +30,7 @@ def cuda_engines(device: str, dtype: str) -> Mapping[str, Engine]:
 
     def eager(case: Case, inputs: Sequence[Array], threads: int) -> Call:
         assert case.eager is not None
-        model = copy.deepcopy(case.eager).to(device, dtype)
+        model = copy.deepcopy(case.eager).to(device, dtype).requires_grad_(False)
         prepared = [Tensor(channels_last(x)).to(device, dtype) for x in inputs]
         return lambda: model(*prepared)
 

@@ -34,8 +34,9 @@ def _plan(case: Case, inputs: Sequence[Array], threads: int) -> Call:
 
 
 def _eager(case: Case, inputs: Sequence[Array], threads: int) -> Call:
-    model, prepared = case.eager, [Tensor(channels_last(x)) for x in inputs]
-    assert model is not None
+    assert case.eager is not None
+    model = case.eager.requires_grad_(False)  # which would be recorded, and kept, for backward
+    prepared = [Tensor(channels_last(x)) for x in inputs]
     return lambda: model(*prepared)
 
 

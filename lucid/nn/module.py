@@ -321,6 +321,12 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients of all parameters; with ``set_to_none=False`` they become zeros instead."""
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad = None if set_to_none else Tensor(np.zeros_like(parameter.grad.data))
+
     # ---- Printing
 
     def extra_repr(self) -> str:

@@ -84,6 +84,7 @@ def test_every_primitive_has_its_columns() -> None:
     for primitive in primitives.TABLE.values():
         assert callable(primitive.run)
         assert callable(primitive.record)
+        assert primitive.backward is None or callable(primitive.backward.formula)
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -44,13 +44,15 @@ def test_logical_operators_in_place():
 def test_parameters_and_state_dicts_change_the_module():
     layer = nn.Linear(3, 2)
     before = layer.weight.numpy().copy()
-    for parameter in layer.parameters():
-        parameter *= 0.5
+    with lucid.no_grad():
+        for parameter in layer.parameters():
+            parameter *= 0.5
     np.testing.assert_array_equal(layer.weight.data, before / 2)
     state = layer.state_dict()
     state["weight"] += 1
     np.testing.assert_array_equal(layer.weight.data, before / 2 + 1)
-    layer.weight /= 2
+    with lucid.no_grad():
+        layer.weight /= 2
     assert type(layer.weight) is nn.Parameter
     layer.weight.data *= 4
     np.testing.assert_array_equal(layer.weight.data, (before / 2 + 1) * 2)

@@ -1,0 +1,125 @@
+"""Gradients of layers, which the kernels compute."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lucid import _core, eager, losses
+from lucid.autograd.tape import Call, Gradient
+
+Array: TypeAlias = npt.NDArray[Any]
+Dims: TypeAlias = tuple[int, ...]
+
+
+def _conv2d(
+    call: Call,
+    dy: Any,
+    *,
+    stride: Dims,
+    padding: Dims,
+    dilation: Dims,
+    groups: int,
+) -> tuple[Any, ...]:
+    x, weight, _ = call.values
+    dx = dweight = dbias = None
+    if call.needed[0]:
+        dx = _core.conv2d_backward_input(dy, weight, *x.shape[2:], stride, padding, dilation, groups)
+    if call.needed[1] or call.needed[2]:
+        dweight, dbias = _core.conv2d_backward_weight(
+            dy, x, weight.shape[2:], stride, padding, dilation, groups, call.needed[2]
+        )
+    return dx, dweight, dbias
+
+
+def _linear(call: Call, dy: Any) -> tuple[Any, ...]:
+    """Products of matrices, which ``linear`` itself computes."""
+    x, weight, _ = call.values
+    rows = dy.reshape(-1, dy.shape[-1])
+    dx = dweight = dbias = None
+    if call.needed[0]:
+        dx = _core.linear(rows, weight.T, None).reshape(x.shape)
+    if call.needed[1]:
+        dweight = _core.linear(rows.T, x.reshape(-1, x.shape[-1]).T, None)
+    if call.needed[2]:
+        dbias = eager.total(rows, dim=(0,), keepdim=False)
+    return dx, dweight, dbias
+
+
+def _normalized(
+    x: Any, weight: Any, bias: Any, mean: Any, var: Any, *, eps: float, relu: bool
+) -> tuple[Any, tuple[Any, ...]]:
+    """Keeps the result for the ReLU alone, of which it tells where it was 0."""
+    y = _core.batch_norm(x, weight, bias, mean, var, eps=eps, relu=relu)
+    return y, (y if relu else None,)
+
+
+def _batch_norm(call: Call, dy: Any, *, eps: float, relu: bool, training: bool = False) -> tuple[Any, ...]:
+    x, weight, _, mean, var = call.values
+    dx, dweight, dbias = _core.batch_norm_backward(dy, x, call.kept[0], weight, mean, var, eps, training)
+    return dx, dweight, dbias, None, None
+
+
+def _batch_norm_training(call: Call, dy: Any, *, eps: float, relu: bool) -> tuple[Any, ...]:
+    return _batch_norm(call, dy, eps=eps, relu=relu, training=True)
+
+
+def _pooled(x: Array, **window: Any) -> tuple[Any, tuple[Any, ...]]:
+    y, indices = _core.max_pool2d_with_indices(x, **window)
+    return y, (indices,)
+
+
+def _max_pool2d(call: Call, dy: Any, **window: Any) -> tuple[Any, ...]:
+    (x,), (indices,) = call.values, call.kept
+    return (_core.max_pool2d_backward(dy, indices, *x.shape[2:], **window),)
+
+
+def _pooled_with_indices(x: Array, **window: Any) -> tuple[Any, tuple[Any, ...]]:
+    y, indices = _core.max_pool2d_with_indices(x, **window)
+    return (y, indices), (indices,)
+
+
+def _avg_pool2d(call: Call, dy: Any, **window: Any) -> tuple[Any, ...]:
+    return (_core.avg_pool2d_backward(dy, *call.values[0].shape[2:], **window),)
+
+
+def _adaptive_avg_pool2d(call: Call, dy: Any, *, output_size: Dims) -> tuple[Any, ...]:
+    return (_core.adaptive_avg_pool2d_backward(dy, *call.values[0].shape[2:]),)
+
+
+def _radix_sum_pool(call: Call, dy: Any, *, radix: int) -> tuple[Any, ...]:
+    return (_core.radix_sum_pool_backward(dy, radix, *call.values[0].shape[2:]),)
+
+
+def _split_attention(call: Call, dy: Any, *, radix: int, cardinality: int) -> tuple[Any, ...]:
+    dx, dlogits = _core.split_attention_backward(dy, *call.values, radix, cardinality)
+    return dx, dlogits
+
+
+conv2d = Gradient(_conv2d, ((1,), (0,), (0,)))
+linear = Gradient(_linear, ((1,), (0,), ()))
+batch_norm = Gradient(_batch_norm, ((0, 1, 3, 4),) * 3, run=_normalized)
+batch_norm_training = Gradient(_batch_norm_training, ((0, 1, 3, 4),) * 3, run=_normalized)
+max_pool2d = Gradient(_max_pool2d, run=_pooled)
+max_pool2d_with_indices = Gradient(_max_pool2d, run=_pooled_with_indices)
+avg_pool2d = Gradient(_avg_pool2d)
+adaptive_avg_pool2d = Gradient(_adaptive_avg_pool2d)
+radix_sum_pool = Gradient(_radix_sum_pool)
+split_attention = Gradient(_split_attention, ((0, 1), (0, 1)))
+
+
+def _cross_entropy(call: Call, dy: Any, *, reduction: str, **_: Any) -> tuple[Any, ...]:
+    """A loss is ``-sum(w * log_softmax(x))`` over the classes, whose slope is ``sum(w) * softmax(x) - w``."""
+    if call.needed[1] or call.needed[2]:
+        raise NotImplementedError("cross_entropy: target and weight must not require a gradient")
+    logp, w, total = call.kept
+    scale = dy[..., None] if reduction == "none" else dy
+    with np.errstate(all="ignore"):
+        slope = w.sum(-1, keepdims=True) * np.exp(logp) - w
+        dx = slope * (scale / total if reduction == "mean" else scale)
+    return (np.moveaxis(dx.astype(logp.dtype), -1, min(1, dx.ndim - 1)), None, None)
+
+
+cross_entropy = Gradient(_cross_entropy, run=losses.cross_entropy_to_differentiate)
