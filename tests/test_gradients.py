@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lucid
-from lucid import Tensor
+from lucid import Tensor, primitives
 from lucid.nn import functional as F
 
 Function = Callable[..., Tensor]
@@ -169,3 +169,142 @@ def test_float64_gradient_is_the_slope(name: str, place: int) -> None:
     for got, want in zip(gradients(function, *inputs), differences(function, *inputs), strict=True):
         assert got.shape == want.shape
         assert np.abs(got - want).max() <= bound * max(1.0, np.abs(want).max())
+
+
+# ---- Of the kernels, which compute in float32
+
+
+def normalized(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Batch norm with the statistics of the batch, in primitives of float64, and a ReLU."""
+    dims = (0, 2, 3)
+    away = x - x.mean(dims, keepdim=True)
+    var = (away * away).mean(dims, keepdim=True)
+    return (away / (var + 1e-5).sqrt() * weight.reshape(-1, 1, 1) + bias.reshape(-1, 1, 1)).clamp(min=0.0)
+
+
+def attended(x: Tensor, logits: Tensor) -> Tensor:
+    """Split attention of radix 2 and cardinality 2, in primitives of float64."""
+    n, channels, h, w = x.shape
+    weights = (
+        logits.reshape(n, 2, 2, channels // 4)
+        .softmax(2)
+        .permute(0, 2, 1, 3)
+        .reshape(n, 2, channels // 2, 1, 1)
+    )
+    return (x.reshape(n, 2, channels // 2, h, w) * weights).sum(1)
+
+
+MEAN, VAR = numbers(4).astype(np.float32), numbers(4, low=0.5).astype(np.float32)
+IMAGES = (2, 4, 5, 6)
+# By primitive: functions of float32, the same in float64 or None for finite differences, and their inputs.
+# Functions without a counterpart are linear in each input, but for corners that a step does not reach.
+IN_FLOAT32: dict[str, list[tuple[Function, Function | None, tuple[Any, ...]]]] = {
+    "relu": [(F.relu, None, (distinct(4, 5),))],
+    "conv2d": [
+        (
+            lambda x, w, b: F.conv2d(x, w, b, padding=1),
+            None,
+            (numbers(*IMAGES), numbers(3, 4, 3, 3), numbers(3)),
+        ),
+        (lambda x, w: F.conv2d(x, w, stride=2, groups=2), None, (numbers(*IMAGES), numbers(6, 2, 3, 3))),
+        (
+            lambda x, w: F.conv2d(x, w, padding=((1, 0), (2, 1)), dilation=2),
+            None,
+            (numbers(*IMAGES), numbers(2, 4, 2, 3)),
+        ),
+        (lambda x, w: F.conv2d(x, w, stride=(3, 1)), None, (numbers(*IMAGES), numbers(5, 4, 1, 1))),
+    ],
+    "linear": [
+        (F.linear, None, (numbers(3, 5), numbers(4, 5), numbers(4))),
+        (F.linear, None, (numbers(2, 3, 5), numbers(4, 5))),
+        (F.linear, None, (numbers(5), numbers(4, 5), numbers(4))),
+    ],
+    "batch_norm": [
+        (
+            lambda x, w, b: F.batch_norm(x, MEAN, VAR, w, b, relu=True),
+            lambda x, w, b: (
+                (x - MEAN[:, None, None]) * (w.reshape(-1, 1, 1) / (VAR[:, None, None] + 1e-5) ** 0.5)
+                + b.reshape(-1, 1, 1)
+            ).clamp(min=0.0),
+            (numbers(*IMAGES), numbers(4), numbers(4)),
+        )
+    ],
+    "batch_norm_training": [
+        (
+            lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, relu=True),
+            normalized,
+            (numbers(*IMAGES), numbers(4, low=0.5), numbers(4)),
+        ),
+        (
+            lambda x: F.batch_norm(x, None, None, training=True),
+            lambda x: (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt(),
+            (numbers(7, 3),),
+        ),
+    ],
+    "max_pool2d": [(lambda x: F.max_pool2d(x, 3, 2, 1), None, (distinct(*IMAGES),))],
+    "max_pool2d_with_indices": [
+        (lambda x: F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)[0], None, (distinct(*IMAGES),))
+    ],
+    "avg_pool2d": [
+        (lambda x: F.avg_pool2d(x, 3, 2, 1), None, (numbers(*IMAGES),)),
+        (lambda x: F.avg_pool2d(x, 2, 1, 1, count_include_pad=False), None, (numbers(*IMAGES),)),
+        (lambda x: F.avg_pool2d(x, 2, ceil_mode=True, divisor_override=3), None, (numbers(*IMAGES),)),
+    ],
+    "adaptive_avg_pool2d": [(lambda x: F.adaptive_avg_pool2d(x, (3, 2)), None, (numbers(*IMAGES),))],
+    "radix_sum_pool": [
+        (lambda x: F.radix_sum_pool(x, 2), None, (numbers(*IMAGES),)),
+        (F.global_avg_pool2d, None, (numbers(*IMAGES),)),
+    ],
+    "split_attention": [
+        (lambda x, s: F.split_attention(x, s, 2, 2), attended, (numbers(2, 8, 3, 5), numbers(2, 8))),
+        (
+            lambda x, s: F.split_attention(x, s, 1),
+            lambda x, s: x * s.sigmoid().reshape(2, 4, 1, 1),
+            (numbers(*IMAGES), numbers(2, 4)),
+        ),
+    ],
+    "dropout": [(lambda x: dropped(x), None, (numbers(4, 5),))],
+    "sigmoid": [(lambda x: x.sigmoid(), lambda x: x.sigmoid(), (numbers(9),))],
+    "softmax": [
+        (lambda x: x.softmax(-1), lambda x: x.softmax(-1), (numbers(3, 4),)),
+        (lambda x: x.log_softmax(0), lambda x: x.log_softmax(0), (numbers(3, 4),)),
+    ],
+    "mean": [(lambda x: x.mean((2, 3)), None, (numbers(*IMAGES),))],
+    "cross_entropy": [
+        (lambda x: F.cross_entropy(x, ROWS), lambda x: F.cross_entropy(x, ROWS), (numbers(3, 4),)),
+    ],
+}
+
+
+def dropped(x: Tensor) -> Tensor:
+    lucid.random.seed(3)
+    return F.dropout(x, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [(n, i) for n, cases in IN_FLOAT32.items() for i in range(len(cases))]
+)
+def test_float32_gradient_is_the_slope(name: str, place: int) -> None:
+    function, exact, inputs = IN_FLOAT32[name][place]
+    given = [x.astype(np.float32) for x in inputs]
+    wide = [x.astype(np.float64) for x in given]
+    wanted = differences(function, *given, step=2.0**-4) if exact is None else gradients(exact, *wide)
+    # Differences of sums of some hundred rounded values of about 4, divided by the step.
+    bound = 2.0**-24 * (2048 if exact is None else 256)
+    for got, want in zip(gradients(function, *given), wanted, strict=True):
+        assert got.dtype == np.float32
+        assert got.shape == want.shape
+        assert np.abs(got - want).max() <= bound * max(1.0, np.abs(want).max())
+
+
+def test_every_gradient_is_tested() -> None:
+    rows = {name for name, row in primitives.TABLE.items() if row.backward is not None}
+    assert rows - {"move"} == IN_FLOAT64.keys() | IN_FLOAT32.keys()
+
+
+def test_results_without_gradients_are_those_of_steps() -> None:
+    """Comparisons, places and the like: their slope is 0 wherever there is one."""
+    assert {name for name, row in primitives.TABLE.items() if row.backward is None} == {
+        *("all", "any", "argmax", "argmin", "bitwise_and", "bitwise_or", "invert", "floor_divide", "detach"),
+        *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "batch_norm_statistics"),
+    }
