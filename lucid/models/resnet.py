@@ -36,6 +36,7 @@ class ResNet(nn.Module):
         config: The config that the network was built from.
         block: The class of the blocks.
         name: Name of the preset that ``create_model`` built it from, else None.
+        frozen: The parts that ``freeze_stages`` froze.
 
     Shape:
         ``(n, in_channels, h, w)`` to ``(n, num_classes)``.
@@ -46,6 +47,7 @@ class ResNet(nn.Module):
         self.config = config
         self.block = block
         self.name: str | None = None
+        self.frozen: tuple[nn.Module, ...] = ()
         self.conv1, in_channels = _stem(config.in_channels, config.stem_type, config.stem_width)
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -79,6 +81,31 @@ class ResNet(nn.Module):
         """Replaces the head by a fresh one, e.g. to fine-tune published weights on other classes."""
         self.config = dataclasses.replace(cast(Any, self.config), num_classes=num_classes)
         self.fc = nn.Linear(self.fc.in_features, num_classes)
+
+    def freeze_stages(self, count: int) -> ResNet:
+        """Freezes the stem and the first ``count`` stages, from 0 to 4.
+
+        Their parameters require no gradient, so that nothing of them is kept for ``backward``, and their
+        batch norm keeps its statistics, in ``train()`` as well. To fine-tune with few images.
+
+        Raises:
+            ValueError: There are not so many stages.
+        """
+        stages = len(self.layers)
+        if not 0 <= count <= stages:
+            raise ValueError(f"freeze_stages: count must be from 0 to {stages}, got {count}")
+        self.requires_grad_()
+        self.frozen = (self.conv1, self.bn1, *self.layers[:count])
+        for part in self.frozen:
+            part.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Any:
+        """As of any module; parts that ``freeze_stages`` froze stay in the mode for inference."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     @property
     def layers(self) -> list[nn.Sequential]:
