@@ -123,7 +123,7 @@ class Preprocessing:
                 resize.
             TypeError: ``image`` is neither.
         """
-        pillow = _as_image(image)
+        pillow = as_image(image)
         try:
             return self._prepared(pillow)
         except ValueError as error:
@@ -152,7 +152,7 @@ class Preprocessing:
         return normalize(to_array(square), self.mean, self.std)
 
 
-def _as_image(image: Any) -> Image.Image:
+def as_image(image: Any) -> Image.Image:
     from PIL import Image
 
     if isinstance(image, Image.Image):
