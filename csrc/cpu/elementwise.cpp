@@ -1,4 +1,5 @@
-// y = max(a, 0), 1 / (1 + exp(-a)), a + b and a * b on any strides.
+// y = max(a, 0), 1 / (1 + exp(-a)), a + b and a * b on any strides; and the gradients of the first two, of which a is
+// dy, and b is what the function gave.
 //
 // Bound by memory. Where all operands step by one element along the last dimension, runs of it go by vectors; the
 // operator has merged and sorted the dimensions, so that dense operands are one long run.
@@ -6,6 +7,7 @@
 
 #include "cpu/kernels.h"
 #include "cpu/lanes.h"
+#include "cpu/positive.h"
 
 namespace lucid::LUCID_ISA {
 namespace {
@@ -23,6 +25,16 @@ struct Add {
 struct Mul {
   static F32 of(F32 a, F32 b) { return a * b; }
   static float of(float a, float b) { return a * b; }
+};
+
+struct ReluBackward {
+  static F32 of(F32 dy, F32 y) { return where_positive(y, dy); }
+  static float of(float dy, float y) { return where_positive(y, dy); }
+};
+
+struct SigmoidBackward {
+  static F32 of(F32 dy, F32 y) { return dy * (y * (F32::broadcast(1.0f) - y)); }
+  static float of(float dy, float y) { return dy * (y * (1.0f - y)); }
 };
 
 template <class Function>
@@ -69,6 +81,10 @@ void elementwise(const Elementwise& p, int64_t begin, int64_t end) {
 void relu(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Relu>(p, begin, end); }
 
 void sigmoid(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Sigmoid>(p, begin, end); }
+
+void relu_backward(const Elementwise& p, int64_t begin, int64_t end) { elementwise<ReluBackward>(p, begin, end); }
+
+void sigmoid_backward(const Elementwise& p, int64_t begin, int64_t end) { elementwise<SigmoidBackward>(p, begin, end); }
 
 void add(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Add>(p, begin, end); }
 

@@ -27,6 +27,20 @@ struct BatchNormStatistics {
   int64_t mean_stride, var_stride;
 };
 
+// Three kernels: sums over blocks of pixels, their combination, then dx.
+struct BatchNormBackward {
+  static constexpr int64_t kPixels = 128, kChannels = 512;  // of a block of sums; both a multiple of 16
+  const float *dy, *x, *y;                                  // [pixels, c]; y where a ReLU follows, or null
+  const float *mean, *inverse, *scale;                      // [c] each; inverse is 1 / sqrt(var + eps)
+  float* dx;
+  int64_t pixels, c, pixel_blocks, channel_blocks;
+  float* sums;                  // [pixel_blocks][2][c]: of g, of g * (x - mean)
+  float *gradient, *deviation;  // [c] each: the mean of g, and by what a distance from the mean is multiplied
+  float *dweight, *dbias;
+  int64_t dweight_stride, dbias_stride;
+  bool training;
+};
+
 struct MaxPool2d {
   BlockedView<const float> x;  // [n, h.size, w.size, c]
   BlockedView<float> y;        // [n, h.out, w.out, c]
@@ -46,12 +60,36 @@ struct AvgPool2d {
   int64_t divisor;  // or 0 for the size of the window
 };
 
+struct MaxPool2dBackward {
+  const float* dy;         // [n, h.out, w.out, c]
+  const int64_t* indices;  // with any strides
+  int64_t indices_image, indices_channel, indices_row, indices_pixel;
+  float* dx;  // [n, h.size, w.size, c]
+  int64_t c;
+  PoolAxis h, w;
+};
+
+struct AvgPool2dBackward {
+  const float* dy;  // [n, h.out, w.out, c]
+  float* dx;        // [n, h.size, w.size, c]
+  int64_t c;
+  PoolAxis h, w;
+  bool count_include_pad;
+  int64_t divisor;
+};
+
 struct RadixSumPool {
   static constexpr int64_t kChannels = 16;  // of a block
   BlockedView<const float> x;               // [n, h, w, radix * c]
   float* y;                                 // [n, c]
   int64_t h, w, radix, c;
   LUCID_INLINE int64_t channel_blocks() const { return (c + kChannels - 1) / kChannels; }
+};
+
+struct RadixSumPoolBackward {
+  const float* dy;  // [n, c]
+  float* dx;        // [n, h, w, radix * c]
+  int64_t h, w, radix, c;
 };
 
 // Radix sum pooling of what a convolution has summed up row by row.
@@ -69,6 +107,17 @@ struct SplitAttention {
   float* weights;              // [n, radix, c]
   BlockedView<float> y;        // [n, h, w, c]
   int64_t h, w, radix, c, cardinality, first, last;
+};
+
+// Two kernels behind split_attention_weights: dx with sums over blocks of an image's pixels, then dlogits.
+struct SplitAttentionBackward {
+  static constexpr int64_t kPixels = 64;  // of a block, which are of one image
+  const float *dy, *x;                    // [n, pixels, c], [n, pixels, radix * c]
+  const float* weights;                   // [n, radix, c]
+  float *dx, *dlogits;
+  float* sums;  // [n, blocks, radix, c]: of dy * x
+  int64_t pixels, radix, c, cardinality;
+  LUCID_INLINE int64_t blocks() const { return (pixels + kPixels - 1) / kPixels; }
 };
 
 // In blocks of rows by outputs. Each group takes its slice of x and of the weight.
@@ -93,6 +142,14 @@ struct Softmax {
   bool log;
 };
 
+// One row; steps are between its elements.
+struct SoftmaxBackward {
+  const float *dy, *y;
+  float* dx;
+  int64_t size, dy_step, y_step, dx_step;
+  bool log;
+};
+
 // Takes any strides; elements are numbered in the order of the dimensions, the last one fastest.
 struct Elementwise {
   static constexpr int kMaxDims = 8;
@@ -104,21 +161,32 @@ struct Elementwise {
 
 // Every kernel but those of conv2d: its name, its arguments, and what a task is. cpu/table.cpp declares them from here.
 #define LUCID_KERNELS(X) \
-  X(add, Elementwise)                        /* an element */ \
-  X(avg_pool2d, AvgPool2d)                   /* a row of y */ \
-  X(batch_norm, BatchNorm)                   /* a pixel */ \
-  X(batch_norm_combine, BatchNormStatistics) /* a block of channels */ \
-  X(batch_norm_moments, BatchNormStatistics) /* a block, channels fastest */ \
-  X(linear, Linear)                          /* a block, rows fastest, then outputs, then groups */ \
-  X(max_pool2d, MaxPool2d)                   /* a row of y */ \
-  X(mul, Elementwise)                        /* an element */ \
-  X(radix_sum_pool, RadixSumPool)            /* a block of an image's channels */ \
-  X(relu, Elementwise)                       /* an element */ \
-  X(sigmoid, Elementwise)                    /* an element */ \
-  X(softmax, Softmax)                        /* a row */ \
-  X(split_attention, SplitAttention)         /* a row of y */ \
-  X(split_attention_weights, SplitAttention) /* a channel of an image */ \
-  X(sum_rows, SumRows)                       /* a channel, of all images */
+  X(add, Elementwise)                                        /* an element */ \
+  X(avg_pool2d, AvgPool2d)                                   /* a row of y */ \
+  X(avg_pool2d_backward, AvgPool2dBackward)                  /* a row of dx */ \
+  X(batch_norm, BatchNorm)                                   /* a pixel */ \
+  X(batch_norm_backward, BatchNormBackward)                  /* a pixel */ \
+  X(batch_norm_backward_combine, BatchNormBackward)          /* a channel */ \
+  X(batch_norm_backward_sums, BatchNormBackward)             /* a block, channels fastest */ \
+  X(batch_norm_combine, BatchNormStatistics)                 /* a block of channels */ \
+  X(batch_norm_moments, BatchNormStatistics)                 /* a block, channels fastest */ \
+  X(linear, Linear)                                          /* a block, rows fastest, then outputs, then groups */ \
+  X(max_pool2d, MaxPool2d)                                   /* a row of y */ \
+  X(max_pool2d_backward, MaxPool2dBackward)                  /* a row of dx */ \
+  X(mul, Elementwise)                                        /* an element */ \
+  X(radix_sum_pool, RadixSumPool)                            /* a block of an image's channels */ \
+  X(radix_sum_pool_backward, RadixSumPoolBackward)           /* a row of dx */ \
+  X(relu, Elementwise)                                       /* an element */ \
+  X(relu_backward, Elementwise)                              /* an element */ \
+  X(sigmoid, Elementwise)                                    /* an element */ \
+  X(sigmoid_backward, Elementwise)                           /* an element */ \
+  X(softmax, Softmax)                                        /* a row */ \
+  X(softmax_backward, SoftmaxBackward)                       /* the row */ \
+  X(split_attention, SplitAttention)                         /* a row of y */ \
+  X(split_attention_backward, SplitAttentionBackward)        /* a block, of all images */ \
+  X(split_attention_backward_logits, SplitAttentionBackward) /* a channel of an image */ \
+  X(split_attention_weights, SplitAttention)                 /* a channel of an image */ \
+  X(sum_rows, SumRows)                                       /* a channel, of all images */
 
 struct Kernels {
   const char* isa;

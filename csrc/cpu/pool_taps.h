@@ -1,4 +1,4 @@
-// Which pixels the window of an output index covers, along one axis of a pool.
+// Which pixels the window of an output index covers, along one axis of a pool; and which windows may cover a pixel.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -28,6 +28,18 @@ inline Taps taps_of(const PoolAxis& a, int64_t index) {
   // A dilated window can step over a narrow image.
   if (skipped >= last) return {0, 0, padded};
   return {start + skipped * a.dilation, last - skipped, padded};
+}
+
+// The windows whose reach the pixel is in, from `first` to before `end`; one that is dilated may step over it.
+struct Windows {
+  int64_t first, end;
+};
+
+inline Windows windows_of(const PoolAxis& a, int64_t pixel) {
+  // The operator has made sure that the number of pixels times that of windows is an int64.
+  if (a.kernel == 0) return {pixel * a.out / a.size, ((pixel + 1) * a.out + a.size - 1) / a.size};
+  const int64_t before = pixel + a.padding - (a.kernel - 1) * a.dilation, last = (pixel + a.padding) / a.stride;
+  return {before > 0 ? (before - 1) / a.stride + 1 : 0, last < a.out ? last + 1 : a.out};
 }
 
 }  // namespace lucid::LUCID_ISA

@@ -435,6 +435,153 @@ typedef struct lucid_softmax_args {
 LUCID_API lucid_status lucid_softmax(const lucid_softmax_args* args);
 LUCID_API lucid_status lucid_softmax_output_shape(const lucid_softmax_args* args, lucid_shape* y);
 
+/* ---- gradients -------------------------------------------------------------------------------------------------- */
+
+/* Of each operator: dy is the gradient of what it gave, dx that of what it was given, and the other arguments are its
+ * own. lucid_<op>_backward_output_shape() gives the shape of dx. Sums over the batch and the pixels are cut into blocks
+ * by the shape alone, so that results do not depend on the number of threads. */
+
+/* With `training` the statistics are those of this x, as lucid_batch_norm_statistics gives them, and x moves them:
+ * dx = scale * (g - mean of g - (x - mean) / (var + eps) * mean of g * (x - mean)), scale = weight / sqrt(var + eps)
+ * (Ioffe & Szegedy 2015); else they are constants, and dx = scale * g. Behind a fused ReLU `y` is what batch_norm gave,
+ * and g is dy where y is positive or NaN, else 0; without y it is dy. */
+typedef struct lucid_batch_norm_backward_args {
+  size_t size;
+  const lucid_tensor* dy;     /* as x */
+  const lucid_tensor* x;      /* [n, c], [n, c, l] or [n, c, h, w] */
+  const lucid_tensor* y;      /* as x, or NULL */
+  const lucid_tensor* weight; /* [c], or NULL for ones */
+  const lucid_tensor* mean;   /* [c] */
+  const lucid_tensor* var;    /* [c] */
+  lucid_tensor* dx;           /* as x */
+  lucid_tensor* dweight;      /* [c]: the sum of g * (x - mean) / sqrt(var + eps) */
+  lucid_tensor* dbias;        /* [c]: the sum of g */
+  double eps;
+  int32_t training;
+  const lucid_context* context;
+} lucid_batch_norm_backward_args;
+
+LUCID_API lucid_status lucid_batch_norm_backward(const lucid_batch_norm_backward_args* args);
+LUCID_API lucid_status lucid_batch_norm_backward_output_shape(const lucid_batch_norm_backward_args* args,
+                                                              lucid_shape* dx);
+
+/* dx = dy where y is positive or NaN, else 0. dx may be the same memory as dy. */
+typedef struct lucid_relu_backward_args {
+  size_t size;
+  const lucid_tensor* dy;
+  const lucid_tensor* y; /* what relu gave */
+  lucid_tensor* dx;
+  const lucid_context* context;
+} lucid_relu_backward_args;
+
+LUCID_API lucid_status lucid_relu_backward(const lucid_relu_backward_args* args);
+LUCID_API lucid_status lucid_relu_backward_output_shape(const lucid_relu_backward_args* args, lucid_shape* dx);
+
+/* dx = dy * y * (1 - y). dx may be the same memory as dy. */
+typedef struct lucid_sigmoid_backward_args {
+  size_t size;
+  const lucid_tensor* dy;
+  const lucid_tensor* y; /* what sigmoid gave */
+  lucid_tensor* dx;
+  const lucid_context* context;
+} lucid_sigmoid_backward_args;
+
+LUCID_API lucid_status lucid_sigmoid_backward(const lucid_sigmoid_backward_args* args);
+LUCID_API lucid_status lucid_sigmoid_backward_output_shape(const lucid_sigmoid_backward_args* args, lucid_shape* dx);
+
+/* dx = y * (dy - sum of dy * y) along `dim`; with `log`, dx = dy - exp(y) * sum of dy. dx may be the same memory as dy.
+ */
+typedef struct lucid_softmax_backward_args {
+  size_t size;
+  const lucid_tensor* dy;
+  const lucid_tensor* y; /* what softmax gave */
+  lucid_tensor* dx;
+  int32_t dim, log;
+  const lucid_context* context;
+} lucid_softmax_backward_args;
+
+LUCID_API lucid_status lucid_softmax_backward(const lucid_softmax_backward_args* args);
+LUCID_API lucid_status lucid_softmax_backward_output_shape(const lucid_softmax_backward_args* args, lucid_shape* dx);
+
+/* dx is the sum of dy over the windows whose index is that of the pixel; an index that is not of its window counts for
+ * none. */
+typedef struct lucid_max_pool2d_backward_args {
+  size_t size;
+  const lucid_tensor* dy;      /* [n, c, oh, ow] */
+  const lucid_tensor* indices; /* int64, as dy: those of max_pool2d */
+  lucid_tensor* dx;            /* [n, c, h, w] */
+  int64_t image_size[2];       /* h and w */
+  int64_t kernel_size[2], stride[2];
+  int64_t padding[2], extra_padding[2];
+  int64_t dilation[2];
+  int32_t ceil_mode;
+  const lucid_context* context;
+} lucid_max_pool2d_backward_args;
+
+LUCID_API lucid_status lucid_max_pool2d_backward(const lucid_max_pool2d_backward_args* args);
+LUCID_API lucid_status lucid_max_pool2d_backward_output_shape(const lucid_max_pool2d_backward_args* args,
+                                                              lucid_shape* dx);
+
+/* dx is the sum of dy over the windows that cover the pixel, each divided as avg_pool2d divides. */
+typedef struct lucid_avg_pool2d_backward_args {
+  size_t size;
+  const lucid_tensor* dy; /* [n, c, oh, ow] */
+  lucid_tensor* dx;       /* [n, c, h, w] */
+  int64_t image_size[2];  /* h and w */
+  int64_t kernel_size[2], stride[2];
+  int64_t padding[2], extra_padding[2];
+  int32_t ceil_mode, count_include_pad;
+  int64_t divisor_override;
+  const lucid_context* context;
+} lucid_avg_pool2d_backward_args;
+
+LUCID_API lucid_status lucid_avg_pool2d_backward(const lucid_avg_pool2d_backward_args* args);
+LUCID_API lucid_status lucid_avg_pool2d_backward_output_shape(const lucid_avg_pool2d_backward_args* args,
+                                                              lucid_shape* dx);
+
+typedef struct lucid_adaptive_avg_pool2d_backward_args {
+  size_t size;
+  const lucid_tensor* dy; /* [n, c, oh, ow] */
+  lucid_tensor* dx;       /* [n, c, h, w] */
+  int64_t image_size[2];  /* h and w */
+  const lucid_context* context;
+} lucid_adaptive_avg_pool2d_backward_args;
+
+LUCID_API lucid_status lucid_adaptive_avg_pool2d_backward(const lucid_adaptive_avg_pool2d_backward_args* args);
+LUCID_API lucid_status
+lucid_adaptive_avg_pool2d_backward_output_shape(const lucid_adaptive_avg_pool2d_backward_args* args, lucid_shape* dx);
+
+/* dx[n, r * C + c, h, w] = dy[n, c] / (h * w). */
+typedef struct lucid_radix_sum_pool_backward_args {
+  size_t size;
+  const lucid_tensor* dy; /* [n, c] */
+  lucid_tensor* dx;       /* [n, radix * c, h, w] */
+  int64_t image_size[2];  /* h and w */
+  int64_t radix;
+  const lucid_context* context;
+} lucid_radix_sum_pool_backward_args;
+
+LUCID_API lucid_status lucid_radix_sum_pool_backward(const lucid_radix_sum_pool_backward_args* args);
+LUCID_API lucid_status lucid_radix_sum_pool_backward_output_shape(const lucid_radix_sum_pool_backward_args* args,
+                                                                  lucid_shape* dx);
+
+/* dx[n, r * C + c] = a[n, r, c] * dy[n, c]. With s[r] = sum over the pixels of dy * x[r], dlogits = a[r] * (s[r] - sum
+ * over q of a[q] * s[q]), or a * (1 - a) * s when radix is 1. */
+typedef struct lucid_split_attention_backward_args {
+  size_t size;
+  const lucid_tensor* dy;     /* [n, c, h, w] */
+  const lucid_tensor* x;      /* [n, radix * c, h, w] */
+  const lucid_tensor* logits; /* [n, radix * c] */
+  lucid_tensor* dx;           /* as x */
+  lucid_tensor* dlogits;      /* as logits */
+  int64_t radix, cardinality;
+  const lucid_context* context;
+} lucid_split_attention_backward_args;
+
+LUCID_API lucid_status lucid_split_attention_backward(const lucid_split_attention_backward_args* args);
+LUCID_API lucid_status lucid_split_attention_backward_output_shape(const lucid_split_attention_backward_args* args,
+                                                                   lucid_shape* dx);
+
 /* ---- plans ------------------------------------------------------------------------------------------------------ */
 
 /* A plan is a network made ready for one input shape: weights packed for this machine's instruction set, activations in

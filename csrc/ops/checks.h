@@ -17,6 +17,8 @@ lucid_status check_relu(const lucid_relu_args& args, lucid_shape* y);
 lucid_status check_sigmoid(const lucid_sigmoid_args& args, lucid_shape* y);
 lucid_status check_softmax(const lucid_softmax_args& args, lucid_shape* y);
 lucid_status check_split_attention(const lucid_split_attention_args& args, lucid_shape* y);
+// The part of it that its gradient has too: radix and cardinality are positive and divide the channels.
+lucid_status check_splits(const char* op, long long channels, long long radix, long long cardinality);
 
 // Those of pools also fill in the kernel's arguments, but for the memory.
 lucid_status check_max_pool2d(const lucid_max_pool2d_args& args, MaxPool2d* pool, lucid_shape* y);

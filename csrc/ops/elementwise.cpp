@@ -5,6 +5,7 @@
 #include "core/parallel.h"
 #include "core/status.h"
 #include "cuda/staging.h"
+#include "ops/device.h"
 #include "ops/shapes.h"
 
 namespace lucid {
@@ -79,6 +80,29 @@ lucid_status run_elementwise_on_cuda(const char* op, cuda::ElementwiseFunction f
   const cuda::Call call(op, y.device.id, stream_of(context));
   LUCID_CHECK(call.begin());
   return cuda::elementwise(call, function, a, b, y);
+}
+
+lucid_status check_elementwise_backward(const char* op, const lucid_tensor* dy, const lucid_tensor* y,
+                                        lucid_shape* dx) {
+  LUCID_CHECK(check_tensor(op, "dy", dy, 0, kMaxDims));
+  LUCID_CHECK(check_tensor(op, "y", y, 0, kMaxDims, dy->dtype));
+  *dx = shape_of(*dy);
+  return check_shape(op, "y", *y, *dx);
+}
+
+lucid_status run_elementwise_backward(const char* op, const lucid_tensor* dy, const lucid_tensor* y,
+                                      const lucid_tensor* dx, const lucid_context* context,
+                                      void (*kernel)(const Elementwise&, int64_t, int64_t)) {
+  lucid_device device;
+  LUCID_CHECK(find_device(op, context, {{"dy", dy}, {"y", y}, {"dx", dx}}, &device));
+  LUCID_CHECK(check_data(op, "dy", dy, device));
+  LUCID_CHECK(check_data(op, "y", y, device));
+  LUCID_CHECK(check_output(op, "dx", dx, shape_of(*dy), device));
+  LUCID_CHECK(check_in_place(op, "dy", *dy, *dx));
+  LUCID_CHECK(check_in_place(op, "y", *y, *dx));
+  if (device.type == LUCID_CUDA) return fail(LUCID_UNSUPPORTED, "%s: dy must be on the CPU, got CUDA", op);
+  run_elementwise(*dy, *y, *dx, kernel);
+  return ok();
 }
 
 }  // namespace lucid

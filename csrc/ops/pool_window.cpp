@@ -78,4 +78,28 @@ lucid_status check_windows(const char* op, const lucid_tensor* x, const PoolWind
   return ok();
 }
 
+lucid_status check_windows_backward(const char* op, const lucid_tensor* dy, const int64_t* image_size,
+                                    const PoolWindow& window, PoolAxis* h, PoolAxis* w, lucid_shape* dx) {
+  LUCID_CHECK(check_tensor(op, "dy", dy, 4, 4));
+  LUCID_CHECK(check_sizes(op, "dy", *dy));
+  LUCID_CHECK(check_image_size(op, image_size));
+  const int64_t sizes[4] = {dy->shape[0], dy->shape[1], image_size[0], image_size[1]};
+  const int64_t strides[4] = {0, 0, 0, 0};
+  if (!elements_fit({sizes[0], sizes[1], sizes[2], sizes[3]}))
+    return fail(LUCID_INVALID_ARGUMENT, "%s: dx must have at most 2^58 elements, got image_size %s", op,
+                ShapeText(image_size, 2).c_str());
+  const lucid_tensor x{.data = nullptr,
+                       .device = dy->device,
+                       .ndim = 4,
+                       .dtype = dy->dtype,
+                       .shape = sizes,
+                       .strides = strides,
+                       .byte_offset = 0};
+  lucid_shape y;
+  LUCID_CHECK(check_windows(op, &x, window, h, w, &y));
+  LUCID_CHECK(check_shape(op, "dy", *dy, y));
+  *dx = make_shape(sizes, 4, dy->dtype);
+  return ok();
+}
+
 }  // namespace lucid

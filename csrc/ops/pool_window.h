@@ -19,4 +19,8 @@ struct PoolWindow {
 lucid_status check_windows(const char* op, const lucid_tensor* x, const PoolWindow& window, PoolAxis* h, PoolAxis* w,
                            lucid_shape* y);
 
+// The same for a gradient, which is told the size of the image: checks dy too, and gives the shape of dx.
+lucid_status check_windows_backward(const char* op, const lucid_tensor* dy, const int64_t* image_size,
+                                    const PoolWindow& window, PoolAxis* h, PoolAxis* w, lucid_shape* dx);
+
 }  // namespace lucid

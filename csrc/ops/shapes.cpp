@@ -28,6 +28,21 @@ std::array<int64_t, 4> padding_sides(const int64_t* padding, const int64_t* extr
 
 bool is_empty(const lucid_shape& shape) { return std::count(shape.sizes, shape.sizes + shape.ndim, 0) > 0; }
 
+int64_t row_offset(const lucid_tensor& t, int dim, int64_t row) {
+  int64_t offset = 0;
+  for (int d = t.ndim - 1; d >= 0; --d) {
+    if (d == dim) continue;
+    offset += row % t.shape[d] * stride_of(t, d);
+    row /= t.shape[d];
+  }
+  return offset;
+}
+
+lucid_status check_image_size(const char* op, const int64_t* image_size) {
+  if (std::min(image_size[0], image_size[1]) > 0) return ok();
+  return fail(LUCID_INVALID_ARGUMENT, "%s: image_size must be positive, got %s", op, ShapeText(image_size, 2).c_str());
+}
+
 lucid_status check_sizes(const char* op, const char* name, const lucid_tensor& tensor) {
   const int batch = std::min(tensor.ndim, 1);
   if (std::count(tensor.shape + batch, tensor.shape + tensor.ndim, 0) == 0) return ok();

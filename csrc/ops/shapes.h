@@ -23,6 +23,12 @@ std::array<int64_t, 4> padding_sides(const int64_t* padding, const int64_t* extr
 // Whether nothing has to be computed.
 bool is_empty(const lucid_shape& shape);
 
+// Where row `row` along `dim` begins: the elements of all other dimensions, numbered in row-major order.
+int64_t row_offset(const lucid_tensor& tensor, int dim, int64_t row);
+
+// The height and width of the image that an operator was given, which its gradient is told.
+lucid_status check_image_size(const char* op, const int64_t* image_size);
+
 // All sizes of the tensor are positive, but that the first, its batch, may be 0. The tensor itself is checked already.
 lucid_status check_sizes(const char* op, const char* name, const lucid_tensor& tensor);
 // For tensors without a batch.

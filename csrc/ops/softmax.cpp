@@ -20,17 +20,6 @@ lucid_status check_softmax(const lucid_softmax_args& a, lucid_shape* y) {
 
 namespace {
 
-// Where a row begins: the elements of all dimensions but `dim`, numbered in row-major order.
-int64_t row_offset(const lucid_tensor& t, int dim, int64_t row) {
-  int64_t offset = 0;
-  for (int d = t.ndim - 1; d >= 0; --d) {
-    if (d == dim) continue;
-    offset += row % t.shape[d] * stride_of(t, d);
-    row /= t.shape[d];
-  }
-  return offset;
-}
-
 // In row-major order whatever the strides, so that the result does not depend on them.
 lucid_status run_on_cuda(const lucid_softmax_args& a, int dim) {
   const cuda::Call call("softmax", a.x->device.id, stream_of(a.context));

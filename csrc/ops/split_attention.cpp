@@ -9,21 +9,25 @@
 
 namespace lucid {
 
-lucid_status check_split_attention(const lucid_split_attention_args& a, lucid_shape* y) {
-  constexpr const char* op = "split_attention";
-  LUCID_CHECK(check_tensor(op, "x", a.x, 4, 4));
-  LUCID_CHECK(check_sizes(op, "x", *a.x));
-  const int64_t* x = a.x->shape;
-  const long long channels = x[1], radix = a.radix, cardinality = a.cardinality;
+lucid_status check_splits(const char* op, long long channels, long long radix, long long cardinality) {
   if (radix < 1) return fail(LUCID_INVALID_ARGUMENT, "%s: radix must be positive, got %lld", op, radix);
   if (cardinality < 1)
     return fail(LUCID_INVALID_ARGUMENT, "%s: cardinality must be positive, got %lld", op, cardinality);
   if (channels % radix != 0 || channels / radix % cardinality != 0)
     return fail(LUCID_INVALID_ARGUMENT, "%s: radix (%lld) * cardinality (%lld) must divide the channels of x, got %lld",
                 op, radix, cardinality, channels);
+  return ok();
+}
+
+lucid_status check_split_attention(const lucid_split_attention_args& a, lucid_shape* y) {
+  constexpr const char* op = "split_attention";
+  LUCID_CHECK(check_tensor(op, "x", a.x, 4, 4));
+  LUCID_CHECK(check_sizes(op, "x", *a.x));
+  const int64_t* x = a.x->shape;
+  LUCID_CHECK(check_splits(op, x[1], a.radix, a.cardinality));
   LUCID_CHECK(check_tensor(op, "logits", a.logits, 2, 2, a.x->dtype));
   LUCID_CHECK(check_shape(op, "logits", *a.logits, {x[0], x[1]}));
-  *y = make_shape({x[0], channels / radix, x[2], x[3]}, a.x->dtype);
+  *y = make_shape({x[0], x[1] / a.radix, x[2], x[3]}, a.x->dtype);
   return ok();
 }
 

@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>
@@ -71,6 +72,18 @@ Shape sizes_of(const lucid_shape& shape);
 // The parts of a list that lucid.h gives as text.
 std::vector<std::string> split(const std::string& text, char separator);
 
+inline void copy(const Pair& from, int64_t (&to)[2]) { std::copy(from.begin(), from.end(), to); }
+
+// Of four sides, as far as an int64 holds what the bottom and right have more.
+template <class Args>
+void copy_padding(const Padding& sides, Args* args) {
+  for (int i = 0; i < 2; ++i) {
+    args->padding[i] = sides[i];
+    if (__builtin_sub_overflow(sides[2 + i], sides[i], &args->extra_padding[i]))
+      args->extra_padding[i] = sides[i] < 0 ? INT64_MAX : INT64_MIN;
+  }
+}
+
 // Raises the exception that a status stands for, with lucid_last_error() as its message.
 void check(lucid_status status);
 
@@ -85,10 +98,12 @@ void without_gil(const Function& function) {
   check(status);
 }
 
-// The device of a call, that of its first operand.
+// The device of a call, that of its first operand; of a gradient that of dy.
 template <class Args>
 lucid_device device_of(const Args& args) {
-  if constexpr (requires { args.x; })
+  if constexpr (requires { args.dy; })
+    return args.dy->device;
+  else if constexpr (requires { args.x; })
     return args.x->device;
   else
     return args.a->device;

@@ -1,29 +1,11 @@
 // One function an operator: arrays in, a new array out.
 #include <pybind11/stl.h>
 
-#include <algorithm>
-#include <array>
-
 #include "python/arrays.h"
 #include "python/module.h"
 
 namespace lucid::python {
 namespace {
-
-template <size_t kSize>
-void copy(const std::array<int64_t, kSize>& from, int64_t (&to)[kSize]) {
-  std::copy(from.begin(), from.end(), to);
-}
-
-// Of four sides, as far as an int64 holds what the bottom and right have more.
-template <class Args>
-void copy_padding(const Padding& sides, Args* args) {
-  for (int i = 0; i < 2; ++i) {
-    args->padding[i] = sides[i];
-    if (__builtin_sub_overflow(sides[2 + i], sides[i], &args->extra_padding[i]))
-      args->extra_padding[i] = sides[i] < 0 ? INT64_MAX : INT64_MIN;
-  }
-}
 
 py::object conv2d(const py::object& x, const py::object& weight, const py::object& bias, Pair stride, Padding padding,
                   Pair dilation, int64_t groups, const std::optional<std::string>& algorithm) {
