@@ -160,8 +160,10 @@ class Differentiable:
         if not self._requires_grad:
             raise ValueError("register_hook: the tensor must require a gradient, got one that does not")
 
+        wrap = self.wrap  # not of the tensor, which the graph must not keep alive
+
         def on_array(gradient: Any) -> Any:
-            given = hook(self.wrap(gradient))
+            given = hook(wrap(gradient))
             if given is not None and not isinstance(given, Differentiable):
                 raise TypeError(
                     f"register_hook: a hook must return a Tensor or None, got {type(given).__name__}"
