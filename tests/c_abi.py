@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from lucid import _core
@@ -81,14 +80,14 @@ def load() -> ctypes.CDLL:
     return library
 
 
-def tensor(array: npt.NDArray[np.float32]) -> Tensor:
-    """``array`` as it lies in memory; the array must outlive the result."""
+def tensor(array: npt.NDArray[Any]) -> Tensor:
+    """``array``, of floats or integers, as it lies in memory; the array must outlive the result."""
     strides = [stride // array.itemsize for stride in array.strides]
     return Tensor(
         data=array.ctypes.data,
         device=Device(1, 0),
         ndim=array.ndim,
-        dtype=DType(2, 32, 1),
+        dtype=DType(0 if array.dtype.kind == "i" else 2, 8 * array.itemsize, 1),
         shape=(ctypes.c_int64 * array.ndim)(*array.shape),
         strides=(ctypes.c_int64 * array.ndim)(*strides),
         byte_offset=0,

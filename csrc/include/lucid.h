@@ -454,8 +454,8 @@ typedef struct lucid_batch_norm_backward_args {
   const lucid_tensor* mean;   /* [c] */
   const lucid_tensor* var;    /* [c] */
   lucid_tensor* dx;           /* as x */
-  lucid_tensor* dweight;      /* [c]: the sum of g * (x - mean) / sqrt(var + eps) */
-  lucid_tensor* dbias;        /* [c]: the sum of g */
+  lucid_tensor* dweight;      /* [c] of float32: sum of g * (x - mean) / sqrt(var + eps) */
+  lucid_tensor* dbias;        /* [c] of float32: sum of g */
   double eps;
   int32_t training;
   const lucid_context* context;

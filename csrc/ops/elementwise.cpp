@@ -55,13 +55,15 @@ lucid_status check_elementwise(const char* op, const lucid_tensor* x, lucid_shap
   return ok();
 }
 
-lucid_status check_in_place(const char* op, const char* name, const lucid_tensor& operand, const lucid_tensor& y) {
+lucid_status check_in_place(const char* op, const char* name, const lucid_tensor& operand, const lucid_tensor& y,
+                            const char* output) {
   if (data_of(operand) != data_of(y)) return ok();
   for (int d = 0; d < y.ndim; ++d)
     if (y.shape[d] > 1 && stride_of(operand, d) != stride_of(y, d))
       return fail(LUCID_INVALID_ARGUMENT,
-                  "%s: y must have the strides of %s where it is the same memory, got %lld for %lld in dimension %d",
-                  op, name, static_cast<long long>(stride_of(y, d)), static_cast<long long>(stride_of(operand, d)), d);
+                  "%s: %s must have the strides of %s where it is the same memory, got %lld for %lld in dimension %d",
+                  op, output, name, static_cast<long long>(stride_of(y, d)),
+                  static_cast<long long>(stride_of(operand, d)), d);
   return ok();
 }
 
@@ -98,8 +100,8 @@ lucid_status run_elementwise_backward(const char* op, const lucid_tensor* dy, co
   LUCID_CHECK(check_data(op, "dy", dy, device));
   LUCID_CHECK(check_data(op, "y", y, device));
   LUCID_CHECK(check_output(op, "dx", dx, shape_of(*dy), device));
-  LUCID_CHECK(check_in_place(op, "dy", *dy, *dx));
-  LUCID_CHECK(check_in_place(op, "y", *y, *dx));
+  LUCID_CHECK(check_in_place(op, "dy", *dy, *dx, "dx"));
+  LUCID_CHECK(check_in_place(op, "y", *y, *dx, "dx"));
   if (device.type == LUCID_CUDA) return fail(LUCID_UNSUPPORTED, "%s: dy must be on the CPU, got CUDA", op);
   run_elementwise(*dy, *y, *dx, kernel);
   return ok();

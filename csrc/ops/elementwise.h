@@ -11,7 +11,8 @@ namespace lucid {
 lucid_status check_elementwise(const char* op, const lucid_tensor* x, lucid_shape* y);
 
 // The output may be the memory of an operand, if it has the same strides.
-lucid_status check_in_place(const char* op, const char* name, const lucid_tensor& operand, const lucid_tensor& y);
+lucid_status check_in_place(const char* op, const char* name, const lucid_tensor& operand, const lucid_tensor& y,
+                            const char* output = "y");
 
 // Runs a kernel on checked operands of one shape; `cost` is how many floats could be moved while it computes one.
 void run_elementwise(const lucid_tensor& a, const lucid_tensor& b, const lucid_tensor& y,

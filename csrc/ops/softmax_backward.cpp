@@ -53,8 +53,8 @@ lucid_status run_softmax_backward(const lucid_softmax_backward_args& a) {
   LUCID_CHECK(check_data(kOp, "dy", a.dy, device));
   LUCID_CHECK(check_data(kOp, "y", a.y, device));
   LUCID_CHECK(check_output(kOp, "dx", a.dx, shape, device));
-  LUCID_CHECK(check_in_place(kOp, "dy", *a.dy, *a.dx));
-  LUCID_CHECK(check_in_place(kOp, "y", *a.y, *a.dx));
+  LUCID_CHECK(check_in_place(kOp, "dy", *a.dy, *a.dx, "dx"));
+  LUCID_CHECK(check_in_place(kOp, "y", *a.y, *a.dx, "dx"));
   if (is_empty(shape)) return ok();
   const lucid_tensor &dy = *a.dy, &y = *a.y, &dx = *a.dx;
   const int dim = a.dim < 0 ? a.dim + dy.ndim : a.dim;

@@ -48,6 +48,31 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
     "lucid_add": [(TENSOR, "a b y")],
     "lucid_mul": [(TENSOR, "a b y")],
     "lucid_softmax": [(TENSOR, "x y"), (ctypes.c_int32, "dim log")],
+    "lucid_batch_norm_backward": [
+        (TENSOR, "dy x y weight mean var dx dweight dbias"),
+        (ctypes.c_double, "eps"),
+        (ctypes.c_int32, "training"),
+    ],
+    "lucid_relu_backward": [(TENSOR, "dy y dx")],
+    "lucid_sigmoid_backward": [(TENSOR, "dy y dx")],
+    "lucid_softmax_backward": [(TENSOR, "dy y dx"), (ctypes.c_int32, "dim log")],
+    "lucid_max_pool2d_backward": [
+        (TENSOR, "dy indices dx"),
+        (PAIR, "image_size kernel_size stride padding extra_padding dilation"),
+        (ctypes.c_int32, "ceil_mode"),
+    ],
+    "lucid_avg_pool2d_backward": [
+        (TENSOR, "dy dx"),
+        (PAIR, "image_size kernel_size stride padding extra_padding"),
+        (ctypes.c_int32, "ceil_mode count_include_pad"),
+        (ctypes.c_int64, "divisor_override"),
+    ],
+    "lucid_adaptive_avg_pool2d_backward": [(TENSOR, "dy dx"), (PAIR, "image_size")],
+    "lucid_radix_sum_pool_backward": [(TENSOR, "dy dx"), (PAIR, "image_size"), (ctypes.c_int64, "radix")],
+    "lucid_split_attention_backward": [
+        (TENSOR, "dy x logits dx dlogits"),
+        (ctypes.c_int64, "radix cardinality"),
+    ],
 }
 
 
@@ -82,7 +107,11 @@ class Call(NamedTuple):
     function: str
     arguments: dict[str, Any]
     want: Callable[[], Array]
+    output: str = "y"
 
+
+INDICES = np.random.default_rng(7).integers(0, 30, (2, 38, 3, 3))
+SUMS = {"dweight": np.empty_like(C), "dbias": np.empty_like(C)}
 
 CALLS = [
     Call(
@@ -129,7 +158,68 @@ CALLS = [
     Call("lucid_softmax", {"x": X, "dim": -1, "log": 1}, lambda: _core.softmax(X, 3, True)),
     Call("lucid_relu", {"x": X}, lambda: _core.relu(X)),
     Call("lucid_add", {"a": X, "b": Z}, lambda: _core.add(X, Z)),
+    Call(
+        "lucid_batch_norm_backward",
+        {"dy": Z, "x": X, "y": X, "weight": C, "mean": C, "var": C, **SUMS, "eps": 1e-5, "training": 1},
+        lambda: _core.batch_norm_backward(Z, X, X, C, C, C, 1e-5, True)[0],
+        "dx",
+    ),
+    Call("lucid_relu_backward", {"dy": Z, "y": X}, lambda: _core.relu_backward(Z, X), "dx"),
+    Call("lucid_sigmoid_backward", {"dy": Z, "y": X}, lambda: _core.sigmoid_backward(Z, X), "dx"),
+    Call(
+        "lucid_softmax_backward",
+        {"dy": Z, "y": X, "dim": 1, "log": 1},
+        lambda: _core.softmax_backward(Z, X, 1, True),
+        "dx",
+    ),
+    Call(
+        "lucid_max_pool2d_backward",
+        {"dy": X[:, :, :3, :3], "indices": INDICES, "image_size": (6, 5), **WINDOW, "dilation": (1, 1)},
+        lambda: _core.max_pool2d_backward(
+            X[:, :, :3, :3], INDICES, 6, 5, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), False
+        ),
+        "dx",
+    ),
+    Call(
+        "lucid_avg_pool2d_backward",
+        {"dy": X[:, :, :3, :3], "image_size": (6, 5), **WINDOW, "count_include_pad": 1},
+        lambda: _core.avg_pool2d_backward(
+            X[:, :, :3, :3], 6, 5, (3, 3), (2, 2), (1, 1, 1, 1), False, True, 0
+        ),
+        "dx",
+    ),
+    Call(
+        "lucid_adaptive_avg_pool2d_backward",
+        {"dy": X, "image_size": (9, 4)},
+        lambda: _core.adaptive_avg_pool2d_backward(X, 9, 4),
+        "dx",
+    ),
+    Call(
+        "lucid_radix_sum_pool_backward",
+        {"dy": LOGITS, "radix": 2, "image_size": (3, 4)},
+        lambda: _core.radix_sum_pool_backward(LOGITS, 2, 3, 4),
+        "dx",
+    ),
+    Call(
+        "lucid_split_attention_backward",
+        {
+            "dy": X[:, :19],
+            "x": Z,
+            "logits": LOGITS,
+            "dlogits": np.empty_like(LOGITS),
+            "radix": 2,
+            "cardinality": 1,
+        },
+        lambda: _core.split_attention_backward(X[:, :19], Z, LOGITS, 2, 1)[0],
+        "dx",
+    ),
 ]
+# Operands that a call may do without.
+OPTIONAL = {
+    "lucid_batch_norm": {"weight", "bias"},
+    "lucid_linear": {"bias"},
+    "lucid_batch_norm_backward": {"weight", "y"},
+}
 IDS = [f"{one.function.removeprefix('lucid_')}{index}" for index, one in enumerate(CALLS)]
 
 
@@ -158,7 +248,7 @@ def result_views(shape: tuple[int, ...]) -> Iterator[tuple[str, Array, Array]]:
 def test_writes_its_output_and_nothing_else(one: Call, isa: str) -> None:
     want = one.want()
     for name, buffer, y in result_views(want.shape):
-        assert call(one.function, **one.arguments, y=y) == (c_abi.OK, ""), name
+        assert call(one.function, **one.arguments, **{one.output: y}) == (c_abi.OK, ""), name
         np.testing.assert_array_equal(y, want, name)
         y[...] = SENTINEL
         assert (buffer == SENTINEL).all(), name
@@ -196,6 +286,15 @@ def test_results_may_replace_an_input(lay_out: Callable[[Array], Array], isa: st
         x = lay_out(X)
         assert call(function, **arguments, **{name: x}, y=x) == (c_abi.OK, "")
         np.testing.assert_array_equal(x, want, function)
+    for function, name, arguments, want in [
+        ("lucid_relu_backward", "dy", {"y": Z}, _core.relu_backward(X, Z)),
+        ("lucid_relu_backward", "y", {"dy": Z}, _core.relu_backward(Z, X)),
+        ("lucid_sigmoid_backward", "dy", {"y": Z}, _core.sigmoid_backward(X, Z)),
+        ("lucid_softmax_backward", "dy", {"y": Z, "dim": 1}, _core.softmax_backward(X, Z, 1, False)),
+    ]:
+        dx = lay_out(X)
+        assert call(function, **arguments, **{name: dx}, dx=dx) == (c_abi.OK, "")
+        np.testing.assert_array_equal(dx, want, function)
 
 
 def test_add_of_an_array_to_itself_in_place(isa: str) -> None:
@@ -211,6 +310,9 @@ def test_refuses_the_same_memory_in_another_order() -> None:
         assert status == c_abi.INVALID_ARGUMENT
         assert "y must have the strides of" in message
     np.testing.assert_array_equal(x, before)
+    status, message = call("lucid_relu_backward", dy=x, y=before, dx=x.T)
+    assert status == c_abi.INVALID_ARGUMENT
+    assert "dx must have the strides of dy where it is the same memory" in message
 
 
 @pytest.mark.parametrize("one", CALLS, ids=IDS)
@@ -218,19 +320,18 @@ def test_refuses_results_of_another_shape(one: Call) -> None:
     shape = one.want().shape
     for wrong in [(*shape[:-1], shape[-1] + 1), (*shape, 1), (0, *shape[1:])]:
         y = np.full(wrong, SENTINEL, np.float32)
-        status, message = call(one.function, **one.arguments, y=y)
+        status, message = call(one.function, **one.arguments, **{one.output: y})
         assert status == c_abi.INVALID_ARGUMENT
-        assert message.startswith(one.function.removeprefix("lucid_") + ": y must have ")
+        assert message.startswith(one.function.removeprefix("lucid_") + f": {one.output} must have ")
         assert (y == SENTINEL).all()
 
 
 @pytest.mark.parametrize("one", CALLS, ids=IDS)
 def test_refuses_null_pointers(one: Call) -> None:
     y = np.empty_like(one.want())
-    optional = {"weight", "bias"} if one.function == "lucid_batch_norm" else {"bias"}
-    for name, value in {**one.arguments, "y": y}.items():
-        if not isinstance(value, np.ndarray) or name in optional:
+    for name, value in {**one.arguments, one.output: y}.items():
+        if not isinstance(value, np.ndarray) or name in OPTIONAL.get(one.function, set()):
             continue
-        status, message = call(one.function, **{**one.arguments, "y": y, name: None})
+        status, message = call(one.function, **{**one.arguments, one.output: y, name: None})
         assert status == c_abi.INVALID_ARGUMENT
         assert f": {name} must be a tensor, got NULL" in message
