@@ -1,0 +1,110 @@
+"""Every gradient on DeviceArrays against float64, in each dtype and in row-major and channels-last memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+import reference_gradients as gradients
+from device_arrays import DTYPES, Array, assert_near, load, on_device, rounded
+
+from lucid import _core
+
+pytestmark = pytest.mark.cuda
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plugin() -> None:
+    load()
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request: pytest.FixtureRequest) -> str:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["C", "channels_last"])
+def place(request: pytest.FixtureRequest, dtype: str) -> Any:
+    """Brings an array to the device, its images in one order of memory."""
+    return lambda x: on_device(x, dtype, request.param if x.ndim == 4 else "C")
+
+
+def drawn(rng: np.random.Generator, dtype: str, *shape: int) -> Array:
+    """Normal numbers that ``dtype`` has."""
+    return rounded(rng.standard_normal(shape).astype(np.float32), dtype)
+
+
+@pytest.mark.parametrize("shape", [(2, 67, 5, 4), (5, 48, 11), (70, 20)], ids=str)
+def test_batch_norm(shape: Any, dtype: str, place: Any, rng: np.random.Generator) -> None:
+    x, dy = (drawn(rng, dtype, *shape) for _ in range(2))
+    weight, y = drawn(rng, dtype, shape[1]), np.maximum(drawn(rng, dtype, *shape), 0)
+    mean, var = (part.astype(np.float32) for part in reference.batch_norm_statistics(x))
+    vectors = [on_device(part, "float32") for part in (mean, var)]
+    pixels, largest = x.size // shape[1], float(np.abs(dy).max() * (1 + np.abs(x).max()))
+    for result, factor in ((y, weight), (None, None)):
+        given = [None if part is None else place(part) for part in (result, factor)]
+        got = _core.batch_norm_backward(place(dy), place(x), *given, *vectors, 1e-5, True)
+        want = gradients.batch_norm(dy, x, mean, var, factor, 1e-5, result)
+        # Gradients of vectors are float32, whatever x is.
+        assert got[1].dtype == got[2].dtype == np.float32
+        for one, exact in zip(got, want, strict=True):
+            assert_near(one, exact, pixels, largest * 4)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_softmax(log: bool, dtype: str, place: Any, rng: np.random.Generator) -> None:
+    x, dy = (drawn(rng, dtype, 3, 7, 5) for _ in range(2))
+    for dim in (0, 1, -1):
+        y = rounded((reference.log_softmax if log else reference.softmax)(x, dim).astype(np.float32), dtype)
+        want = (gradients.log_softmax if log else gradients.softmax)(dy, y, dim)
+        assert_near(_core.softmax_backward(place(dy), place(y), dim, log), want, 8, float(np.abs(dy).max()))
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_pools(ceil_mode: bool, dtype: str, place: Any, rng: np.random.Generator) -> None:
+    x = drawn(rng, dtype, 2, 19, 8, 7)
+    window = ((3, 2), (2, 2), (1, 1, 1, 1))
+    y, indices = _core.max_pool2d_with_indices(place(x), *window, (1, 1), ceil_mode)
+    dy = drawn(rng, dtype, *y.shape)
+    largest = float(np.abs(dy).max())
+    dx = _core.max_pool2d_backward(place(dy), indices, 8, 7, *window, (1, 1), ceil_mode)
+    assert_near(dx, gradients.max_pool2d(dy, indices.to_host(), (8, 7)), 4, largest)
+    options = (ceil_mode, False, 0)
+    dx = _core.avg_pool2d_backward(place(dy), 8, 7, *window, *options)
+    assert_near(dx, gradients.avg_pool2d(dy, (8, 7), *window, *options), 4, largest)
+    dx = _core.adaptive_avg_pool2d_backward(place(dy), 6, 9)
+    assert_near(dx, gradients.adaptive_avg_pool2d(dy, (6, 9)), 4, largest)
+
+
+@pytest.mark.parametrize(("radix", "cardinality"), [(1, 1), (2, 1), (2, 2)])
+def test_split_attention(
+    radix: int, cardinality: int, dtype: str, place: Any, rng: np.random.Generator
+) -> None:
+    dy, x, logits = (drawn(rng, dtype, 2, *s) for s in [(18, 5, 4), (radix * 18, 5, 4), (radix * 18,)])
+    got = _core.split_attention_backward(place(dy), place(x), place(logits), radix, cardinality)
+    largest = float(np.abs(dy).max() * max(1, np.abs(x).max()))
+    for one, exact in zip(got, gradients.split_attention(dy, x, logits, radix, cardinality), strict=True):
+        assert_near(one, exact, 20 + radix, largest)
+    pooled = drawn(rng, dtype, 2, 18)
+    dx = _core.radix_sum_pool_backward(place(pooled), radix, 5, 4)
+    assert_near(dx, gradients.radix_sum_pool(pooled, radix, (5, 4)), 1, float(np.abs(pooled).max()))
+
+
+def test_an_empty_batch(dtype: str) -> None:
+    x, c = on_device(np.zeros((0, 4, 2, 2), np.float32), dtype), on_device(np.ones(4, np.float32), "float32")
+    dx, *sums = _core.batch_norm_backward(x, x, x, c, c, c, 1e-5, True)
+    assert dx.shape == (0, 4, 2, 2)
+    for result in sums:
+        np.testing.assert_array_equal(result.to_host(), np.zeros(4))
+    assert _core.adaptive_avg_pool2d_backward(x, 3, 3).shape == (0, 4, 3, 3)
+
+
+def test_what_has_no_kernel_is_refused() -> None:
+    x, c = on_device(np.ones((2, 4), np.float32)), on_device(np.ones(4, np.float32))
+    for function in (_core.relu_backward, _core.sigmoid_backward):
+        with pytest.raises(NotImplementedError, match=r"_backward: dy must be on the CPU, got CUDA"):
+            function(x, x)
+    with pytest.raises(NotImplementedError, match=r"batch_norm_backward: training must be true on CUDA"):
+        _core.batch_norm_backward(x, x, None, c, c, c, 1e-5, False)
