@@ -118,6 +118,26 @@ def conv2d(
 def conv2d_algorithms(
     x: _Array, weight: _Array, stride: _Pair, padding: _Padding, dilation: _Pair, groups: int
 ) -> list[str]: ...
+def conv2d_backward_input(
+    dy: _Array,
+    weight: _Array,
+    height: int,
+    width: int,
+    stride: _Pair,
+    padding: _Padding,
+    dilation: _Pair,
+    groups: int,
+) -> _Float32: ...
+def conv2d_backward_weight(
+    dy: _Array,
+    x: _Array,
+    kernel_size: _Pair,
+    stride: _Pair,
+    padding: _Padding,
+    dilation: _Pair,
+    groups: int,
+    bias: bool,
+) -> tuple[_Float32, _Float32 | None]: ...
 def max_pool2d(
     x: _Array, kernel_size: _Pair, stride: _Pair, padding: _Padding, dilation: _Pair, ceil_mode: bool
 ) -> _Float32: ...

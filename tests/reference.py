@@ -85,6 +85,65 @@ def conv2d(
     return y if bias is None else y + float64(bias)[None, :, None, None]
 
 
+def conv2d_backward_input(
+    dy: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    height: int,
+    width: int,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """The gradient of a sum over ``conv2d(x) * dy`` with respect to ``x`` (n, c, height, width)."""
+    dy, weight = float64(dy), float64(weight)
+    (sh, sw), (ph, pw), (dh, dw) = as_pair(stride), as_padding(padding), as_pair(dilation)
+    n, out_channels, oh, ow = dy.shape
+    _, group_in, kh, kw = weight.shape
+    group_out = out_channels // groups
+    padded = np.zeros((n, groups * group_in, height + sum(ph), width + sum(pw)))
+    for group in range(groups):
+        inputs = slice(group * group_in, (group + 1) * group_in)
+        outputs = slice(group * group_out, (group + 1) * group_out)
+        for i in range(kh):
+            for j in range(kw):
+                rows = slice(i * dh, i * dh + (oh - 1) * sh + 1, sh)
+                columns = slice(j * dw, j * dw + (ow - 1) * sw + 1, sw)
+                padded[:, inputs, rows, columns] += np.einsum(
+                    "nohw,oc->nchw", dy[:, outputs], weight[outputs, :, i, j]
+                )
+    return padded[:, :, ph[0] : ph[0] + height, pw[0] : pw[0] + width]
+
+
+def conv2d_backward_weight(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    kernel_size: tuple[int, int],
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> tuple[Array, Array]:
+    """The gradients of a sum over ``conv2d(x) * dy`` with respect to the weight and to the bias."""
+    dy, x = float64(dy), float64(x)
+    (sh, sw), (ph, pw), (dh, dw) = as_pair(stride), as_padding(padding), as_pair(dilation)
+    (kh, kw), (_, out_channels, oh, ow), group_in = kernel_size, dy.shape, x.shape[1] // groups
+    group_out = out_channels // groups
+    padded = np.pad(x, ((0, 0), (0, 0), ph, pw))
+    dweight = np.zeros((out_channels, group_in, kh, kw))
+    for group in range(groups):
+        inputs = slice(group * group_in, (group + 1) * group_in)
+        outputs = slice(group * group_out, (group + 1) * group_out)
+        for i in range(kh):
+            for j in range(kw):
+                rows = slice(i * dh, i * dh + (oh - 1) * sh + 1, sh)
+                columns = slice(j * dw, j * dw + (ow - 1) * sw + 1, sw)
+                dweight[outputs, :, i, j] = np.einsum(
+                    "nohw,nchw->oc", dy[:, outputs], padded[:, inputs, rows, columns]
+                )
+    return dweight, dy.sum((0, 2, 3))
+
+
 def windows(
     shape: tuple[int, int],
     kernel_size: tuple[int, int],

@@ -120,3 +120,32 @@ def test_assert_close_tells_special_values_and_shapes_apart(got, want):
     with pytest.raises(AssertionError):
         assert_close(np.float32(got), want, terms=10**6)
     assert_close(np.float32(want), want)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation"), [(1, 0, 1), ((2, 3), (1, 2, 0, 1), (2, 1)), (3, 2, 2)]
+)
+def test_conv2d_gradients_are_finite_differences(groups, stride, padding, dilation, rng):
+    x, weight = rng.normal(size=(2, 4, 7, 8)), rng.normal(size=(6, 4 // groups, 3, 2))
+    params = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    dy = rng.normal(size=reference.conv2d(x, weight, **params).shape)
+
+    def differences(array):
+        # conv2d is linear in each argument, so a difference of any length is the gradient but for rounding.
+        result = np.zeros(array.shape)
+        for index in np.ndindex(array.shape):
+            kept = array[index]
+            values = []
+            for step in (1, -1):
+                array[index] = kept + step
+                values.append((reference.conv2d(x, weight, **params) * dy).sum())
+            array[index] = kept
+            result[index] = (values[0] - values[1]) / 2
+        return result
+
+    dx = reference.conv2d_backward_input(dy, weight, 7, 8, **params)
+    np.testing.assert_allclose(dx, differences(x), rtol=1e-9, atol=1e-9)
+    dweight, dbias = reference.conv2d_backward_weight(dy, x, (3, 2), **params)
+    np.testing.assert_allclose(dweight, differences(weight), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(dbias, dy.sum((0, 2, 3)))

@@ -3,12 +3,14 @@
 #include "cpu/kernels.h"
 #include "isa.h"
 #include "matrix_peak.h"
+#include "vec.h"
 
 namespace lucid::LUCID_ISA {
 
 #define LUCID_KERNEL(name, Arguments) void name(const Arguments&, int64_t, int64_t);
 LUCID_KERNELS(LUCID_KERNEL)
 #undef LUCID_KERNEL
+int64_t conv2d_backward_weight_scratch(const Conv2dBackwardWeight&);
 int64_t fma_peak(int64_t, float, float*);
 float read_memory(const float*, int64_t);
 
@@ -20,7 +22,9 @@ const Kernels kernels = {
 #define LUCID_KERNEL(name, Arguments) .name = name,
     LUCID_KERNELS(LUCID_KERNEL)
 #undef LUCID_KERNEL
-        .fma_peak = fma_peak,
+        .lanes = F32::kLanes,
+    .conv2d_backward_weight_scratch = conv2d_backward_weight_scratch,
+    .fma_peak = fma_peak,
     .read_memory = read_memory,
     .matrix_peak = kMatrixPeak,
 };

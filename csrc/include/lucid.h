@@ -254,6 +254,38 @@ LUCID_API lucid_status lucid_conv2d_algorithms(const lucid_conv2d_args* args, co
 LUCID_API lucid_status lucid_conv2d_prepare(const lucid_conv2d_args* args, lucid_conv2d_weights** weights);
 LUCID_API void lucid_conv2d_weights_destroy(lucid_conv2d_weights* weights);
 
+/* Gradients of conv2d, from that of its y: dx[n, c, h, w] is the sum of weight * dy over all windows that see the
+ * pixel. */
+typedef struct lucid_conv2d_backward_input_args {
+  size_t size;
+  const lucid_tensor* dy;     /* [n, k, oh, ow] */
+  const lucid_tensor* weight; /* [k, c / groups, kh, kw] */
+  lucid_tensor* dx;           /* [n, c, h, w] */
+  int64_t stride[2], padding[2], extra_padding[2], dilation[2], groups; /* as for conv2d */
+  int64_t input_size[2]; /* h and w, of which a stride leaves several that give the same oh and ow */
+  const lucid_context* context;
+} lucid_conv2d_backward_input_args;
+
+LUCID_API lucid_status lucid_conv2d_backward_input(const lucid_conv2d_backward_input_args* args);
+LUCID_API lucid_status lucid_conv2d_backward_input_output_shape(const lucid_conv2d_backward_input_args* args,
+                                                                lucid_shape* dx);
+
+/* dweight[k, c, i, j] is the sum of dy[n, k, oh, ow] * x[n, ., oh*stride + i*dilation - top, ...] over all images and
+ * pixels, where x is 0 in the padding; dbias[k] that of dy[n, k, oh, ow]. Zeros for an empty batch. */
+typedef struct lucid_conv2d_backward_weight_args {
+  size_t size;
+  const lucid_tensor* dy; /* [n, k, oh, ow] */
+  const lucid_tensor* x;  /* [n, c, h, w] */
+  lucid_tensor* dweight;  /* [k, c / groups, kh, kw] */
+  lucid_tensor* dbias;    /* [k], or NULL */
+  int64_t kernel_size[2], stride[2], padding[2], extra_padding[2], dilation[2], groups; /* as for conv2d */
+  const lucid_context* context;
+} lucid_conv2d_backward_weight_args;
+
+LUCID_API lucid_status lucid_conv2d_backward_weight(const lucid_conv2d_backward_weight_args* args);
+LUCID_API lucid_status lucid_conv2d_backward_weight_output_shape(const lucid_conv2d_backward_weight_args* args,
+                                                                 lucid_shape* dweight);
+
 /* The largest value of each window; NaN if it holds one. Windows that start in the padding are clipped, so that padding
  * never wins; with ceil_mode a last window may hang over the edge, but must start inside the image or its left padding.
  */

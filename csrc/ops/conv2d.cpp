@@ -27,67 +27,67 @@ struct Padding {
 };
 
 // out = (in + before + after - dilation * (kernel - 1) - 1) / stride + 1, refused when it overflows or is not positive.
-lucid_status output_size(const char* axis, int64_t in, int64_t kernel, int64_t stride, Padding padding,
+lucid_status output_size(const char* op, const char* axis, int64_t in, int64_t kernel, int64_t stride, Padding padding,
                          int64_t dilation, int64_t* out) {
-  if (stride < 1) return fail(LUCID_INVALID_ARGUMENT, "conv2d: stride must be positive, got %lld", Long{stride});
+  if (stride < 1) return fail(LUCID_INVALID_ARGUMENT, "%s: stride must be positive, got %lld", op, Long{stride});
   if (padding.before < 0 || padding.after < 0)
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: padding must not be negative, got %lld",
+    return fail(LUCID_INVALID_ARGUMENT, "%s: padding must not be negative, got %lld", op,
                 Long{std::min(padding.before, padding.after)});
-  if (dilation < 1) return fail(LUCID_INVALID_ARGUMENT, "conv2d: dilation must be positive, got %lld", Long{dilation});
+  if (dilation < 1) return fail(LUCID_INVALID_ARGUMENT, "%s: dilation must be positive, got %lld", op, Long{dilation});
   int64_t padded, window;
   if (__builtin_add_overflow(padding.before, padding.after, &padded) || __builtin_add_overflow(in, padded, &padded) ||
       __builtin_mul_overflow(kernel - 1, dilation, &window))
     return fail(LUCID_INVALID_ARGUMENT,
-                "conv2d: y must have at most 2^58 elements, got padding %lld + %lld and dilation %lld",
+                "%s: y must have at most 2^58 elements, got padding %lld + %lld and dilation %lld", op,
                 Long{padding.before}, Long{padding.after}, Long{dilation});
   if (window >= padded)
     return fail(LUCID_INVALID_ARGUMENT,
-                "conv2d: the window must fit into the padded input, got %s %lld + %lld + %lld and kernel %lld with "
+                "%s: the window must fit into the padded input, got %s %lld + %lld + %lld and kernel %lld with "
                 "dilation %lld",
-                axis, Long{in}, Long{padding.before}, Long{padding.after}, Long{kernel}, Long{dilation});
+                op, axis, Long{in}, Long{padding.before}, Long{padding.after}, Long{kernel}, Long{dilation});
   *out = (padded - window - 1) / stride + 1;
   return ok();
 }
 
-lucid_status check_channels(const ImageView& x, const ImageView& weight, int64_t groups) {
+lucid_status check_channels(const char* op, const ImageView& x, const ImageView& weight, int64_t groups) {
   if (x.c < 1 || x.h < 1 || x.w < 1)
     return fail(LUCID_INVALID_ARGUMENT,
-                "conv2d: sizes of x must be positive, but for the batch, got (%lld, %lld, %lld, %lld)", Long{x.n},
+                "%s: sizes of x must be positive, but for the batch, got (%lld, %lld, %lld, %lld)", op, Long{x.n},
                 Long{x.c}, Long{x.h}, Long{x.w});
   if (weight.n < 1 || weight.c < 1 || weight.h < 1 || weight.w < 1)
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: sizes of weight must be positive, got (%lld, %lld, %lld, %lld)",
+    return fail(LUCID_INVALID_ARGUMENT, "%s: sizes of weight must be positive, got (%lld, %lld, %lld, %lld)", op,
                 Long{weight.n}, Long{weight.c}, Long{weight.h}, Long{weight.w});
-  if (groups < 1) return fail(LUCID_INVALID_ARGUMENT, "conv2d: groups must be positive, got %lld", Long{groups});
+  if (groups < 1) return fail(LUCID_INVALID_ARGUMENT, "%s: groups must be positive, got %lld", op, Long{groups});
   if (x.c % groups != 0)
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: groups (%lld) must divide in_channels (%lld)", Long{groups},
+    return fail(LUCID_INVALID_ARGUMENT, "%s: groups (%lld) must divide in_channels (%lld)", op, Long{groups},
                 Long{x.c});
   if (weight.n % groups != 0)
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: groups (%lld) must divide out_channels (%lld)", Long{groups},
+    return fail(LUCID_INVALID_ARGUMENT, "%s: groups (%lld) must divide out_channels (%lld)", op, Long{groups},
                 Long{weight.n});
   if (weight.c != x.c / groups)
     return fail(LUCID_INVALID_ARGUMENT,
-                "conv2d: weight must have in_channels / groups = %lld / %lld = %lld channels, got %lld", Long{x.c},
+                "%s: weight must have in_channels / groups = %lld / %lld = %lld channels, got %lld", op, Long{x.c},
                 Long{groups}, Long{x.c / groups}, Long{weight.c});
   return ok();
 }
 
 }  // namespace
 
-lucid_status check_conv2d(const lucid_conv2d_args& a, Conv2dShape* shape) {
-  LUCID_CHECK(check_tensor("conv2d", "x", a.x, 4, 4));
-  LUCID_CHECK(check_tensor("conv2d", "weight", a.weight, 4, 4, a.x->dtype));
+lucid_status check_conv2d(const char* op, const lucid_conv2d_args& a, Conv2dShape* shape) {
+  LUCID_CHECK(check_tensor(op, "x", a.x, 4, 4));
+  LUCID_CHECK(check_tensor(op, "weight", a.weight, 4, 4, a.x->dtype));
   const ImageView x = view_image(*a.x), weight = view_image(*a.weight);
-  LUCID_CHECK(check_channels(x, weight, a.groups));
-  if (a.bias != nullptr) LUCID_CHECK(check_vector("conv2d", "bias", a.bias, weight.n, a.x->dtype));
+  LUCID_CHECK(check_channels(op, x, weight, a.groups));
+  if (a.bias != nullptr) LUCID_CHECK(check_vector(op, "bias", a.bias, weight.n, a.x->dtype));
   const auto [top, left, bottom, right] = padding_sides(a.padding, a.extra_padding);
   const Padding rows{top, bottom}, columns{left, right};
   int64_t out_h, out_w;
-  LUCID_CHECK(output_size("height", x.h, weight.h, a.stride[0], rows, a.dilation[0], &out_h));
-  LUCID_CHECK(output_size("width", x.w, weight.w, a.stride[1], columns, a.dilation[1], &out_w));
+  LUCID_CHECK(output_size(op, "height", x.h, weight.h, a.stride[0], rows, a.dilation[0], &out_h));
+  LUCID_CHECK(output_size(op, "width", x.w, weight.w, a.stride[1], columns, a.dilation[1], &out_w));
   // An input with its padding spelled out is the largest scratch memory.
   if (!elements_fit({x.n, weight.n, out_h, out_w}) ||
       !elements_fit({2 * x.c, x.h + top + bottom, x.w + left + right, InputView::kBlock}))
-    return fail(LUCID_INVALID_ARGUMENT, "conv2d: y must have at most 2^58 elements, got (%lld, %lld, %lld, %lld)",
+    return fail(LUCID_INVALID_ARGUMENT, "%s: y must have at most 2^58 elements, got (%lld, %lld, %lld, %lld)", op,
                 Long{x.n}, Long{weight.n}, Long{out_h}, Long{out_w});
   // A stride or dilation that is never stepped may be any number; as 1 it overflows nothing.
   *shape = {.n = x.n,
@@ -180,9 +180,7 @@ Conv2dShare Conv2dShares::operator[](int64_t index) const {
           0};
 }
 
-namespace {
-
-lucid_status run(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
+lucid_status compute_conv2d(const char* op, const Conv2d& p, const Conv2dAlgorithm& algorithm) {
   // A parallel region costs a microsecond, about 50 000 multiplications.
   constexpr double kParallelFrom = 1e5;
   const Conv2dShape& s = p.shape;
@@ -193,7 +191,7 @@ lucid_status run(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
   each = (each + kAlignment - 1) / kAlignment * kAlignment;
   const Scratch<char> scratch(each * shares.count());
   if (scratch.data() == nullptr)
-    return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for %lld bytes of scratch", Long{each * shares.count()});
+    return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for %lld bytes of scratch", op, Long{each * shares.count()});
   char* const bytes = scratch.data();
   parallel_for(shares.count(), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) algorithm.run(p, shares[i], bytes + i * each);
@@ -201,9 +199,11 @@ lucid_status run(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
   return ok();
 }
 
+namespace {
+
 lucid_status check_shape_only(const lucid_conv2d_args& args, lucid_shape* y) {
   Conv2dShape s;
-  LUCID_CHECK(check_conv2d(args, &s));
+  LUCID_CHECK(check_conv2d("conv2d", args, &s));
   *y = make_shape({s.n, s.out_channels(), s.out_h, s.out_w}, args.x->dtype);
   return ok();
 }
@@ -225,7 +225,7 @@ lucid_status run_conv2d(const lucid_conv2d_args& args) {
   Conv2dShape s;
   lucid_device device;
   const Conv2dAlgorithm* algorithm = nullptr;
-  LUCID_CHECK(check_conv2d(args, &s));
+  LUCID_CHECK(check_conv2d("conv2d", args, &s));
   LUCID_CHECK(find_operands(args, &device));
   const int64_t channels = s.out_channels();
   LUCID_CHECK(
@@ -240,7 +240,7 @@ lucid_status run_conv2d(const lucid_conv2d_args& args) {
   Conv2d p = view_conv2d(args, s);
   p.operands.y = {staged.data(), OutputView::kBlock, s.out_h * s.out_w * channels, s.out_w * channels, channels};
   if (args.prepared != nullptr) p.operands.prepared = args.prepared->packed.data();
-  LUCID_CHECK(run(p, *algorithm));
+  LUCID_CHECK(compute_conv2d("conv2d", p, *algorithm));
   staged.finish();
   return ok();
 }
@@ -248,7 +248,7 @@ lucid_status run_conv2d(const lucid_conv2d_args& args) {
 lucid_status list_algorithms(const lucid_conv2d_args& args, const char** names) {
   thread_local std::string list;
   Conv2dShape s;
-  LUCID_CHECK(check_conv2d(args, &s));
+  LUCID_CHECK(check_conv2d("conv2d", args, &s));
   if (args.x->device.type == LUCID_CUDA) return conv2d_algorithms_on_cuda(args, s, names);
   list.clear();
   for (const Conv2dAlgorithm* const* a = kernels().conv2d; *a != nullptr; ++a)

@@ -6,8 +6,8 @@
 
 namespace lucid {
 
-// Checks everything but y, and gives the geometry. Reads no data.
-lucid_status check_conv2d(const lucid_conv2d_args& args, Conv2dShape* shape);
+// Checks everything but y, and gives the geometry. Reads no data. `op` opens the message.
+lucid_status check_conv2d(const char* op, const lucid_conv2d_args& args, Conv2dShape* shape);
 
 // Checked arguments but for y, as the caller laid them out.
 Conv2d view_conv2d(const lucid_conv2d_args& args, const Conv2dShape& shape);
@@ -15,6 +15,9 @@ Conv2d view_conv2d(const lucid_conv2d_args& args, const Conv2dShape& shape);
 // The best algorithm on the instruction set in use, or the one named.
 lucid_status choose_conv2d(const Conv2dShape& shape, const Conv2dOptions& options, const char* name,
                            const Conv2dAlgorithm** algorithm);
+
+// Computes p.operands.y on the threads that there are.
+lucid_status compute_conv2d(const char* op, const Conv2d& p, const Conv2dAlgorithm& algorithm);
 
 // The output cut into at most `threads` rectangles.
 class Conv2dShares {

@@ -36,7 +36,7 @@ lucid_status prepare(const lucid_conv2d_args& args, lucid_conv2d_weights** prepa
   Conv2dShape shape;
   lucid_device device;
   const Conv2dAlgorithm* algorithm = nullptr;
-  LUCID_CHECK(check_conv2d(args, &shape));
+  LUCID_CHECK(check_conv2d("conv2d", args, &shape));
   LUCID_CHECK(find_device("conv2d", args.context, {{"weight", args.weight}, {"bias", args.bias}}, &device));
   LUCID_CHECK(check_data("conv2d", "weight", args.weight, device));
   LUCID_CHECK(check_data("conv2d", "bias", args.bias, device));

@@ -149,7 +149,7 @@ lucid_conv2d_args arguments(const Description& step, const ShapeOnly& x) {
 lucid_status check(const Description& step, lucid_shape* y) {
   const ShapeOnly x(step.inputs[0]);
   Conv2dShape s;
-  LUCID_CHECK(check_conv2d(arguments(step, x), &s));
+  LUCID_CHECK(check_conv2d("conv2d", arguments(step, x), &s));
   const lucid_shape shape = make_shape({s.n, s.out_channels(), s.out_h, s.out_w});
   if (step.step.input_count > 1)
     LUCID_CHECK(check_shape("conv2d", "the residual", *ShapeOnly(step.inputs[1]).get(), shape));
@@ -162,7 +162,7 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   const lucid_conv2d_args args = arguments(step, x);
   Conv2dShape shape;
   const Conv2dAlgorithm* algorithm;
-  LUCID_CHECK(check_conv2d(args, &shape));
+  LUCID_CHECK(check_conv2d("conv2d", args, &shape));
   const Conv2dOptions options{.planned = true, .winograd = values.winograd};
   LUCID_CHECK(choose_conv2d(shape, options, nullptr, &algorithm));
   Conv2d problem = view_conv2d(args, shape);
@@ -174,7 +174,7 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
 lucid_status launch(const Description& step, const Operands& values, Launch* made) {
   const ShapeOnly input(step.inputs[0]);
   Conv2dShape shape;
-  LUCID_CHECK(check_conv2d(arguments(step, input), &shape));
+  LUCID_CHECK(check_conv2d("conv2d", arguments(step, input), &shape));
   const Value* residual = values.inputs.size() > 1 ? values.inputs[1] : nullptr;
   made->overwritten = residual != nullptr ? 1 : -1;
   made->constants = {conv2d_constant(step.step.weight, shape), vector_constant(step.step.bias)};

@@ -42,6 +42,52 @@ std::vector<std::string> conv2d_algorithms(const py::object& x, const py::object
   return split(names, ',');
 }
 
+py::object conv2d_backward_input(const py::object& dy, const py::object& weight, int64_t height, int64_t width,
+                                 Pair stride, Padding padding, Pair dilation, int64_t groups) {
+  constexpr const char* op = "conv2d_backward_input";
+  TensorArgument dy_arg(op, "dy", dy), weight_arg(op, "weight", weight);
+  lucid_conv2d_backward_input_args args{};
+  args.size = sizeof args;
+  args.dy = dy_arg.get();
+  args.weight = weight_arg.get();
+  copy(stride, args.stride);
+  copy_padding(padding, &args);
+  copy(dilation, args.dilation);
+  args.groups = groups;
+  copy(Pair{height, width}, args.input_size);
+  const py::object dx = new_output(op, lucid_conv2d_backward_input_output_shape, args);
+  TensorArgument dx_arg(op, "dx", dx);
+  args.dx = dx_arg.get();
+  call(lucid_conv2d_backward_input, args);
+  return dx;
+}
+
+py::tuple conv2d_backward_weight(const py::object& dy, const py::object& x, Pair kernel_size, Pair stride,
+                                 Padding padding, Pair dilation, int64_t groups, bool bias) {
+  constexpr const char* op = "conv2d_backward_weight";
+  TensorArgument dy_arg(op, "dy", dy), x_arg(op, "x", x);
+  lucid_conv2d_backward_weight_args args{};
+  args.size = sizeof args;
+  args.dy = dy_arg.get();
+  args.x = x_arg.get();
+  copy(kernel_size, args.kernel_size);
+  copy(stride, args.stride);
+  copy_padding(padding, &args);
+  copy(dilation, args.dilation);
+  args.groups = groups;
+  lucid_shape shape;
+  check(lucid_conv2d_backward_weight_output_shape(&args, &shape));
+  const py::object dweight = new_result(op, shape, device_of(args));
+  shape.ndim = 1;
+  const py::object dbias = bias ? new_result(op, shape, device_of(args)) : py::none();
+  TensorArgument dweight_arg(op, "dweight", dweight);
+  OptionalTensorArgument dbias_arg(op, "dbias", dbias);
+  args.dweight = dweight_arg.get();
+  args.dbias = dbias_arg.get();
+  call(lucid_conv2d_backward_weight, args);
+  return py::make_tuple(dweight, dbias);
+}
+
 lucid_max_pool2d_args max_pool2d_args(TensorArgument& x, Pair kernel_size, Pair stride, Padding padding, Pair dilation,
                                       bool ceil_mode) {
   lucid_max_pool2d_args args{};
@@ -206,6 +252,10 @@ void register_operators(py::module_& module) {
              py::arg("dilation"), py::arg("groups"), py::arg("algorithm") = py::none());
   module.def("conv2d_algorithms", conv2d_algorithms, py::arg("x"), py::arg("weight"), py::arg("stride"),
              py::arg("padding"), py::arg("dilation"), py::arg("groups"));
+  module.def("conv2d_backward_input", conv2d_backward_input, py::arg("dy"), py::arg("weight"), py::arg("height"),
+             py::arg("width"), py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"));
+  module.def("conv2d_backward_weight", conv2d_backward_weight, py::arg("dy"), py::arg("x"), py::arg("kernel_size"),
+             py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("bias"));
   module.def("max_pool2d", max_pool2d, py::arg("x"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
              py::arg("dilation"), py::arg("ceil_mode"));
   module.def("max_pool2d_with_indices", max_pool2d_with_indices, py::arg("x"), py::arg("kernel_size"),

@@ -10,6 +10,8 @@ namespace lucid::LUCID_ISA {
 constexpr int kTileRows = 14;
 constexpr int kTileVectors = 2;
 
+constexpr int kGradientRows = 8;
+
 constexpr int kGroupTile = 7;  // divides the widths 56, 28, 14 and 7
 constexpr int kSlidingTile = 14;
 

@@ -10,6 +10,9 @@ namespace lucid::LUCID_ISA {
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 
+// conv2d_backward_weight.cpp: channels of x by two vectors of dy, or twice as many by one.
+constexpr int kGradientRows = 4;
+
 // group_tile.h: pixels of each of two rows: 8 accumulators. sliding_tile.h: pixels of one row.
 constexpr int kGroupTile = 4;
 constexpr int kSlidingTile = 7;

@@ -10,6 +10,8 @@ namespace lucid::LUCID_ISA {
 constexpr int kTileRows = 8;
 constexpr int kTileVectors = 2;
 
+constexpr int kGradientRows = 8;
+
 constexpr int kGroupTile = 4;  // 139 loads and stores for 288 FMAs; 7 columns would take 371 for 504, which spill
 constexpr int kSlidingTile = 14;
 
