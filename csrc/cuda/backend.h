@@ -17,7 +17,7 @@
 namespace lucid::cuda {
 
 // Raised whenever anything in this file changes.
-constexpr int32_t kBackendAbi = 2;
+constexpr int32_t kBackendAbi = 3;
 
 using Error = int;
 using Stream = void*;  // cudaStream_t; null is the default stream
@@ -49,9 +49,21 @@ struct Convert {
   int64_t size[kMaxDims], x_stride[kMaxDims], y_stride[kMaxDims];
 };
 
-// y = function(a, b) + 0, then a ReLU; a function of one argument ignores b. Strides count elements, those of a
+// y = function(a, b) + 0, then a ReLU; a function of one argument ignores b, and a gradient
+// takes dy as a and what the function gave as b. Strides count elements, those of a
 // broadcast operand are 0.
-enum class ElementwiseFunction : int32_t { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kMinimum, kRelu, kSigmoid };
+enum class ElementwiseFunction : int32_t {
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kMaximum,
+  kMinimum,
+  kRelu,
+  kSigmoid,
+  kReluBackward,
+  kSigmoidBackward
+};
 struct Elementwise {
   static constexpr int kMaxDims = 8;
   ElementwiseFunction function;

@@ -38,6 +38,10 @@ __device__ __forceinline__ void apply(ElementwiseFunction function, float (&a)[k
     case ElementwiseFunction::kMinimum: return for_all(a, b, [](float x, float y) { return x < y || x != x ? x : y; });
     case ElementwiseFunction::kRelu: return for_all(a, b, [](float x, float) { return rectified(x); });
     case ElementwiseFunction::kSigmoid: return for_all(a, b, [](float x, float) { return 1.0f / (1.0f + expf(-x)); });
+    case ElementwiseFunction::kReluBackward:
+      return for_all(a, b, [](float dy, float y) { return y <= 0.0f ? 0.0f : dy; });
+    case ElementwiseFunction::kSigmoidBackward:
+      return for_all(a, b, [](float dy, float y) { return dy * (y * (1.0f - y)); });
   }
 }
 

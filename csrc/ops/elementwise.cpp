@@ -94,7 +94,8 @@ lucid_status check_elementwise_backward(const char* op, const lucid_tensor* dy, 
 
 lucid_status run_elementwise_backward(const char* op, const lucid_tensor* dy, const lucid_tensor* y,
                                       const lucid_tensor* dx, const lucid_context* context,
-                                      void (*kernel)(const Elementwise&, int64_t, int64_t)) {
+                                      void (*kernel)(const Elementwise&, int64_t, int64_t),
+                                      cuda::ElementwiseFunction function) {
   lucid_device device;
   LUCID_CHECK(find_device(op, context, {{"dy", dy}, {"y", y}, {"dx", dx}}, &device));
   LUCID_CHECK(check_data(op, "dy", dy, device));
@@ -102,7 +103,7 @@ lucid_status run_elementwise_backward(const char* op, const lucid_tensor* dy, co
   LUCID_CHECK(check_output(op, "dx", dx, shape_of(*dy), device));
   LUCID_CHECK(check_in_place(op, "dy", *dy, *dx, "dx"));
   LUCID_CHECK(check_in_place(op, "y", *y, *dx, "dx"));
-  if (device.type == LUCID_CUDA) return fail(LUCID_UNSUPPORTED, "%s: dy must be on the CPU, got CUDA", op);
+  if (device.type == LUCID_CUDA) return run_elementwise_on_cuda(op, function, *dy, *y, *dx, context);
   run_elementwise(*dy, *y, *dx, kernel);
   return ok();
 }

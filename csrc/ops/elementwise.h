@@ -20,11 +20,11 @@ void run_elementwise(const lucid_tensor& a, const lucid_tensor& b, const lucid_t
 lucid_status run_elementwise_on_cuda(const char* op, cuda::ElementwiseFunction function, const lucid_tensor& a,
                                      const lucid_tensor& b, const lucid_tensor& y, const lucid_context* context);
 
-// The gradient of a function of one argument, of dy and what it gave: the shape rule, and the call on the CPU, where
-// these are.
+// The gradient of a function of one argument, of dy and what it gave: the shape rule, and the call.
 lucid_status check_elementwise_backward(const char* op, const lucid_tensor* dy, const lucid_tensor* y, lucid_shape* dx);
 lucid_status run_elementwise_backward(const char* op, const lucid_tensor* dy, const lucid_tensor* y,
                                       const lucid_tensor* dx, const lucid_context* context,
-                                      void (*kernel)(const Elementwise&, int64_t, int64_t));
+                                      void (*kernel)(const Elementwise&, int64_t, int64_t),
+                                      cuda::ElementwiseFunction function);
 
 }  // namespace lucid

@@ -15,7 +15,8 @@ lucid_status check_relu_backward(const lucid_relu_backward_args& a, lucid_shape*
 lucid_status run_relu_backward(const lucid_relu_backward_args& a) {
   lucid_shape dx;
   LUCID_CHECK(check_relu_backward(a, &dx));
-  return run_elementwise_backward("relu_backward", a.dy, a.y, a.dx, a.context, kernels().relu_backward);
+  return run_elementwise_backward("relu_backward", a.dy, a.y, a.dx, a.context, kernels().relu_backward,
+                                  cuda::ElementwiseFunction::kReluBackward);
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ lucid_status check_sigmoid_backward(const lucid_sigmoid_backward_args& a, lucid_
 lucid_status run_sigmoid_backward(const lucid_sigmoid_backward_args& a) {
   lucid_shape dx;
   LUCID_CHECK(check_sigmoid_backward(a, &dx));
-  return run_elementwise_backward("sigmoid_backward", a.dy, a.y, a.dx, a.context, kernels().sigmoid_backward);
+  return run_elementwise_backward("sigmoid_backward", a.dy, a.y, a.dx, a.context, kernels().sigmoid_backward,
+                                  cuda::ElementwiseFunction::kSigmoidBackward);
 }
 
 }  // namespace
