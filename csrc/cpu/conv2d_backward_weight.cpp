@@ -88,10 +88,11 @@ template <int kRows, int kVectors>
     }
 }
 
-// All of the first `channels` of a block of x, in tiles of at most kRows.
+// All of the first `channels` of a block of x, in tiles of at most kRows. Three take a tile of four, whose last row
+// nobody reads: two of two and one rows would wait for their additions.
 template <int kRows, int kVectors>
 void add_block(Run run, int64_t channels, int64_t dy_vector, float* totals, int64_t totals_vector) {
-  for (; channels >= kRows; channels -= kRows, run.x += kRows, totals += kRows * kBlock)
+  for (; channels > kRows / 2; channels -= kRows, run.x += kRows, totals += kRows * kBlock)
     add_product<kRows, kVectors>(run, dy_vector, totals, totals_vector);
   if constexpr (kRows > 1)
     if (channels > 0) add_block<kRows / 2, kVectors>(run, channels, dy_vector, totals, totals_vector);

@@ -61,14 +61,18 @@ InputView input_view(const lucid_tensor& tensor) {
   return {v.data, stride_c, InputView::kBlock * stride_c, v.stride_n, v.stride_h, v.stride_w};
 }
 
-// The more blocks a task has, the less often is a block packed; each thread should have several tasks.
+// The more blocks a task has, the less often is a block packed; but each thread should have as much to do.
 void choose_blocks(int64_t threads, Conv2dBackwardWeight* p) {
-  const int64_t wanted = threads > 1 ? 4 * threads : 1;
+  constexpr int64_t kEnough = 4;  // tasks a thread, of which one more or less does not matter
+  const auto more = [&] {
+    const int64_t tasks = p->tasks();
+    return tasks < threads || (tasks < kEnough * threads && tasks % threads != 0);
+  };
   p->k_together = std::min<int64_t>(p->k_blocks(), p->narrow() ? 4 : 8);
   p->c_together = std::clamp<int64_t>(32 / p->shape.taps(), 1, p->c_blocks());
-  while (p->k_together > 2 && p->tasks() < wanted) p->k_together = (p->k_together + 1) / 2;
-  while (p->c_together > 1 && p->tasks() < wanted) p->c_together = (p->c_together + 1) / 2;
-  while (p->k_together > 1 && p->tasks() < wanted) p->k_together = (p->k_together + 1) / 2;
+  while (p->k_together > 2 && more()) p->k_together = (p->k_together + 1) / 2;
+  while (p->c_together > 1 && more()) p->c_together = (p->c_together + 1) / 2;
+  while (p->k_together > 1 && more()) p->k_together = (p->k_together + 1) / 2;
 }
 
 lucid_status compute(Conv2dBackwardWeight p) {
