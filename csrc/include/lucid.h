@@ -258,9 +258,9 @@ LUCID_API void lucid_conv2d_weights_destroy(lucid_conv2d_weights* weights);
  * pixel. */
 typedef struct lucid_conv2d_backward_input_args {
   size_t size;
-  const lucid_tensor* dy;     /* [n, k, oh, ow] */
-  const lucid_tensor* weight; /* [k, c / groups, kh, kw] */
-  lucid_tensor* dx;           /* [n, c, h, w] */
+  const lucid_tensor* dy;                                               /* [n, k, oh, ow] */
+  const lucid_tensor* weight;                                           /* [k, c / groups, kh, kw] */
+  lucid_tensor* dx;                                                     /* [n, c, h, w] */
   int64_t stride[2], padding[2], extra_padding[2], dilation[2], groups; /* as for conv2d */
   int64_t input_size[2]; /* h and w, of which a stride leaves several that give the same oh and ow */
   const lucid_context* context;
@@ -274,10 +274,10 @@ LUCID_API lucid_status lucid_conv2d_backward_input_output_shape(const lucid_conv
  * pixels, where x is 0 in the padding; dbias[k] that of dy[n, k, oh, ow]. Zeros for an empty batch. */
 typedef struct lucid_conv2d_backward_weight_args {
   size_t size;
-  const lucid_tensor* dy; /* [n, k, oh, ow] */
-  const lucid_tensor* x;  /* [n, c, h, w] */
-  lucid_tensor* dweight;  /* [k, c / groups, kh, kw] */
-  lucid_tensor* dbias;    /* [k], or NULL */
+  const lucid_tensor* dy;                                                               /* [n, k, oh, ow] */
+  const lucid_tensor* x;                                                                /* [n, c, h, w] */
+  lucid_tensor* dweight;                                                                /* [k, c / groups, kh, kw] */
+  lucid_tensor* dbias;                                                                  /* [k], or NULL */
   int64_t kernel_size[2], stride[2], padding[2], extra_padding[2], dilation[2], groups; /* as for conv2d */
   const lucid_context* context;
 } lucid_conv2d_backward_weight_args;
