@@ -2,7 +2,6 @@
 
 #if defined(__linux__)
 #include <dlfcn.h>
-#include <link.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -11,6 +10,8 @@
 #include <cstdlib>
 #include <string>
 #include <vector>
+
+#include "core/openmp_runtimes.h"
 
 namespace lucid {
 
@@ -48,21 +49,6 @@ int this_thread_number() { return static_cast<int>(syscall(SYS_gettid)); }
 
 namespace {
 
-// Every OpenMP runtime that is loaded: beside the one of this build, PyTorch, scikit-learn and others bring their own,
-// and the one loaded first has bound the thread before the others look.
-std::vector<std::string> openmp_runtimes() {
-  std::vector<std::string> paths;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, size_t, void* found) {
-        const std::string path = info->dlpi_name;
-        for (const char* name : {"/libgomp", "/libomp", "/libiomp5"})
-          if (path.find(name) != std::string::npos) static_cast<std::vector<std::string>*>(found)->push_back(path);
-        return 0;
-      },
-      &paths);
-  return paths;
-}
-
 CpuSet processors_of_places(const std::string& runtime) {
   CpuSet cpus;
   void* library = dlopen(runtime.c_str(), RTLD_LAZY | RTLD_NOLOAD);
@@ -87,6 +73,7 @@ Binding find_binding() {
   if (std::none_of(std::begin(variables), std::end(variables), [](const char* name) { return std::getenv(name); }))
     return binding;
   binding.whole = binding.place = CpuSet::of_this_thread();
+  // The runtime that was loaded first has bound the thread before the others look.
   for (const std::string& runtime : openmp_runtimes()) binding.whole = binding.whole | processors_of_places(runtime);
   binding.exists = !(binding.whole == binding.place);
   return binding;

@@ -7,6 +7,7 @@
 
 #include "core/cpu_count.h"
 #include "core/host.h"
+#include "core/openmp_runtimes.h"
 #include "core/status.h"
 #include "core/team.h"
 #include "core/worker_threads.h"
@@ -22,6 +23,10 @@ constexpr auto kMaskLife = std::chrono::microseconds(100);
 // Longer than the threads of a step are apart when all run, far shorter than the milliseconds for which the system
 // gives a processor to somebody else.
 constexpr Patience kPatience{50};
+
+// What it takes to start a thread of an OpenMP runtime anew. With it, work that pays for the end of their waiting grows
+// with the square of the threads: each has a part of the work, and all are started.
+constexpr Patience kThreadStart{50};
 
 std::atomic<int> chosen_threads{0};  // 0: not set, use the default
 
@@ -131,6 +136,7 @@ void note_shortage(int threads) {
 }
 
 void parallel_team(int threads, Patience work, TeamBody body, const void* context) {
+  if (threads > 1 && work >= kThreadStart * threads * threads) rest_openmp_runtimes();
   run_region(threads, body, context, true, work);
 }
 
