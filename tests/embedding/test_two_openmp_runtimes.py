@@ -77,14 +77,39 @@ print(json.dumps({"right": right, "apart": apart, "counts": counts, "runtimes": 
 """
 
 
-def run(*first: str, **variables: str) -> dict[str, Any]:
-    """The report of the program, which imports ``first`` in this order."""
+# How many threads there are when PyTorch has computed with four, then when a plan has.
+RESTING = """
+import json, os, sys
+import numpy as np
+for name in sys.argv[1:]:
+    __import__(name)
+import lucid
+from lucid import nn
+
+torch = sys.modules["torch"]
+x = np.ones((1, 64, 56, 56), np.float32)
+plan = lucid.compile(nn.Sequential(*[nn.Conv2d(64, 64, 3, padding=1) for _ in range(20)]).eval(), x.shape)
+lucid.set_num_threads(2)
+want = plan(x)
+torch.set_num_threads(4)
+counts = []
+for _ in range(5):
+    sums = torch.nn.functional.conv2d(torch.ones(8, 32, 28, 28), torch.ones(32, 32, 3, 3))
+    there = len(os.listdir("/proc/self/task"))
+    right = bool((sums == 288).all() and (plan(x) == want).all())
+    counts.append((right, there - len(os.listdir("/proc/self/task"))))
+print(json.dumps({"counts": counts}))
+"""
+
+
+def run(*first: str, program: str = PROGRAM, **variables: str) -> dict[str, Any]:
+    """The report of a program, which imports ``first`` in this order."""
     for name in set(first) - {"lucid"}:
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed")
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *first],
+        [sys.executable, "-c", program, *first],
         env=environment | variables,
         cwd=c_abi.PACKAGE.parent,
         capture_output=True,
@@ -151,3 +176,9 @@ def test_a_third_library_with_a_runtime_of_its_own(order: tuple[str, ...]) -> No
     report = run(*order)
     assert all(report["right"] + report["apart"])
     assert report["counts"]["lucid"] == threads_alone("lucid")
+
+
+@pytest.mark.parametrize("order", [("torch", "lucid"), ("lucid", "torch")], ids="-".join)
+def test_threads_that_wait_for_the_next_region_end_where_a_plan_begins(order: tuple[str, ...]) -> None:
+    """They would wait awake, on the processors of the plan's."""
+    assert run(*order, program=RESTING)["counts"] == [[True, 3]] * 5
