@@ -20,7 +20,8 @@ def one_hot(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float32
         raise ValueError(
             f"one_hot: labels must be from 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
         )
-    return np.eye(num_classes, dtype=np.float32)[labels]
+    found: NDArray[np.float32] = np.eye(num_classes, dtype=np.float32)[labels]
+    return found
 
 
 def mixup(

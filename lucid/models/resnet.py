@@ -98,7 +98,8 @@ class ResNet(nn.Module):
         self.frozen = (self.conv1, self.bn1, *self.layers[:count])
         for part in self.frozen:
             part.requires_grad_(False)
-        return self.train(self.training)
+        self.train(self.training)
+        return self
 
     def train(self, mode: bool = True) -> Any:
         """As of any module; parts that ``freeze_stages`` froze stay in the mode for inference."""
