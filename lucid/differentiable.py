@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RemovableHandle:
-    """Of a hook: ``remove()`` unhooks it, as leaving a ``with`` block does."""
+    """A hook's way out: ``remove()`` unhooks it, as leaving a ``with`` block does."""
 
     def __init__(self, hooks: list[Any], hook: Any) -> None:
         self._hooks, self._hook = hooks, hook

@@ -25,7 +25,9 @@ __all__ = ["main", "write"]
 
 # Modules that cannot be imported without a package of somebody else's, by that package.
 _ADAPTERS = {"lucid.torch": "torch", "lucid.models.pretrained.train_digits": "sklearn"}
-_DECLARATION = re.compile(r"^(?:LUCID_API .*?|typedef (?:struct|enum) )\b(lucid_\w+)(?=\(| \{|;)")
+_DECLARATION = re.compile(
+    r"^(?:LUCID_API [^;(]*?|typedef (?:struct|enum) )\b(lucid_\w+)(?=\(| \{|;)", re.MULTILINE
+)
 
 
 def write(folder: Path) -> list[Path]:
@@ -67,8 +69,7 @@ def _header_page() -> str:
     from pygments.lexers import CLexer
 
     text = (Path(config.get_include()) / "lucid.h").read_text(encoding="utf-8")
-    lines = ((number, _DECLARATION.match(line)) for number, line in enumerate(text.splitlines(), 1))
-    found = {match[1]: number for number, match in lines if match}
+    found = {match[1]: text.count("\n", 0, match.start(1)) + 1 for match in _DECLARATION.finditer(text)}
     entries = "\n".join(
         f'<li><a href="#L-{number}">{name}</a></li>' for name, number in sorted(found.items())
     )

@@ -179,7 +179,7 @@ def survivors(x: Any, p: float, generator: np.random.Generator) -> Array:
 
 
 def masked(x: Any, kept: Array, p: float, inplace: bool) -> Any:
-    """What is kept of ``x``, scaled so that the mean stays; zeros for the rest."""
+    """The elements that are kept, scaled so that the mean stays; zeros for the rest."""
     scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
     if type(x) is DeviceArray:
         return device_array.masked(x, kept, scale, inplace)

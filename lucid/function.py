@@ -15,7 +15,7 @@ __all__ = ["Context", "Function"]
 
 
 class Context:
-    """What ``forward`` leaves for ``backward``: saved tensors, and any attributes that are set on it.
+    """The things that ``forward`` leaves for ``backward``: saved tensors, and attributes that are set on it.
 
     Attributes:
         needs_input_grad: For each argument of ``apply``, whether its gradient is asked for.

@@ -27,7 +27,7 @@ def distinct(*shape: int) -> Any:
 
 
 def gradients(function: Function, *inputs: Any) -> list[Any]:
-    """Of a weighted sum of the function's result, for each input."""
+    """The gradient of a weighted sum of the function's result, for each input."""
     tensors = [lucid.tensor(x).requires_grad_() for x in inputs]
     result = function(*tensors)
     result.backward(weights_of(result).astype(result.dtype))

@@ -198,14 +198,9 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
         target = tmp_path / f"{source.stem}.o"
         subprocess.run([*command, str(source), "-o", str(target)], check=True, capture_output=True, text=True)
         lines = subprocess.run([nm, target], check=True, capture_output=True, text=True).stdout.splitlines()
-        symbols = [
-            line.split()[-2:] for line in lines
-        ]  # kind and mangled name; small letters but u, v, w are local
-        return [
-            f"{source.name}: {name}"
-            for kind, name in symbols
-            if kind in "ABCDGRSTVWuvwi" and not own.match(name)
-        ]
+        symbols = [line.split()[-2:] for line in lines]  # kind and mangled name
+        outer = "ABCDGRSTVWuvwi"  # small letters but u, v, w are local
+        return [f"{source.name}: {name}" for kind, name in symbols if kind in outer and not own.match(name)]
 
     with ThreadPoolExecutor(2) as pool:
         assert [

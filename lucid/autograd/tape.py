@@ -23,7 +23,7 @@ TensorBase = _core.TensorBase
 
 
 class Call(NamedTuple):
-    """What a formula knows of the call whose gradients it computes.
+    """The call whose gradients a formula computes, as far as it knows it.
 
     Attributes:
         values: The arrays and numbers that were given; ``Facts`` in place of arrays that it does not read.

@@ -48,7 +48,7 @@ def _divide(call: Call, dy: Any) -> tuple[Any, ...]:
 
 
 def _remainder(call: Call, dy: Any) -> tuple[Any, ...]:
-    """Of ``left - right * floor(left / right)``, whose floor does not change."""
+    """The slopes of ``left - right * floor(left / right)``, whose floor does not change."""
     left, right = call.values
     with np.errstate(all="ignore"):
         return (
@@ -103,7 +103,7 @@ matmul = Gradient(_matmul, _EACH_OTHER)
 
 
 def _factor(name: str, factor: Callable[[Any], Any], *, of_result: bool = False) -> Gradient:
-    """Of a function of one value: ``dy`` times a function of the value or of the result."""
+    """The gradient of a function of one value: ``dy`` times a function of the value or of the result."""
 
     def formula(call: Call, dy: Any, **_: Any) -> tuple[Any, ...]:
         with np.errstate(all="ignore"):
@@ -114,7 +114,7 @@ def _factor(name: str, factor: Callable[[Any], Any], *, of_result: bool = False)
 
 
 def _kernel(name: str, kernel: Callable[[Any, Any], Any], otherwise: Callable[[Any, Any], Any]) -> Gradient:
-    """Of a function of one value: computed from ``dy`` and the result, by a kernel where there is one."""
+    """The gradient of a function of one value, from ``dy`` and the result; a kernel's where there is one."""
 
     def formula(call: Call, dy: Any, **_: Any) -> tuple[Any, ...]:
         y = call.kept

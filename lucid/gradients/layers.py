@@ -18,15 +18,17 @@ def _conv2d(
     call: Call,
     dy: Any,
     *,
-    stride: Dims,
-    padding: Dims,
-    dilation: Dims,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
     groups: int,
 ) -> tuple[Any, ...]:
     x, weight, _ = call.values
     dx = dweight = dbias = None
     if call.needed[0]:
-        dx = _core.conv2d_backward_input(dy, weight, *x.shape[2:], stride, padding, dilation, groups)
+        dx = _core.conv2d_backward_input(
+            dy, weight, x.shape[2], x.shape[3], stride, padding, dilation, groups
+        )
     if call.needed[1] or call.needed[2]:
         dweight, dbias = _core.conv2d_backward_weight(
             dy, x, weight.shape[2:], stride, padding, dilation, groups, call.needed[2]
@@ -94,7 +96,8 @@ def _radix_sum_pool(call: Call, dy: Any, *, radix: int) -> tuple[Any, ...]:
 
 
 def _split_attention(call: Call, dy: Any, *, radix: int, cardinality: int) -> tuple[Any, ...]:
-    dx, dlogits = _core.split_attention_backward(dy, *call.values, radix, cardinality)
+    x, logits = call.values
+    dx, dlogits = _core.split_attention_backward(dy, x, logits, radix, cardinality)
     return dx, dlogits
 
 

@@ -41,7 +41,7 @@ def _index(call: Call, dy: Any, *, index: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _assign(call: Call, dy: Any, *, index: Any) -> tuple[Any, ...]:
-    """What was written over has no gradient; what was written, that of its place."""
+    """No gradient for what was written over; for what was written, that of its place."""
     _, value = call.values
     d_target = d_value = None
     if call.needed[0]:

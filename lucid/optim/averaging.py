@@ -37,13 +37,13 @@ class ExponentialMovingAverage:
     def __init__(self, model: Module, decay: float = 0.9999, warm_up: bool = True) -> None:
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"ExponentialMovingAverage: decay must be at least 0 and below 1, got {decay}")
-        self.decay, self.warm_up, self.steps = decay, warm_up, 0
+        self.decay, self.warm_up, self.updates = decay, warm_up, 0
         self.module = copy.deepcopy(model).eval().requires_grad_(False)
 
     def update(self, model: Module) -> None:
         """Takes the model's weights into the average; to be called after each step of the optimizer."""
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else self.decay
-        self.steps += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warm_up else self.decay
+        self.updates += 1
         theirs = model.state_dict()
         trained = {name for name, value in self.module.named_parameters() if isinstance(value, Parameter)}
         with no_grad():
@@ -54,10 +54,10 @@ class ExponentialMovingAverage:
                     mine.copy_(theirs[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """``module``, its state dict, and the number of ``steps``."""
-        return {"module": self.module.state_dict(), "steps": self.steps}
+        """``module``, its state dict, and the number of ``updates``."""
+        return {"module": self.module.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over another average."""
         self.module.load_state_dict(state_dict["module"])
-        self.steps = int(state_dict["steps"])
+        self.updates = int(state_dict["updates"])

@@ -28,7 +28,7 @@ class LRScheduler:
         self._set()
 
     def factor(self, step: int) -> float:
-        """Of the first learning rate, what it is after so many steps."""
+        """The part of the first learning rate that is left after so many steps."""
         raise NotImplementedError(f"{type(self).__name__}: a subclass must define factor, got none")
 
     def _set(self) -> None:
@@ -106,14 +106,14 @@ class WarmUp(LRScheduler):
     ) -> None:
         if steps < 1:
             raise ValueError(f"WarmUp: steps must be at least 1, got {steps}")
-        self.steps, self.start, self.after = steps, start, after
+        self.duration, self.start, self.after = steps, start, after
         super().__init__(optimizer)
         if after is not None:
             self.base_lrs = list(after.base_lrs)
             self._set()
 
     def factor(self, step: int) -> float:
-        return self.start + (1.0 - self.start) * min(step / self.steps, 1.0)
+        return self.start + (1.0 - self.start) * min(step / self.duration, 1.0)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         if self.after is not None:
@@ -121,8 +121,8 @@ class WarmUp(LRScheduler):
         super().load_state_dict(state_dict)
 
     def _set(self) -> None:
-        if self.after is None or self.last_epoch < self.steps:
+        if self.after is None or self.last_epoch < self.duration:
             super()._set()
         else:
-            self.after.last_epoch = self.last_epoch - self.steps
+            self.after.last_epoch = self.last_epoch - self.duration
             self.after._set()

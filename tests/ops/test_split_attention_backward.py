@@ -131,7 +131,7 @@ def test_refuses(refused: Any, message: str) -> None:
 
 
 def test_the_weights_are_those_of_the_operator(isa: str, rng: np.random.Generator) -> None:
-    """Of x as dy gives y: both multiply by the same floats."""
+    """The gradient of x is to dy as y is to x: both multiply by the same floats."""
     dy, x, logits = sample(rng, (2, 20, 3, 3), 1)
     dx, _ = _core.split_attention_backward(dy, x, logits, 1, 1)
     np.testing.assert_array_equal(dx, _core.split_attention(dy, logits, 1, 1))

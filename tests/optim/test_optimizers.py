@@ -236,7 +236,7 @@ def test_an_average_follows_the_weights(rng: np.random.Generator) -> None:
     assert not any(parameter.requires_grad for parameter in average.module.parameters())
     other = ExponentialMovingAverage(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm2d(3)))
     other.load_state_dict(average.state_dict())
-    assert other.steps == 3
+    assert other.updates == 3
     np.testing.assert_array_equal(other.module[0].weight.numpy(), average.module[0].weight.numpy())
     early = ExponentialMovingAverage(model)
     early.update(model)  # 0.9 of an average that was the model itself
