@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from lucid import _core, eager, losses
 from lucid.autograd.tape import Call, Gradient
+from lucid.device_array import DeviceArray, full
 
 Array: TypeAlias = npt.NDArray[Any]
 Dims: TypeAlias = tuple[int, ...]
@@ -39,15 +41,28 @@ def _conv2d(
 def _linear(call: Call, dy: Any) -> tuple[Any, ...]:
     """Products of matrices, which ``linear`` itself computes."""
     x, weight, _ = call.values
-    rows = dy.reshape(-1, dy.shape[-1])
+    count = math.prod(dy.shape[:-1])
+    rows = dy.reshape(count, dy.shape[-1])
     dx = dweight = dbias = None
     if call.needed[0]:
-        dx = _core.linear(rows, weight.T, None).reshape(x.shape)
+        dx = _core.linear(rows, _transposed(weight), None).reshape(x.shape)
     if call.needed[1]:
-        dweight = _core.linear(rows.T, x.reshape(-1, x.shape[-1]).T, None)
+        dweight = _core.linear(_transposed(rows), _transposed(x.reshape(count, x.shape[-1])), None)
     if call.needed[2]:
-        dbias = eager.total(rows, dim=(0,), keepdim=False)
+        dbias = _column_sums(rows)
     return dx, dweight, dbias
+
+
+def _transposed(matrix: Any) -> Any:
+    return matrix.transpose((1, 0))
+
+
+def _column_sums(rows: Any) -> Any:
+    """The sum of all rows; on a GPU, which has no kernel of sums, a product with ones."""
+    if type(rows) is not DeviceArray:
+        return eager.total(rows, dim=(0,), keepdim=False)
+    ones = full((1, rows.shape[0]), 1.0, rows.dtype, rows.device_index)
+    return _core.linear(ones, _transposed(rows), None).reshape(rows.shape[1])
 
 
 def _normalized(

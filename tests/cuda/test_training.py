@@ -1,0 +1,48 @@
+"""Gradients of whole networks on a device: those of the CPU."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lucid
+from lucid.models import ResNeSt, ResNeStConfig, ResNeXt, ResNeXtConfig
+from lucid.nn import Module
+from lucid.nn import functional as F
+
+pytestmark = pytest.mark.cuda
+
+SMALL: Any = {"layers": (1, 1, 1, 1), "num_classes": 5, "channels": (8, 16, 16, 16)}
+NETWORKS = {
+    "resnext": lambda: ResNeXt(ResNeXtConfig(**SMALL, cardinality=4, base_width=32)),
+    "resnest": lambda: ResNeSt(ResNeStConfig(**SMALL, stem_width=8)),
+}
+
+
+def gradients(model: Module, images: Any) -> dict[str, Any]:
+    logits = model(images)
+    F.cross_entropy(logits.cpu(), np.arange(8) % 5, label_smoothing=0.1).backward()
+    found = {}
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.device == parameter.device
+        found[name] = parameter.grad.cpu().numpy()
+    return found
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_has_the_gradients_of_the_cpu(name: str, rng: np.random.Generator) -> None:
+    model = NETWORKS[name]().train()
+    images = lucid.tensor(rng.standard_normal((8, 3, 17, 17), dtype=np.float32))
+    wanted = gradients(copy.deepcopy(model), images)
+    moved = copy.deepcopy(model).to("cuda")
+    first, second = (gradients(copy.deepcopy(moved), images.to("cuda")) for _ in range(2))
+    # Some thirty layers of sums in another order each. Of a bias before a batch norm only rounding is left.
+    largest = max(np.abs(gradient).max() for gradient in wanted.values())
+    for parameter, want in wanted.items():
+        bound = 32 * 32 * 2.0**-24 * max(np.abs(want).max(), 1e-2 * largest)
+        assert np.abs(first[parameter] - want).max() <= bound, parameter
+        assert np.array_equal(first[parameter], second[parameter]), parameter
