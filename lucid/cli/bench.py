@@ -69,6 +69,9 @@ _LIMITS = {
     )
 }
 
+# Those that choose their kernels by themselves, whatever the environment says.
+_FREE = ("onnxruntime", "ai-edge-litert", "numpy")
+
 
 @dataclass
 class Section:
@@ -226,7 +229,7 @@ def _configure(options: argparse.Namespace) -> None:
         return
     limits = _LIMITS.get(isa, {}) if platform.machine() in ("x86_64", "AMD64") else {}
     os.environ.update(limits)
-    free = [name for name in options.peers if not limits or name in ("onnxruntime", "numpy")]
+    free = [name for name in options.peers if not limits or name in _FREE]
     if free:
         tell(
             _COMMAND, f"{' and '.join(free)} cannot be kept to {isa}, and may use all that the processor has"
