@@ -17,6 +17,7 @@ SOURCES = [
     "cpu_count",
     "host",
     "memory",
+    "openmp_runtimes",
     "parallel",
     "status",
     "team",
