@@ -61,7 +61,7 @@ def _column_sums(rows: Any) -> Any:
     """The sum of all rows; on a GPU, which has no kernel of sums, a product with ones."""
     if type(rows) is not DeviceArray:
         return eager.total(rows, dim=(0,), keepdim=False)
-    ones = full((1, rows.shape[0]), 1.0, rows.dtype, rows.device_index)
+    ones: Any = full((1, rows.shape[0]), 1.0, rows.dtype, rows.device_index)
     return _core.linear(ones, _transposed(rows), None).reshape(rows.shape[1])
 
 

@@ -45,8 +45,8 @@ class AdamW(Optimizer):
     def _new_state(self, group: Group, like: Array) -> dict[str, Any]:
         return {
             "step": 0,
-            "exp_avg": np.zeros(like.shape, like.dtype),
-            "exp_avg_sq": np.zeros(like.shape, like.dtype),
+            "exp_avg": self._zeros(like),
+            "exp_avg_sq": self._zeros(like),
         }
 
     def _count(self, state: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lucid.device_array import DeviceArray, full
 from lucid.nn.module import Module
 from lucid.tensor import Tensor, as_tensor
 
@@ -98,7 +99,7 @@ class Optimizer:
         """Updates every parameter that has a gradient.
 
         Raises:
-            NotImplementedError: A parameter is on a GPU.
+            NotImplementedError: A parameter is on a GPU, which lacks a kernel that this optimizer needs.
             ValueError: Its array is read-only.
         """
         for group, parameter in self._parameters():
@@ -106,8 +107,6 @@ class Optimizer:
                 self._step(group, parameter, parameter.grad.data)
 
     def _step(self, group: Group, parameter: Tensor, gradient: Any) -> None:
-        if parameter.is_cuda:
-            raise NotImplementedError(f"{self._name}: not on cuda yet; move the model by .cpu()")
         target = parameter.data
         if not target.flags.writeable:
             raise ValueError(f"{self._name}: a parameter must be writable, got a read-only one")
@@ -116,8 +115,12 @@ class Optimizer:
         if is_new:
             state.update(self._new_state(group, target))
         self._count(state)
+        arrays = {name: value for name, value in state.items() if name not in self._NUMBERS}
+        if parameter.is_cuda:
+            self._update(group, target, gradient, arrays, state, is_new)
+            return
         # Rows of one memory order, so that blocks of all are the same elements.
-        arrays = {name: value.reshape(-1) for name, value in state.items() if isinstance(value, np.ndarray)}
+        arrays = {name: value.reshape(-1) for name, value in arrays.items()}
         whole, slopes = np.ascontiguousarray(target).reshape(-1), np.ascontiguousarray(gradient).reshape(-1)
         for begin in range(0, whole.size, _BLOCK):
             part = slice(begin, begin + _BLOCK)
@@ -160,8 +163,7 @@ class Optimizer:
         numbers = {id(parameter): place for place, (_, parameter) in enumerate(self._parameters())}
         state = {
             numbers[id(parameter)]: {
-                name: Tensor(value) if isinstance(value, np.ndarray) else value
-                for name, value in kept.items()
+                name: value if name in self._NUMBERS else Tensor(value) for name, value in kept.items()
             }
             for parameter, kept in self.state.items()
         }
@@ -215,18 +217,24 @@ class Optimizer:
         for name, value in kept.items():
             if value is None:
                 continue
-            array = np.asarray(
-                value if isinstance(value, (int, float)) else as_tensor("load_state_dict", name, value).data
-            )
             if name in self._NUMBERS:
-                found[name] = int(array)
-            elif array.shape == parameter.shape:
-                found[name] = np.array(array, dtype=parameter.dtype, order="C")
-            else:
+                found[name] = int(value)
+                continue
+            tensor = as_tensor("load_state_dict", name, value)
+            if tensor.shape != parameter.shape:
                 raise ValueError(
-                    f"load_state_dict: {name} must have the shape {parameter.shape}, got {array.shape}"
+                    f"load_state_dict: {name} must have the shape {parameter.shape}, got {tensor.shape}"
                 )
+            moved = tensor.to(parameter.device, parameter.dtype).data
+            found[name] = moved.copy() if parameter.is_cuda else np.array(moved, order="C")
         return found
+
+    @staticmethod
+    def _zeros(like: Any) -> Any:
+        """Zeros in the shape and dtype of a parameter's array, where that is."""
+        if isinstance(like, DeviceArray):
+            return full(like.shape, 0.0, like.dtype, like.device_index)
+        return np.zeros(like.shape, like.dtype)
 
     def __repr__(self) -> str:
         groups = [

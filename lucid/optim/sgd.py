@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from lucid.optim.optimizer import Array, Group, Optimizer
 
 __all__ = ["SGD"]
@@ -52,7 +50,7 @@ class SGD(Optimizer):
             )
 
     def _new_state(self, group: Group, like: Array) -> dict[str, Any]:
-        return {"momentum_buffer": np.zeros(like.shape, like.dtype)} if group["momentum"] else {}
+        return {"momentum_buffer": self._zeros(like)} if group["momentum"] else {}
 
     def _update(
         self, group: Group, p: Array, g: Array, arrays: dict[str, Array], state: dict[str, Any], is_new: bool

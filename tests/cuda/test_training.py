@@ -12,6 +12,7 @@ import lucid
 from lucid.models import ResNeSt, ResNeStConfig, ResNeXt, ResNeXtConfig
 from lucid.nn import Module
 from lucid.nn import functional as F
+from lucid.optim import SGD, AdamW
 
 pytestmark = pytest.mark.cuda
 
@@ -46,3 +47,31 @@ def test_a_network_has_the_gradients_of_the_cpu(name: str, rng: np.random.Genera
         bound = 32 * 32 * 2.0**-24 * max(np.abs(want).max(), 1e-2 * largest)
         assert np.abs(first[parameter] - want).max() <= bound, parameter
         assert np.array_equal(first[parameter], second[parameter]), parameter
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_step_of_training_is_that_of_the_cpu(nesterov: bool, rng: np.random.Generator) -> None:
+    model = NETWORKS["resnext"]().train()
+    images = lucid.tensor(rng.standard_normal((8, 3, 17, 17), dtype=np.float32))
+    trained: dict[str, dict[str, Any]] = {}
+    for device in ("cpu", "cuda"):
+        own = copy.deepcopy(model).to(device)
+        optimizer = SGD(own.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-2, nesterov=nesterov)
+        for _ in range(3):
+            optimizer.zero_grad()
+            gradients(own, images.to(device))
+            optimizer.step()
+        again = SGD(own.parameters(), lr=0.01, momentum=0.9, nesterov=nesterov)
+        again.load_state_dict(optimizer.state_dict())
+        again.step()
+        trained[device] = {name: value.cpu().numpy() for name, value in own.state_dict().items()}
+    for name, want in trained["cpu"].items():
+        moved = np.abs(want - model.state_dict()[name].numpy()).max()
+        assert np.abs(trained["cuda"][name] - want).max() <= 1e-2 * moved + 2.0**-20, name
+
+
+def test_an_optimizer_without_kernels_says_so() -> None:
+    x = lucid.ones(3).to("cuda").requires_grad_()
+    x.grad = lucid.ones(3).to("cuda")
+    with pytest.raises(NotImplementedError, match=r"sqrt: not on cuda yet; move the tensor by \.cpu\(\)"):
+        AdamW([x]).step()
