@@ -106,7 +106,7 @@ class _Leaf:
         if leaf.grad is not None:
             total = _sum(leaf.grad.data, gradient)
         else:
-            total = gradient.copy() if self.shared else gradient
+            total = gradient.copy(order="K") if self.shared else gradient
         leaf.grad = leaf.wrap(total)
         for hook in list(leaf._hooks_after):
             hook(leaf)

@@ -13,6 +13,7 @@ from lucid.benchmark.comparison import Comparison, compare
 from lucid.benchmark.cuda_engines import CUDA_PEERS, cuda_engines
 from lucid.benchmark.engines import ENGINES, PEERS
 from lucid.benchmark.gpu import Gpu
+from lucid.benchmark.gradients import GRADIENT_ENGINES, gradient_case
 from lucid.benchmark.machine import Machine
 from lucid.benchmark.numpy_engine import NUMPY
 from lucid.benchmark.onnx_case import onnx_case
@@ -24,6 +25,7 @@ from lucid.benchmark.torch_settings import SETTINGS, best_setting, with_settings
 __all__ = [
     "CUDA_PEERS",
     "ENGINES",
+    "GRADIENT_ENGINES",
     "NUMPY",
     "OPERATORS",
     "PEERS",
@@ -46,6 +48,7 @@ __all__ = [
     "cuda_engines",
     "engines_table",
     "figure",
+    "gradient_case",
     "model_case",
     "onnx_case",
     "operator_cases",

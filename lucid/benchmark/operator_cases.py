@@ -15,7 +15,7 @@ from lucid.inference import Graph, Node, trace
 from lucid.inference.graph import size_text
 from lucid.models.registry import build, find_preset
 from lucid.nn import functional as F
-from lucid.nn.module import Module
+from lucid.nn.module import Module, Parameter
 from lucid.tensor import Tensor
 
 __all__ = ["OPERATORS", "operator_cases"]
@@ -107,12 +107,14 @@ class _Operator(Module):
 
     def __init__(self, node: Node) -> None:
         super().__init__()
-        arguments: dict[str, Any] = {key: Tensor(array) for key, array in node.weights.items()}
+        arguments: dict[str, Any] = {}
+        for name, array in node.weights.items():
+            setattr(self, name, Parameter(array))
         if node.kind == "batch_norm":
             ones = np.ones_like(node.weights["weight"])
-            arguments |= {"running_mean": Tensor(0 * ones), "running_var": Tensor(ones), "eps": 0.0}
+            arguments = {"running_mean": Tensor(0 * ones), "running_var": Tensor(ones), "eps": 0.0}
         elif node.kind not in ("add", "linear"):
-            arguments |= {key: value for key, value in node.attributes.items() if key not in ("relu", "log")}
+            arguments = {key: value for key, value in node.attributes.items() if key not in ("relu", "log")}
         if "padding" in arguments:
             top, left, bottom, right = arguments["padding"]
             arguments["padding"] = ((top, bottom), (left, right))
@@ -122,5 +124,5 @@ class _Operator(Module):
         self._arguments = arguments
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        result: Tensor = self._function(*inputs, **self._arguments)
+        result: Tensor = self._function(*inputs, **dict(self.named_parameters()), **self._arguments)
         return result

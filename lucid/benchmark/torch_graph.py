@@ -32,6 +32,10 @@ class TorchGraph:
         self._inputs, [self._output] = tuple(graph.inputs), graph.outputs
         self._nodes = [(node, _parameters(node, device, dtype, channels_last)) for node in graph.nodes]
 
+    def weights(self) -> list[Any]:
+        """The tensors of all weights, node by node."""
+        return [parameters[name] for node, parameters in self._nodes for name in node.weights]
+
     def __call__(self, *inputs: Any) -> Any:
         values = dict(zip(self._inputs, inputs, strict=True))
         for node, parameters in self._nodes:

@@ -7,6 +7,7 @@
   lucid bench model NAME         a whole model, eager and as a plan; or an ONNX file, as a plan
   lucid bench compare A B        two reports of --json: what became slower
 
+With --backward, the gradients of an operator's inputs and weights are measured, beside PyTorch's autograd.
 With several of --batch or --threads, each combination has a table of its own. --list prints the cases, as
 lucid-bench-kernel (csrc/bench) reads them, and measures nothing; --quick ends in about a minute. --plot draws
 bars of each layer, of a model where the plan's time goes; --roofline what the machine allows and what was
@@ -39,7 +40,15 @@ from typing import TYPE_CHECKING
 
 from lucid import runtime
 from lucid.cli import bench_compare
-from lucid.cli.bench_arguments import CUDA_PEERS, KERNEL_MODELS, PEERS, QUICK_ROUNDS, ROUNDS, add_arguments
+from lucid.cli.bench_arguments import (
+    BACKWARD_PEERS,
+    CUDA_PEERS,
+    KERNEL_MODELS,
+    PEERS,
+    QUICK_ROUNDS,
+    ROUNDS,
+    add_arguments,
+)
 from lucid.cli.terminal import Progress, UsageError, tell
 
 if TYPE_CHECKING:
@@ -156,6 +165,14 @@ def _gpu(options: argparse.Namespace) -> Gpu | None:
     """The GPU to measure, None for the CPU; and the peers that compute there, where the user names none."""
     on_cpu = options.device in ("cpu", "cpu:0")
     possible = PEERS if on_cpu else CUDA_PEERS
+    if options.kind == "kernel" and options.backward:
+        if not on_cpu or options.list:
+            raise UsageError("--backward measures on the CPU, and has no --list")
+        possible = BACKWARD_PEERS
+        for name in options.peers or ():
+            if name not in possible:
+                known = " or ".join(possible)
+                raise UsageError(f"--peers must be {known}, or none, with --backward, got {name!r}")
     if options.peers is None:
         options.peers = tuple(name for name in possible if _fits(name, options))
     if on_cpu:
@@ -237,7 +254,14 @@ def _configure(options: argparse.Namespace) -> None:
 
 
 def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Case]:
-    from lucid.benchmark import OPERATORS, conv2d_cases, model_case, onnx_case, operator_cases
+    from lucid.benchmark import (
+        OPERATORS,
+        conv2d_cases,
+        gradient_case,
+        model_case,
+        onnx_case,
+        operator_cases,
+    )
     from lucid.onnx import is_onnx_file
 
     if options.kind == "model":
@@ -254,20 +278,30 @@ def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Cas
         cases = [replace(case, itemsize=gpu.itemsize) for case in cases]
     if options.kind == "model":
         return cases
-    chosen = [case for case in cases if all(text in case.name for text in options.filters)]
+    chosen: list[Case] = [case for case in cases if all(text in case.name for text in options.filters)]
     if not chosen:
         names = ", ".join(case.name for case in cases)
         raise UsageError(f"no case has {' and '.join(options.filters)} in its name; there are {names}")
-    return chosen
+    return [gradient_case(case) for case in chosen] if options.backward else chosen
 
 
 def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None, limit: float) -> Comparison:
-    from lucid.benchmark import ENGINES, best_setting, compare, cuda_engines, with_settings
+    from lucid.benchmark import (
+        ENGINES,
+        GRADIENT_ENGINES,
+        best_setting,
+        compare,
+        cuda_engines,
+        with_settings,
+    )
 
-    known = ENGINES if gpu is None else cuda_engines(gpu.device, gpu.dtype)
-    own = ("plan", "eager") if case.eager is not None else ("plan",)
+    backward = options.kind == "kernel" and options.backward
+    known = GRADIENT_ENGINES if backward else ENGINES
+    if gpu is not None:
+        known = cuda_engines(gpu.device, gpu.dtype)
+    own = [name for name in ("plan", "eager") if name in known and (name == "plan" or case.eager is not None)]
     engines = {name: known[name] for name in (*own, *options.peers)}
-    if gpu is None:
+    if gpu is None and not backward:
         engines = with_settings(case, engines)
     # A turn of a model is as long as several runs of it.
     seconds = (0.05 if options.kind == "kernel" else 0.5) * (0.2 if options.quick else 1.0)

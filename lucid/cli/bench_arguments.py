@@ -7,10 +7,19 @@ import argparse
 from lucid.cli import bench_compare
 from lucid.cli.arguments import image_size, positive, positives
 
-__all__ = ["CUDA_PEERS", "KERNEL_MODELS", "PEERS", "QUICK_ROUNDS", "ROUNDS", "add_arguments"]
+__all__ = [
+    "BACKWARD_PEERS",
+    "CUDA_PEERS",
+    "KERNEL_MODELS",
+    "PEERS",
+    "QUICK_ROUNDS",
+    "ROUNDS",
+    "add_arguments",
+]
 
 PEERS = ("torch", "openvino", "onnxruntime", "ai-edge-litert", "numpy")
 CUDA_PEERS = ("torch",)
+BACKWARD_PEERS = ("torch",)
 DTYPES = ("float32", "float16", "bfloat16")
 # Without ResNeXt-101 of 16 to 48 channels a group, whose weights fill gigabytes. The smaller models come
 # first, since --quick leaves out what is last.
@@ -39,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     kernel.add_argument(
         "--list", action="store_true", help="print the cases, operator, shape and attributes; measure nothing"
+    )
+    kernel.add_argument(
+        "--backward",
+        action="store_true",
+        help="the gradients of inputs and weights instead, beside PyTorch's autograd",
     )
     kernel.add_argument(
         "--plot", metavar="FILE", help="draw bars of lucid and the peers, .svg or .png (needs matplotlib)"

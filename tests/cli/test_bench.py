@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -329,3 +330,19 @@ def test_a_wrong_result_of_lucid_is_a_failure(
     monkeypatch.setattr("lucid.benchmark.comparison.TOLERANCE", 0.0)
     assert main(["bench", "kernel", "3x3s1g8", "--model", "resnext_digits", *QUICK]) == 1
     assert "plan: wrong: error" in capsys.readouterr().out
+
+
+def test_backward_measures_gradients(command: Command, tmp_path: Path) -> None:
+    options = ["relu", "--backward", "--model", "resnext_digits", "--size", "32", "--rounds", "1"]
+    done = command("bench", "kernel", *options, "--peers", "none", "--json", "report.json")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^relu_\S+_backward +\d+ +- +\d\S+ +-", done.stdout, re.MULTILINE)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert all(case["name"].endswith("_backward") for case in report["cases"])
+    for more, said in (
+        (["--list"], "--backward measures on the CPU, and has no --list"),
+        (["--peers", "openvino"], "--peers must be torch, or none, with --backward, got 'openvino'"),
+    ):
+        done = command("bench", "kernel", *options, *more)
+        assert done.returncode == 2
+        assert said in done.stderr
