@@ -14,7 +14,7 @@ from lucid.nn import Module
 from lucid.nn import functional as F
 from lucid.optim import SGD, AdamW
 
-pytestmark = pytest.mark.cuda
+pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("device")]
 
 SMALL: Any = {"layers": (1, 1, 1, 1), "num_classes": 5, "channels": (8, 16, 16, 16)}
 NETWORKS = {
