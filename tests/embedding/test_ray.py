@@ -30,7 +30,8 @@ def run(program: str, *arguments: object) -> str:
 
 
 def test_every_image_is_answered_once_though_a_worker_is_killed(tmp_path: Path) -> None:
-    rows = json.loads(run("killed_worker.py", tmp_path).splitlines()[-1])
+    run("killed_worker.py", tmp_path)
+    rows = json.loads((tmp_path / "rows.json").read_text())
     assert sorted(row["id"] for row in rows) == list(range(2000))
     assert (tmp_path / "killed").exists()
     threads = [path.read_text() for path in tmp_path.glob("threads-*")]
@@ -53,7 +54,8 @@ def test_example(tmp_path: Path) -> None:
     for path in images:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "broken.png").write_text("no image")
-    found = dict(line.rsplit("/", 1)[1].split(": ", 1) for line in run("classify.py", tmp_path).splitlines())
+    lines = run("classify.py", tmp_path).splitlines()  # among those of Ray itself
+    found = dict(line.rsplit("/", 1)[1].split(": ", 1) for line in lines if str(tmp_path) in line)
     assert "no known image format" in found.pop("broken.png")
     assert found == {path.name: str(digit) for path, digit in images.items()}
 

@@ -1,6 +1,6 @@
-"""Two workers, one of which is killed in its third batch, and the rows as JSON: ``killed_worker.py FOLDER``.
+"""Two workers, one of which is killed in its third batch: ``killed_worker.py FOLDER``.
 
-FOLDER remembers who was killed, and which threads each worker had.
+FOLDER gets the rows in rows.json, and remembers who was killed, and which threads each worker had.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main(folder: str) -> None:
     )
     names = ("id", "index", "indices", "error")
     rows = [{name: np.asarray(row[name]).tolist() for name in names} for row in found.iter_rows()]
-    print(json.dumps(rows))
+    (Path(folder) / "rows.json").write_text(json.dumps(rows))  # Ray prints too
 
 
 if __name__ == "__main__":
