@@ -95,6 +95,35 @@ def test_show_config_names_what_a_report_needs(capsys):
     assert runtime.config()["isa"] == runtime.isa()
 
 
+# ---- Memory
+
+
+def test_a_step_finds_the_memory_of_the_one_before():
+    code = """
+import resource
+import lucid
+
+x = lucid.zeros(16, 1024, 1024)
+
+def step():
+    [x + x for _ in range(12)]  # 768 MiB, more than is kept in any case
+
+def pages():
+    return int(open("/proc/self/statm").read().split()[1])
+
+step(), step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+kept = pages()
+lucid.runtime.release_memory()
+print(faults, (kept - pages()) * resource.getpagesize() >> 20)
+"""
+    faults, given_back = map(int, python(code).stdout.split())
+    assert faults < 100  # of 384 huge pages, or 196608 small ones
+    assert given_back >= 700
+
+
 # ---- Random numbers
 
 

@@ -1,11 +1,13 @@
-// Freed blocks wait in one list for each size class, four classes to a power of two. A block carries its class in the
-// line before its data.
+// Freed blocks wait in one list for each size class, four classes to a power of two, as long as as much was in use at
+// once lately. A block carries its class in the line before its data.
 #include "core/memory.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <mutex>
 
 #include "core/host.h"
@@ -22,8 +24,9 @@ constexpr bool kExact = true;
 #else
 constexpr bool kExact = false;
 #endif
-constexpr size_t kMostCached = kExact ? 0 : size_t{512} << 20;
-constexpr int kClasses = 4 * 48;  // up to 2^48 bytes
+constexpr size_t kSpare = size_t{512} << 20;  // may be cached beyond what was in use at once
+constexpr time_t kWindowSeconds = 30;         // how long that counts: one to two windows
+constexpr int kClasses = 4 * 48;              // up to 2^48 bytes
 
 struct Block {
   Block* next;
@@ -34,7 +37,9 @@ static_assert(sizeof(Block) <= kHeader);
 
 std::mutex mutex;
 Block* cached[kClasses];
-size_t cached_bytes = 0;
+size_t cached_bytes = 0, used_bytes = 0;
+size_t most_used[2];  // in this window and in the one before
+time_t window = 0;
 
 // A fork while another thread holds the mutex would leave it locked in the child for ever.
 const int fork_handler = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
@@ -49,15 +54,54 @@ int size_class(size_t bytes, size_t* rounded) {
   return (exponent - 6) * 4 + static_cast<int>(quarter - 4);
 }
 
+// The bytes of a block of a class: whole huge pages, with one page fault for 512 small ones, or as many as asked for.
+size_t block_bytes(size_t rounded) {
+  const size_t alignment = rounded >= kHugePage ? kHugePage : kAlignment;
+  return kExact ? rounded : (rounded + alignment - 1) / alignment * alignment;
+}
+
 Block* allocate(size_t bytes, int size_class) {
-  // Blocks of whole huge pages: one page fault for 512 small ones.
   const bool huge = bytes >= kHugePage;
-  const size_t alignment = huge ? kHugePage : kAlignment;
-  if (!kExact) bytes = (bytes + alignment - 1) / alignment * alignment;
   void* memory = nullptr;
-  if (posix_memalign(&memory, alignment, bytes) != 0) return nullptr;
+  if (posix_memalign(&memory, huge ? kHugePage : kAlignment, bytes) != 0) return nullptr;
   if (huge) madvise(memory, bytes, MADV_HUGEPAGE);
   return new (memory) Block{nullptr, bytes, size_class};
+}
+
+void free_list(Block* list) {
+  while (list != nullptr) {
+    Block* block = list;
+    list = block->next;
+    std::free(block);
+  }
+}
+
+// With the mutex held: takes cached blocks out, the largest first, until at most `most` bytes are left.
+Block* take_surplus(size_t most) {
+  Block* surplus = nullptr;
+  for (int i = kClasses - 1; i >= 0 && cached_bytes > most; --i)
+    while (cached[i] != nullptr && cached_bytes > most) {
+      Block* block = cached[i];
+      cached[i] = block->next;
+      cached_bytes -= block->bytes;
+      block->next = surplus;
+      surplus = block;
+    }
+  return surplus;
+}
+
+// With the mutex held: what is cached beyond the most that was in use at once lately. A step of training, whose
+// activations come and go, finds all its memory again (a fresh page of a virtual machine takes as long as 10 additions
+// of its numbers), and a cache never adds more than kSpare to the peak of a process.
+Block* take_surplus() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  if (const time_t current = now.tv_sec / kWindowSeconds; current != window) {
+    most_used[1] = current == window + 1 ? most_used[0] : used_bytes;
+    most_used[0] = used_bytes;
+    window = current;
+  }
+  return take_surplus(kExact ? 0 : std::max(most_used[0], most_used[1]) + kSpare - used_bytes);
 }
 
 }  // namespace
@@ -89,47 +133,56 @@ extern "C" void* lucid_alloc(size_t bytes) {
   if (bytes > kMostBytes) return nullptr;
   size_t rounded;
   const int index = size_class(bytes + kHeader, &rounded);
-  if (kExact) rounded = bytes + kHeader;
-  Block* block = nullptr;
+  rounded = block_bytes(kExact ? bytes + kHeader : rounded);
+  Block *block = nullptr, *surplus = nullptr;
   {
     const std::lock_guard<std::mutex> lock(mutex);
+    used_bytes += rounded;
+    most_used[0] = std::max(most_used[0], used_bytes);
     if ((block = cached[index]) != nullptr) {
       cached[index] = block->next;
       cached_bytes -= block->bytes;
+    } else {
+      surplus = take_surplus();
     }
   }
-  if (block == nullptr) block = allocate(rounded, index);
+  if (block != nullptr) return reinterpret_cast<char*>(block) + kHeader;
+  free_list(surplus);
+  block = allocate(rounded, index);
   if (block == nullptr) {  // the cache itself may hold what is missing
     lucid_release_memory();
     block = allocate(rounded, index);
   }
-  return block != nullptr ? reinterpret_cast<char*>(block) + kHeader : nullptr;
+  if (block != nullptr) return reinterpret_cast<char*>(block) + kHeader;
+  const std::lock_guard<std::mutex> lock(mutex);
+  used_bytes -= rounded;
+  most_used[0] = most_used[1] = used_bytes;
+  return nullptr;
 }
 
 extern "C" void lucid_free(void* memory) {
   using namespace lucid;
   if (memory == nullptr) return;
   Block* block = reinterpret_cast<Block*>(static_cast<char*>(memory) - kHeader);
+  Block* surplus;
   {
     const std::lock_guard<std::mutex> lock(mutex);
-    if (cached_bytes + block->bytes <= kMostCached) {
-      block->next = cached[block->size_class];
-      cached[block->size_class] = block;
-      cached_bytes += block->bytes;
-      return;
-    }
+    used_bytes -= block->bytes;
+    block->next = cached[block->size_class];
+    cached[block->size_class] = block;
+    cached_bytes += block->bytes;
+    surplus = take_surplus();
   }
-  std::free(block);
+  free_list(surplus);
 }
 
 extern "C" void lucid_release_memory(void) {
   using namespace lucid;
-  const std::lock_guard<std::mutex> lock(mutex);
-  for (Block*& list : cached)
-    while (list != nullptr) {
-      Block* block = list;
-      list = block->next;
-      cached_bytes -= block->bytes;
-      std::free(block);
-    }
+  Block* surplus;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    most_used[0] = most_used[1] = used_bytes;
+    surplus = take_surplus(0);
+  }
+  free_list(surplus);
 }
