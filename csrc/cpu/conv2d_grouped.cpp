@@ -132,55 +132,68 @@ void convolve_3x3(const Conv2d& p, const Input& input, const float* weight, cons
     }
 }
 
-// kColumns outputs of one row under any window; the taps of a permutation are runs of the sum.
-template <int kGroup, int R, int kColumns>
-void add_window(F32 (&sums)[kColumns], const Conv2d& p, const Input& input, const float* x, const float* weight) {
+// kColumns outputs of one row under any window; sums of more than a run are cut at the taps of a permutation.
+template <int kGroup, int R, bool kRuns, int kColumns>
+[[gnu::always_inline]] inline void add_window(F32 (&sums)[1][kColumns], const Conv2d& p, const Input& input,
+                                              const float* x, const float* weight) {
   const Conv2dShape& s = p.shape;
   F32 run[kColumns];
   for (F32& sum : run) sum = F32::zero();
   const auto end_run = [&] {
     for (int m = 0; m < kColumns; ++m) {
-      sums[m] = sums[m] + run[m];
+      sums[0][m] = sums[0][m] + run[m];
       run[m] = F32::zero();
     }
   };
   int64_t terms = 0;
   for (int64_t i = 0; i < s.kernel_h; ++i)
     for (int64_t j = 0; j < s.kernel_w; ++j) {
-      if (terms++ == kRunTerms) end_run(), terms = 1;
+      if (kRuns && terms++ == kRunTerms) end_run(), terms = 1;
       const int64_t column = j * s.dilation_w;
       const float* tap = x + i * s.dilation_h * input.row_pitch + column % s.stride_w * input.phase_pitch +
                          column / s.stride_w * kLanes;
       const F32 w = F32::load(weight + ((R * s.kernel_h + i) * s.kernel_w + j) * kLanes);
 #pragma GCC unroll 8
-      for (int m = 0; m < kColumns; ++m) accumulate(run[m], load_permuted<kGroup, R>(tap + m * kLanes), w);
+      for (int m = 0; m < kColumns; ++m)
+        accumulate(kRuns ? run[m] : sums[0][m], load_permuted<kGroup, R>(tap + m * kLanes), w);
     }
-  end_run();
-  if constexpr (R + 1 < kGroup) add_window<kGroup, R + 1>(sums, p, input, x, weight);
+  if (kRuns) end_run();
+  if constexpr (R + 1 < kGroup) add_window<kGroup, R + 1, kRuns>(sums, p, input, x, weight);
 }
 
-template <int kGroup, int kColumns>
-void convolve_tile(const Conv2d& p, const Input& input, const float* weight, int64_t panel, int64_t row,
-                   int64_t first_row, int64_t x) {
-  F32 sums[kColumns];
-  for (F32& sum : sums) sum = F32::load(weight);
-  add_window<kGroup, 0>(sums, p, input,
-                        input.data + (row - first_row) * p.shape.stride_h * input.row_pitch + x * kLanes,
-                        weight + kLanes);
-  alignas(64) float tile[kColumns * kLanes];
-  for (int m = 0; m < kColumns; ++m) sums[m].store(tile + m * kLanes);
-  finish_aside(p, tile, panel, row, x, kColumns);
+template <int kGroup, bool kRuns, int kColumns>
+[[gnu::noinline]] void window_tile(const Conv2d& p, const Input& input, const float* x, const float* weight, float* y,
+                                   int64_t y_pixel, bool relu) {
+  F32 sums[1][kColumns];
+  for (F32& sum : sums[0]) sum = F32::load(weight);
+  add_window<kGroup, 0, kRuns>(sums, p, input, x, weight + kLanes);
+  store_tile(sums, relu, [&](int, int m) { return y + m * y_pixel; });
+}
+
+// Runs the tile of `columns` columns, which next_tile_columns gave.
+template <int kGroup, bool kRuns, int kColumns = kGroupTile>
+void run_window_tile(int64_t columns, const Conv2d& p, const Input& input, const float* x, const float* weight,
+                     float* y, int64_t y_pixel, bool relu) {
+  if constexpr (kColumns > 1)
+    if (columns < kColumns)
+      return run_window_tile<kGroup, kRuns, kColumns / 2>(columns, p, input, x, weight, y, y_pixel, relu);
+  window_tile<kGroup, kRuns, kColumns>(p, input, x, weight, y, y_pixel, relu);
 }
 
 template <int kGroup>
 void convolve(const Conv2d& p, const Input& input, const float* weight, const Rows& r) {
-  constexpr int kColumns = 8;
-  for (int64_t row = r.row; row < r.row + r.rows; ++row) {
-    int64_t x = 0;
-    for (; x + kColumns <= p.shape.out_w; x += kColumns)
-      convolve_tile<kGroup, kColumns>(p, input, weight, r.panel, row, r.row, x);
-    for (; x < p.shape.out_w; ++x) convolve_tile<kGroup, 1>(p, input, weight, r.panel, row, r.row, x);
-  }
+  const Conv2dShape& s = p.shape;
+  alignas(64) float partial[kGroupTile * kLanes];
+  const bool aside = computes_aside(p, r.panel), relu = p.epilogue.relu && !aside;
+  const auto tile = s.terms() > kRunTerms ? run_window_tile<kGroup, true> : run_window_tile<kGroup, false>;
+  for (int64_t row = r.row; row < r.row + r.rows; ++row)
+    for (int64_t column = 0, columns; column < s.out_w; column += columns) {
+      columns = next_tile_columns(kGroupTile, s.out_w - column);
+      const float* x = input.data + (row - r.row) * s.stride_h * input.row_pitch + column * kLanes;
+      float* y = aside ? partial : p.operands.y.at(r.panel * kLanes, row / s.out_h, row % s.out_h, column);
+      tile(columns, p, input, x, weight, y, aside ? kLanes : p.operands.y.pixel, relu);
+      if (aside) finish_aside(p, partial, r.panel, row, column, columns);
+    }
 }
 
 using Convolve = void (*)(const Conv2d&, const Input&, const float* weight, const Rows&);
