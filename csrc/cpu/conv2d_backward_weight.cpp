@@ -253,13 +253,33 @@ void add_run(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task,
   }
 }
 
+// Of a pointwise convolution, whose weights of an output lie side by side: a transposition of what exists of whole
+// vectors; returns how many channels of each output it wrote.
+int64_t write_transposed(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task, const float* scratch,
+                         int64_t output) {
+  if (p.narrow() || !b.pointwise || p.dweight_c != 1 || task.outputs - output < kLanes) return 0;
+  const float* totals = scratch + b.totals + output / kBlock * b.totals_pitch + output % kBlock;
+  float* out = p.dweight + (task.k + output) * p.dweight_k + task.c_block * kBlock;
+  int64_t c = 0;
+  for (; c + kLanes <= task.inputs; c += kLanes) {
+    F32 rows[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i] = F32::load(totals + (c + i) * kBlock);
+    transpose(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i].store(out + i * p.dweight_k + c);
+  }
+  return c;
+}
+
 void write_totals(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task, const float* scratch) {
   const Conv2dShape& s = p.shape;
   const int64_t channels = p.narrow() ? s.in_group : task.inputs;
-  for (int64_t o = 0; o < task.outputs; ++o) {
+  for (int64_t o = 0, written = 0; o < task.outputs; ++o) {
+    if (o % kLanes == 0) written = write_transposed(p, b, task, scratch, o);
     const float* totals = scratch + b.totals + o / kBlock * b.totals_pitch + o % kBlock;
     float* out = p.dweight + (task.k + o) * p.dweight_k + task.c_block * kBlock * p.dweight_c;
-    for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t c = written; c < channels; ++c) {
       const int64_t channel =
           p.narrow() ? permuted_channel(static_cast<int>(channels), static_cast<int>(c), static_cast<int>(o % kLanes))
                      : c;

@@ -57,10 +57,14 @@ void pack_pixels(const Conv2dShape& s, const InputView& x, const float* source, 
   const float* in = source + (x0 + first * stride) * x.pixel;
   packed += first * kBlock;
   if (x.channel == 1) {
+    // A page: the processor's own prefetching ends with each pixel's run of channels. 10 % of a weight gradient.
+    const int64_t ahead = max(1, 1024 / max(1, whole * kBlock)) * step;
     for (int64_t m = 0; m < pixels; ++m)
-      for (int64_t b = 0; b < whole; ++b)
+      for (int64_t b = 0; b < whole; ++b) {
+        __builtin_prefetch(in + m * step + ahead + x.offset(channel + b * kBlock, 0, 0, 0));
         __builtin_memcpy(packed + b * plane + m * kBlock, in + m * step + x.offset(channel + b * kBlock, 0, 0, 0),
                          kBlock * sizeof(float));
+      }
   } else {
     for (int64_t b = 0; b < whole; ++b) {
       float* out = packed + b * plane;

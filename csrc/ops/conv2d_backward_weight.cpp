@@ -68,7 +68,7 @@ void choose_blocks(int64_t threads, Conv2dBackwardWeight* p) {
     const int64_t tasks = p->tasks();
     return tasks < threads || (tasks < kEnough * threads && tasks % threads != 0);
   };
-  p->k_together = std::min<int64_t>(p->k_blocks(), p->narrow() ? 4 : 8);
+  p->k_together = std::min<int64_t>(p->k_blocks(), p->narrow() ? 4 : 16);
   p->c_together = std::clamp<int64_t>(32 / p->shape.taps(), 1, p->c_blocks());
   while (p->k_together > 2 && more()) p->k_together = (p->k_together + 1) / 2;
   while (p->c_together > 1 && more()) p->c_together = (p->c_together + 1) / 2;
