@@ -156,9 +156,15 @@ void prepare(const Conv2d& p, int64_t index, char* prepared) {
   if (a.weight_w == 1 && a.weight_h == s.kernel_w && a.weight_c == taps) return transpose_weights(p, panel, place);
   for (int64_t c = 0; c < s.in_group; ++c)
     for (int64_t i = 0; i < s.kernel_h; ++i)
-      for (int64_t j = 0; j < s.kernel_w; ++j)
-        for (int64_t o = 0; o < width; ++o)
-          place(c, i * s.kernel_w + j)[o] = o < outputs ? a.weight_at(panel.channel + o, c, i, j) : 0.0f;
+      for (int64_t j = 0; j < s.kernel_w; ++j) {
+        float* to = place(c, i * s.kernel_w + j);
+        if (a.weight_k == 1 && outputs == width) {  // a gradient's, whose inputs are the outputs of its convolution
+          const float* row = a.weight + panel.channel + c * a.weight_c + i * a.weight_h + j * a.weight_w;
+          for (int64_t o = 0; o < width; o += F32::kLanes) F32::load(row + o).store(to + o);
+          continue;
+        }
+        for (int64_t o = 0; o < width; ++o) to[o] = o < outputs ? a.weight_at(panel.channel + o, c, i, j) : 0.0f;
+      }
 }
 
 template <int kBlock>

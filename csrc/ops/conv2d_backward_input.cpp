@@ -95,18 +95,22 @@ struct Phase {
 // The weights of the taps of two phases, flipped, with in and out exchanged: [groups * in_group, out_group, taps].
 void flip_weights(const Conv2dShape& s, const ImageView& weight, const Phase& rows, const Phase& columns,
                   float* flipped) {
-  const int64_t terms = s.out_group * rows.taps * columns.taps;
-  parallel_for(s.in_channels(), grain_of(terms), [&](int64_t begin, int64_t end, int) {
-    for (int64_t c = begin; c < end; ++c) {
-      float* to = flipped + c * terms;
-      const int64_t k0 = c / s.in_group * s.out_group;
-      for (int64_t k = k0; k < k0 + s.out_group; ++k)
+  constexpr int64_t kTogether = 16;  // channels, whose weights of an output lie in the same lines
+  const int64_t taps = rows.taps * columns.taps, blocks = (s.in_group + kTogether - 1) / kTogether;
+  const auto flip = [&](int64_t group, int64_t block) {
+    const int64_t end = std::min(s.in_group, (block + 1) * kTogether);
+    for (int64_t k = 0; k < s.out_group; ++k)
+      for (int64_t c = block * kTogether; c < end; ++c) {
+        const float* from = weight.data + (group * s.out_group + k) * weight.stride_n + c * weight.stride_c;
+        float* to = flipped + ((group * s.in_group + c) * s.out_group + k) * taps;
         for (int64_t i = rows.taps - 1; i >= 0; --i)
           for (int64_t j = columns.taps - 1; j >= 0; --j)
-            *to++ = weight.data[k * weight.stride_n + c % s.in_group * weight.stride_c +
-                                (rows.first_tap + i * rows.tap_step) * weight.stride_h +
-                                (columns.first_tap + j * columns.tap_step) * weight.stride_w];
-    }
+            *to++ = from[(rows.first_tap + i * rows.tap_step) * weight.stride_h +
+                         (columns.first_tap + j * columns.tap_step) * weight.stride_w];
+      }
+  };
+  parallel_for(s.groups * blocks, grain_of(kTogether * s.out_group * taps), [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) flip(i / blocks, i % blocks);
   });
 }
 
@@ -169,9 +173,15 @@ lucid_status compute(const Conv2dShape& s, const ImageView& dy, const ImageView&
   for (int64_t i = 0; i < h_phases * w_phases; ++i) {
     const Phase row_phase = rows(i / w_phases), column_phase = columns(i % w_phases);
     if (row_phase.empty() || column_phase.empty()) continue;
-    flip_weights(s, weight, row_phase, column_phase, flipped.data());
     Conv2d p = convolution_of(s, dy, row_phase, column_phase, dx);
-    p.operands.weight = flipped.data();
+    if (s.groups == 1 && p.shape.taps() == 1) {  // as it lies: the algorithms take any strides
+      p.operands.weight =
+          weight.data + row_phase.first_tap * weight.stride_h + column_phase.first_tap * weight.stride_w;
+      p.operands.weight_k = weight.stride_c, p.operands.weight_c = weight.stride_n;
+    } else {
+      flip_weights(s, weight, row_phase, column_phase, flipped.data());
+      p.operands.weight = flipped.data();
+    }
     const Conv2dAlgorithm* algorithm = nullptr;
     LUCID_CHECK(choose_conv2d(p.shape, kEager, nullptr, &algorithm));
     LUCID_CHECK(compute_conv2d(kOp, p, *algorithm));
