@@ -4,12 +4,15 @@
 // never read: each output pixel clips its window first.
 #include <math.h>
 
+#include "cpu/integers.h"
 #include "cpu/kernels.h"
 #include "cpu/lanes.h"
 #include "cpu/pool_taps.h"
 
 namespace lucid::LUCID_ISA {
 namespace {
+
+constexpr int64_t kTogether = 16;  // channels whose largest values are looked for at once
 
 struct Clipped {
   const float* x;  // the first tap
@@ -31,21 +34,30 @@ inline void largest(const Clipped& window, int64_t channel, float* y, Lanes lane
   for (int v = 0; v < kVectors; ++v) lanes.store(acc[v], y + channel + v * F32::kLanes);
 }
 
-// The first of the largest values; a NaN is larger than all before it.
-void find_largest(const MaxPool2d& p, const Clipped& window, const Taps& rows, const Taps& columns, int64_t* indices) {
-  for (int64_t c = 0; c < p.c; ++c) {
-    float best = -INFINITY;
-    int64_t index = rows.first * p.w.size + columns.first;
-    for (int64_t i = 0; i < rows.count; ++i)
-      for (int64_t j = 0; j < columns.count; ++j) {
-        const float value = window.x[i * window.row_step + j * window.column_step + c];
-        if (value > best || value != value) {
-          best = value;
-          index = (rows.first + i * p.h.dilation) * p.w.size + columns.first + j * p.w.dilation;
-        }
+// The first of the largest values of `channels` channels; a NaN is larger than all before it. The channels are the
+// inner loop, which the compiler makes vectors of, unless it knows their number and unrolls it: an offset in the image
+// is as wide as a value. 8 times as fast as a branch for each value.
+[[gnu::noinline]] void find_largest(const MaxPool2d& p, const Clipped& window, int64_t first, int64_t channels,
+                                    int64_t* indices) {
+  float best[kTogether];
+  int32_t offset[kTogether];
+  for (int64_t c = 0; c < channels; ++c) best[c] = -INFINITY, offset[c] = 0;
+  for (int64_t i = 0; i < window.rows; ++i)
+    for (int64_t j = 0; j < window.columns; ++j) {
+      const float* tap = window.x + i * window.row_step + j * window.column_step;
+      const int32_t here = static_cast<int32_t>(i * p.h.dilation * p.w.size + j * p.w.dilation);
+      for (int64_t c = 0; c < channels; ++c) {
+        const bool larger = (tap[c] > best[c]) | (tap[c] != tap[c]);
+        best[c] = larger ? tap[c] : best[c];
+        offset[c] = larger ? here : offset[c];
       }
-    indices[c * p.indices_channel] = index;
-  }
+    }
+  for (int64_t c = 0; c < channels; ++c) indices[c * p.indices_channel] = first + offset[c];
+}
+
+void find_all_largest(const MaxPool2d& p, Clipped window, int64_t first, int64_t* indices) {
+  for (int64_t c = 0; c < p.c; c += kTogether, window.x += kTogether)
+    find_largest(p, window, first, min(kTogether, p.c - c), indices + c * p.indices_channel);
 }
 
 }  // namespace
@@ -69,8 +81,8 @@ void max_pool2d(const MaxPool2d& p, int64_t begin, int64_t end) {
       for (; i + kVectors * F32::kLanes <= p.c; i += kVectors * F32::kLanes) largest<kVectors>(window, i, y, Whole{});
       for_each_vector(p.c - i, [&](int64_t j, auto lanes) { largest<1>(window, i + j, y, lanes); });
       if (p.indices != nullptr)
-        find_largest(p, window, rows, columns,
-                     p.indices + image * p.indices_image + y_row * p.indices_row + column * p.indices_pixel);
+        find_all_largest(p, window, rows.first * p.w.size + columns.first,
+                         p.indices + image * p.indices_image + y_row * p.indices_row + column * p.indices_pixel);
     }
   }
 }

@@ -1,5 +1,6 @@
 // max_pool2d: the largest value of each window, and where it is.
 #include <algorithm>
+#include <limits>
 
 #include "core/parallel.h"
 #include "core/status.h"
@@ -75,8 +76,13 @@ lucid_status run_max_pool2d(const lucid_max_pool2d_args& a) {
     LUCID_CHECK(check_output(op, "indices", a.indices, make_shape(shape.sizes, 4, kInt64), device));
   if (is_empty(shape)) return ok();
   if (device.type == LUCID_CUDA) return run_on_cuda(a, p.h, p.w);
-  if (a.indices != nullptr) set_indices(*a.indices, &p);
   const ImageView x = view_image(*a.x), y = view_image(*a.y);
+  if (a.indices != nullptr) {
+    if (x.h * x.w > std::numeric_limits<int32_t>::max())
+      return fail(LUCID_UNSUPPORTED, "%s: x must have less than 2^31 pixels an image for indices, got %lld by %lld", op,
+                  static_cast<long long>(x.h), static_cast<long long>(x.w));
+    set_indices(*a.indices, &p);
+  }
   const StagedInput input(x);
   const StagedOutput output(y);
   if (input.data() == nullptr || output.data() == nullptr)
