@@ -98,6 +98,50 @@ void add_block(Run run, int64_t channels, int64_t dy_vector, float* totals, int6
     if (channels > 0) add_block<kRows / 2, kVectors>(run, channels, dy_vector, totals, totals_vector);
 }
 
+// Rows of a tile that lie anywhere in x, and their places in the totals; `count` of them exist, the others repeat one.
+template <int kRows>
+struct Terms {
+  int64_t count, x[kRows], total[kRows];
+};
+
+// As add_product, for terms of several taps: a tile of one tap's channels would be mostly empty where there are three.
+template <int kRows, int kVectors>
+[[gnu::noinline]] void add_terms(const Run& run, const Terms<kRows>& terms, int64_t dy_vector, float* totals,
+                                 int64_t totals_vector) {
+  F32 sums[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int m = 0; m < kRows; ++m)
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) sums[m][v] = F32::zero();
+  for (int64_t row = 0; row < run.rows; ++row) {
+    const float* dy = run.dy + row * run.dy_row;
+    const float* x[kRows];
+#pragma GCC unroll 16
+    for (int m = 0; m < kRows; ++m) x[m] = run.x + row * run.x_row + terms.x[m];
+    for (int64_t at = 0; at < run.columns * kBlock; at += kBlock) {
+      keep_order();
+      F32 d[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) d[v] = F32::load(dy + at + v * dy_vector);
+#pragma GCC unroll 16
+      for (int m = 0; m < kRows; ++m) {
+        const F32 all = F32::broadcast(x[m][at]);
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) accumulate(sums[m][v], all, d[v]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < kRows; ++m) {
+    if (m >= terms.count) break;
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      float* total = totals + terms.total[m] + v * totals_vector;
+      (F32::load(total) + sums[m][v]).store(total);
+    }
+  }
+}
+
 // `kTaps` taps of narrow groups: sums of permutations kFirst, kFirst + 1, ... of x's channels by dy's.
 template <int kGroup, int kTaps, int kFirst>
 [[gnu::noinline]] void add_permuted(const Run& run, const int64_t* offsets, float* totals, int64_t taps_pitch) {
@@ -210,6 +254,18 @@ void add_vectors(const Conv2dBackwardWeight& p, const Blocking& b, const Task& t
   const Conv2dShape& s = p.shape;
   const bool split = kLanes == kBlock;  // whether the second vector lies in the next block
   const int64_t dy_vector = split ? b.dy_plane : kLanes, totals_vector = split ? b.totals_pitch : kLanes;
+  if (!b.pointwise && s.in_group <= kRows / 2) {
+    for (int64_t term = 0; term < s.terms(); term += kRows) {
+      Terms<kRows> terms{.count = min(kRows, s.terms() - term), .x = {}, .total = {}};
+      for (int64_t m = 0; m < terms.count; ++m) {
+        const int64_t tap = (term + m) / s.in_group, c = (term + m) % s.in_group;
+        terms.x[m] = b.rows.tap_offset(s, tap / s.kernel_w, tap % s.kernel_w, kBlock) + c;
+        terms.total[m] = tap * b.taps_pitch + c * kBlock;
+      }
+      add_terms<kRows, kVectors>(run, terms, dy_vector, totals, totals_vector);
+    }
+    return;
+  }
   for (int64_t c = 0; c < task.c_blocks; ++c)
     for (int64_t i = 0; i < s.kernel_h; ++i)
       for (int64_t j = 0; j < s.kernel_w; ++j) {

@@ -87,11 +87,11 @@ void pack_pixels(const Conv2dShape& s, const InputView& x, const float* source, 
   }
   if (whole == blocks) return;
   float* out = packed + whole * plane;
-  for (int64_t m = 0; m < pixels; ++m)
-    for (int64_t j = 0; j < kBlock; ++j) {
-      const int64_t c = whole * kBlock + j;
-      out[m * kBlock + j] = c < channels ? in[m * step + x.offset(channel + c, 0, 0, 0)] : 0.0f;
-    }
+  for (int64_t m = 0; m < pixels; ++m, out += kBlock) {
+    __builtin_memset(out, 0, kBlock * sizeof(float));
+    for (int64_t c = whole * kBlock; c < channels; ++c)
+      out[c - whole * kBlock] = in[m * step + x.offset(channel + c, 0, 0, 0)];
+  }
 }
 
 // Column 0 of input row y of an image, or null for a row in the padding.
