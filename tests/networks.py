@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import reference
 
 from lucid.models import ResNeStConfig, ResNet, ResNeXtConfig
@@ -143,3 +144,24 @@ def norm(state: State, name: str, x: Array) -> Array:
     kinds = ("weight", "bias", "running_mean", "running_var")
     weight, bias, mean, var = (state[f"{name}.{kind}"] for kind in kinds)
     return reference.batch_norm(x, mean, var, weight, bias)
+
+
+def timm_network(config: ResNeXtConfig | ResNeStConfig) -> Any:
+    """timm's network of a config, also of those that timm has no name for."""
+    resnet = pytest.importorskip("timm.models.resnet", reason="parity needs timm")
+    resnest = pytest.importorskip("timm.models.resnest", reason="parity needs timm")
+    shared: dict[str, Any] = {
+        "layers": config.layers,
+        "channels": config.channels,
+        "num_classes": config.num_classes,
+        "in_chans": config.in_channels,
+        "cardinality": config.cardinality,
+        "base_width": config.base_width,
+        "stem_width": config.stem_width,
+        "stem_type": config.stem_type or "",
+        "avg_down": config.avg_down,
+    }
+    if isinstance(config, ResNeXtConfig):
+        return resnet.ResNet(resnet.Bottleneck, **shared)
+    attention = {"radix": config.radix, "avd": config.avd, "avd_first": config.avd_first}
+    return resnet.ResNet(resnest.ResNestBottleneck, **shared, block_args=attention)

@@ -19,7 +19,7 @@ import pytest
 
 import lucid
 from lucid import models
-from lucid.models import ResNeStConfig, ResNet, ResNeXtConfig
+from lucid.models import ResNet
 from lucid.models.registry import build
 
 # max|got - want| / max|want|: what published weights need to give the published logits.
@@ -67,26 +67,6 @@ def instruction_set() -> Iterator[None]:
     lucid.runtime.set_isa(before)
 
 
-def timm_network(config: ResNeXtConfig | ResNeStConfig) -> Any:
-    """timm's network of a config, also of those that timm has no name for."""
-    resnet = pytest.importorskip("timm.models.resnet", reason="parity needs timm")
-    resnest = pytest.importorskip("timm.models.resnest", reason="parity needs timm")
-    shared: dict[str, Any] = {
-        "layers": config.layers,
-        "num_classes": config.num_classes,
-        "in_chans": config.in_channels,
-        "cardinality": config.cardinality,
-        "base_width": config.base_width,
-        "stem_width": config.stem_width,
-        "stem_type": config.stem_type or "",
-        "avg_down": config.avg_down,
-    }
-    if isinstance(config, ResNeXtConfig):
-        return resnet.ResNet(resnet.Bottleneck, **shared)
-    attention = {"radix": config.radix, "avd": config.avd, "avd_first": config.avd_first}
-    return resnet.ResNet(resnest.ResNestBottleneck, **shared, block_args=attention)
-
-
 def make_pair(torch: Any, name: str, make_other: Any, rng: np.random.Generator) -> tuple[ResNet, Any]:
     """lucid's network with random weights, and the other library's on the same memory."""
     config = models.get_config(name)
@@ -118,13 +98,13 @@ def compare(model: ResNet, other: Any, torch: Any, sizes: tuple[int, ...], rng: 
 @pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("name", QUICK)
 def test_gives_timms_logits_at_small_sizes(torch: Any, rng: np.random.Generator, name: str) -> None:
-    model, other = make_pair(torch, name, timm_network, rng)
+    model, other = make_pair(torch, name, networks.timm_network, rng)
     compare(model, other, torch, (64, 97), rng)
 
 
 @pytest.mark.usefixtures("instruction_set")
 def test_gives_timms_logits(torch: Any, rng: np.random.Generator, published: str) -> None:
-    model, other = make_pair(torch, published, timm_network, rng)
+    model, other = make_pair(torch, published, networks.timm_network, rng)
     compare(model, other, torch, (224, 193, 225), rng)
 
 
@@ -138,7 +118,7 @@ def test_gives_torchvisions_logits(torch: Any, rng: np.random.Generator, name: s
 
 @pytest.mark.parametrize("name", ["resnext50d_32x4d", "resnest14", "resnest50_fast_4s2x40d"])
 def test_features_of_each_stage_are_timms(torch: Any, rng: np.random.Generator, name: str) -> None:
-    model, other = make_pair(torch, name, timm_network, rng)
+    model, other = make_pair(torch, name, networks.timm_network, rng)
     images = rng.standard_normal((1, 3, 65, 70), dtype=np.float32)
     wanted = other.forward_intermediates(torch.from_numpy(images), intermediates_only=True)[1:]
     for got, want in zip(model.features(images), wanted, strict=True):
@@ -150,9 +130,9 @@ def test_features_of_each_stage_are_timms(torch: Any, rng: np.random.Generator, 
 def test_pytorch_loads_what_is_saved(torch: Any, rng: np.random.Generator, tmp_path: Any) -> None:
     """Strictly, counters included, through safetensors' own loader."""
     safetensors = pytest.importorskip("safetensors.torch")
-    model, _ = make_pair(torch, "resnest14", timm_network, rng)
+    model, _ = make_pair(torch, "resnest14", networks.timm_network, rng)
     models.save_weights(model, tmp_path / "model.safetensors")
-    other = timm_network(model.config)
+    other = networks.timm_network(model.config)
     other.load_state_dict(safetensors.load_file(tmp_path / "model.safetensors"))
     images = rng.standard_normal((1, 3, 64, 64), dtype=np.float32)
     want = other.eval()(torch.from_numpy(images)).numpy()
