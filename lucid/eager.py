@@ -166,16 +166,20 @@ def softmax(x: Array, *, dim: int, log: bool) -> Array:
         return np.asarray(shifted - np.log(sums) if log else powers / sums)
 
 
-def dropout(x: Any, *, p: float, generator: np.random.Generator, inplace: bool) -> Any:
-    return masked(x, survivors(x, p, generator), p, inplace)
+def dropout(x: Any, *, p: float, generator: np.random.Generator, inplace: bool, samples: bool = False) -> Any:
+    return masked(x, survivors(x, p, generator, samples), p, inplace)
 
 
-def survivors(x: Any, p: float, generator: np.random.Generator) -> Array:
-    """Which elements dropout keeps. It draws one number for each, on the CPU for any device."""
+def survivors(x: Any, p: float, generator: np.random.Generator, samples: bool) -> Array:
+    """Which elements dropout keeps. It draws one number for each, on the CPU for any device.
+
+    With ``samples`` one for each entry of the first dimension, all of which stays or goes.
+    """
     if type(x) is not DeviceArray:
-        floating("dropout", x)
-    kept: Array = generator.random(x.shape, dtype=np.float32) >= p
-    return kept
+        floating("drop_path" if samples else "dropout", x)
+    drawn = (*x.shape[:1], *(1 for _ in x.shape[1:])) if samples else x.shape
+    kept: Array = generator.random(drawn, dtype=np.float32) >= p
+    return np.broadcast_to(kept, x.shape)
 
 
 def masked(x: Any, kept: Array, p: float, inplace: bool) -> Any:

@@ -263,7 +263,10 @@ IN_FLOAT32: dict[str, list[tuple[Function, Function | None, tuple[Any, ...]]]] =
             (numbers(*IMAGES), numbers(2, 4)),
         ),
     ],
-    "dropout": [(lambda x: dropped(x), None, (numbers(4, 5),))],
+    "dropout": [
+        (lambda x: dropped(x), None, (numbers(4, 5),)),
+        (lambda x: dropped(x, F.drop_path), None, (numbers(5, 2, 3, 2),)),
+    ],
     "sigmoid": [(lambda x: x.sigmoid(), lambda x: x.sigmoid(), (numbers(9),))],
     "softmax": [
         (lambda x: x.softmax(-1), lambda x: x.softmax(-1), (numbers(3, 4),)),
@@ -276,9 +279,9 @@ IN_FLOAT32: dict[str, list[tuple[Function, Function | None, tuple[Any, ...]]]] =
 }
 
 
-def dropped(x: Tensor) -> Tensor:
+def dropped(x: Tensor, function: Callable[..., Tensor] = F.dropout) -> Tensor:
     lucid.random.seed(3)
-    return F.dropout(x, 0.4)
+    return function(x, 0.4)
 
 
 @pytest.mark.parametrize(

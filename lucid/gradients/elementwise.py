@@ -148,13 +148,15 @@ def _clamp(call: Call, dy: Any, *, min: float | None, max: float | None) -> tupl
 
 
 def _drawn(
-    x: Array, *, p: float, generator: np.random.Generator, inplace: bool
+    x: Array, *, p: float, generator: np.random.Generator, inplace: bool, samples: bool = False
 ) -> tuple[Any, tuple[Any, ...]]:
-    survivors = eager.survivors(x, p, generator)
+    survivors = eager.survivors(x, p, generator, samples)
     return eager.masked(x, survivors, p, inplace), (survivors,)
 
 
-def _dropout(call: Call, dy: Any, *, p: float, generator: object, inplace: bool) -> tuple[Any, ...]:
+def _dropout(
+    call: Call, dy: Any, *, p: float, generator: object, inplace: bool, samples: bool = False
+) -> tuple[Any, ...]:
     return (eager.masked(dy, call.kept[0], p, False),)
 
 

@@ -23,7 +23,7 @@ _PUBLISHED = re.compile(
 )
 
 # Fields that leave no trace in names or shapes.
-_INVISIBLE = ("avd", "avd_first", "block_args")
+_INVISIBLE = ("avd", "avd_first", "block_args", "drop_path", "dropout")
 # Fields that users change and that no name stands for.
 FREE = frozenset({"num_classes", "in_channels"})
 

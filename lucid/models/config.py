@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
+
 __all__ = ["ModelConfig", "StemType", "integer", "reported_by"]
 
 StemType = Literal["deep"] | None
@@ -18,7 +20,7 @@ _Config = TypeVar("_Config", bound="ModelConfig")
 STAGES = 4
 
 # Arguments that a stage passes to each of its blocks by itself.
-_STAGE_ARGUMENTS = ("in_channels", "channels", "stride", "downsample")
+_STAGE_ARGUMENTS = ("in_channels", "channels", "stride", "downsample", "drop_path")
 
 # The class that Python, or a config itself, names at the beginning of an error.
 _CLASS = re.compile(r"^\w+Config(?:\.__init__\(\)|:) ")
@@ -45,6 +47,8 @@ class ModelConfig:
     avg_down: bool
     channels: Sequence[int]
     block_args: dict[str, Any]
+    drop_path: float
+    dropout: float
 
     _integer_fields: ClassVar[tuple[str, ...]] = (
         "cardinality",
@@ -54,6 +58,7 @@ class ModelConfig:
         "stem_width",
     )
     _boolean_fields: ClassVar[tuple[str, ...]] = ("avg_down",)
+    _probability_fields: ClassVar[tuple[str, ...]] = ("drop_path", "dropout")
     # Fields that every block gets as keyword arguments, next to block_args.
     _block_fields: ClassVar[tuple[str, ...]] = ("cardinality", "base_width")
 
@@ -69,6 +74,8 @@ class ModelConfig:
         for name in self._boolean_fields:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        for name in self._probability_fields:
+            self._set(name, _probability(name, getattr(self, name)))
         if self.stem_type is not None and self.stem_type != "deep":
             raise ValueError(f"stem_type must be None or 'deep', got {self.stem_type!r}")
         self._set("block_args", self._checked_block_args())
@@ -129,6 +136,14 @@ def _positive(name: str, value: Any) -> int:
     if number <= 0:
         raise ValueError(f"{name} must be greater than 0, got {number}")
     return number
+
+
+def _probability(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0.0 <= value < 1.0:  # NaN neither
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+    return float(value)
 
 
 def integer(name: str, value: Any) -> int:

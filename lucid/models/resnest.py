@@ -40,6 +40,9 @@ class ResNeStConfig(ModelConfig):
             lucid 2.x, whose default was False, does not give their outputs.
         channels: Width of each stage; its output has four times as many.
         block_args: More keyword arguments for each block.
+        drop_path: In training, the probability that an image skips the last block, leaving its shortcut; it
+            grows evenly from 0 at the first block (Huang et al., 2016, https://arxiv.org/abs/1603.09382).
+        dropout: In training, the probability that the head does not see a feature.
 
     Raises:
         TypeError, ValueError: A field has the wrong type or value.
@@ -58,6 +61,8 @@ class ResNeStConfig(ModelConfig):
     avg_down: bool = True
     channels: Sequence[int] = (64, 128, 256, 512)
     block_args: dict[str, Any] = field(default_factory=dict, hash=False)
+    drop_path: float = 0.0
+    dropout: float = 0.0
 
     _boolean_fields: ClassVar[tuple[str, ...]] = ("avg_down", "avd", "avd_first")
     _block_fields: ClassVar[tuple[str, ...]] = ("cardinality", "base_width", "radix", "avd", "avd_first")
@@ -84,6 +89,7 @@ class ResNeStBottleneck(nn.Module):
         avd: A strided block shrinks the map by a 3x3 mean.
         avd_first: That mean stands before the 3x3 convolution.
         dilation: Of the 3x3 convolution, which is padded by as much.
+        drop_path: Probability in training that an image leaves with its shortcut alone.
     """
 
     expansion = 4
@@ -100,8 +106,10 @@ class ResNeStBottleneck(nn.Module):
         avd: bool = True,
         avd_first: bool = False,
         dilation: int = 1,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        self.drop_path = drop_path
         width = channels * base_width // 64 * cardinality
         self.avd_first = avd_first
         self.avd: nn.Module | None = None
@@ -131,7 +139,7 @@ class ResNeStBottleneck(nn.Module):
             out = self.bn2(out, relu=True)
         if self.avd is not None and not self.avd_first:
             out = self.avd(out)
-        out = self.bn3(self.conv3(out))
+        out = F.drop_path(self.bn3(self.conv3(out)), self.drop_path, self.training)
         shortcut = x if self.downsample is None else self.downsample(x)
         return F.relu(out + shortcut, inplace=True)
 
@@ -168,6 +176,8 @@ class ResNeSt(ResNet):
         avg_down: bool = True,
         channels: Sequence[int] = (64, 128, 256, 512),
         block_args: dict[str, Any] = ...,
+        drop_path: float = ...,
+        dropout: float = ...,
     ) -> None: ...
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         positional = ("layers", "num_classes", "base_width", "stem_width", "cardinality", "radix", "avd")

@@ -28,8 +28,9 @@ class ResNet(nn.Module):
 
     Args:
         block: Class of the blocks. It is called with ``(in_channels, channels, stride, downsample)`` and
-            ``config.block_arguments()``, gives ``channels * block.expansion`` channels, and applies
-            ``downsample``, where that is not None, to its shortcut.
+            ``config.block_arguments()``, and with ``drop_path`` where the config has one. It gives
+            ``channels * block.expansion`` channels, and applies ``downsample``, where that is not None, to
+            its shortcut.
         config: Everything else.
 
     Attributes:
@@ -71,11 +72,20 @@ class ResNet(nn.Module):
             shortcut = _shortcut(in_channels, out_channels, stride, self.config.avg_down)
         make = cast(Callable[..., nn.Module], self.block)
         arguments = self.config.block_arguments()
-        blocks = [make(in_channels, channels, stride, shortcut, **arguments)]
-        blocks += [
-            make(out_channels, channels, 1, None, **arguments) for _ in range(1, self.config.layers[stage])
+        places: list[tuple[int, int, nn.Module | None]] = [(in_channels, stride, shortcut)]
+        places += [(out_channels, 1, None)] * (self.config.layers[stage] - 1)
+        blocks = [
+            make(inputs, channels, step, projection, **arguments, **self._drop_path(stage, number))
+            for number, (inputs, step, projection) in enumerate(places)
         ]
         return nn.Sequential(*blocks), out_channels
+
+    def _drop_path(self, stage: int, number: int) -> dict[str, float]:
+        """A block's probability by its place; none where no block is dropped: others' blocks may lack it."""
+        if self.config.drop_path == 0.0:
+            return {}
+        before, blocks = sum(self.config.layers[:stage]), sum(self.config.layers)
+        return {"drop_path": self.config.drop_path * (before + number) / (blocks - 1)}
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replaces the head by a fresh one, e.g. to fine-tune published weights on other classes."""
@@ -140,7 +150,8 @@ class ResNet(nn.Module):
             yield x
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(F.global_avg_pool2d(self.forward_features(x)))
+        pooled = F.global_avg_pool2d(self.forward_features(x))
+        return self.fc(F.dropout(pooled, self.config.dropout, self.training))
 
 
 def _stem(in_channels: int, stem_type: StemType, width: int) -> tuple[nn.Module, int]:

@@ -33,6 +33,9 @@ class ResNeXtConfig(ModelConfig):
         avg_down: Shortcuts halve the map by a 2x2 mean and not by a stride (there, ResNet-D).
         channels: Width of each stage; its output has four times as many.
         block_args: More keyword arguments for each block.
+        drop_path: In training, the probability that an image skips the last block, leaving its shortcut; it
+            grows evenly from 0 at the first block (Huang et al., 2016, https://arxiv.org/abs/1603.09382).
+        dropout: In training, the probability that the head does not see a feature.
 
     Raises:
         TypeError, ValueError: A field has the wrong type or value.
@@ -48,6 +51,8 @@ class ResNeXtConfig(ModelConfig):
     avg_down: bool = False
     channels: Sequence[int] = (64, 128, 256, 512)
     block_args: dict[str, Any] = field(default_factory=dict, hash=False)
+    drop_path: float = 0.0
+    dropout: float = 0.0
 
 
 class Bottleneck(nn.Module):
@@ -61,6 +66,7 @@ class Bottleneck(nn.Module):
         cardinality: Groups of the 3x3 convolution.
         base_width: Channels of a group per 64 of ``channels``.
         dilation: Of the 3x3 convolution, which is padded by as much.
+        drop_path: Probability in training that an image leaves with its shortcut alone.
     """
 
     expansion = 4
@@ -74,8 +80,10 @@ class Bottleneck(nn.Module):
         cardinality: int = 1,
         base_width: int = 64,
         dilation: int = 1,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        self.drop_path = drop_path
         width = channels * base_width // 64 * cardinality
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -97,7 +105,7 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn1(self.conv1(x), relu=True)
         out = self.bn2(self.conv2(out), relu=True)
-        out = self.bn3(self.conv3(out))
+        out = F.drop_path(self.bn3(self.conv3(out)), self.drop_path, self.training)
         shortcut = x if self.downsample is None else self.downsample(x)
         return F.relu(out + shortcut, inplace=True)
 
@@ -131,6 +139,8 @@ class ResNeXt(ResNet):
         avg_down: bool = False,
         channels: Sequence[int] = (64, 128, 256, 512),
         block_args: dict[str, Any] = ...,
+        drop_path: float = ...,
+        dropout: float = ...,
     ) -> None: ...
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         positional = ("layers", "cardinality", "base_width", "num_classes")

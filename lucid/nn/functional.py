@@ -349,3 +349,24 @@ def dropout(input: Input, p: float = 0.5, training: bool = True, inplace: bool =
         return x
     y = primitives.dropout(x, p=p, generator=generator(), inplace=bool(inplace))
     return x if inplace else y
+
+
+def drop_path(input: Input, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zeroes each entry of the first dimension, so each image, as a whole with probability ``p``.
+
+    The others are divided by ``1 - p``, so that the mean stays. Before a residual addition, a block then
+    passes on its shortcut alone: "Deep Networks with Stochastic Depth" (Huang et al., 2016),
+    https://arxiv.org/abs/1603.09382. Returns ``input`` itself when not training. The draws, one for each
+    image, are those of ``lucid.random.generator``.
+
+    Raises:
+        ValueError: ``p`` is out of its range, or the input has no dimensions.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"drop_path: p must be from 0 to 1, got {p}")
+    x: Tensor = as_tensor("drop_path", "input", input)
+    if x.ndim == 0:
+        raise ValueError("drop_path: input must have a dimension of samples, got shape ()")
+    if not training or p == 0.0:
+        return x
+    return primitives.dropout(x, p=p, generator=generator(), inplace=False, samples=True)

@@ -56,6 +56,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "softmax": lambda x: F.softmax(x, 1),
     "log_softmax": lambda x: F.log_softmax(x, -1),
     "dropout": lambda x: F.dropout(x, training=False),
+    "drop_path": lambda x: F.drop_path(x, training=False),
 }
 
 
@@ -92,6 +93,7 @@ def test_refused_arguments_are_refused_while_tracing_too(name: str) -> None:
     """The same words by the same operator, and while tracing with the line."""
     if name in (
         "batch_norm",
+        "drop_path",
         "dropout",
         "relu",
         "sigmoid",
@@ -225,6 +227,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "view": lambda x: x.view(-1),
     "clamp": lambda x: x.clamp(0, 6),
     "dropout": lambda x: F.dropout(x),
+    "drop_path": lambda x: F.drop_path(x),
     "statistics of the batch": lambda x: F.batch_norm(x, None, None, training=True),
     "computed weight": lambda x: F.conv2d(x, x),
     "dtype": lambda x: x.to(np.float64),

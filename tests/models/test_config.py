@@ -31,13 +31,13 @@ def test_resnext_fields_and_defaults_are_the_documented_ones() -> None:
     fields = {field.name: field.default for field in dataclasses.fields(ResNeXtConfig)}
     assert list(fields) == [
         "layers", "cardinality", "base_width", "num_classes", "in_channels", "stem_width", "stem_type",
-        "avg_down", "channels", "block_args",
+        "avg_down", "channels", "block_args", "drop_path", "dropout",
     ]  # fmt: skip
     config = ResNeXtConfig((3, 4, 6, 3), 32, 4)
     assert dataclasses.asdict(config) == {
         "layers": (3, 4, 6, 3), "cardinality": 32, "base_width": 4, "num_classes": 1000, "in_channels": 3,
         "stem_width": 64, "stem_type": None, "avg_down": False, "channels": (64, 128, 256, 512),
-        "block_args": {},
+        "block_args": {}, "drop_path": 0.0, "dropout": 0.0,
     }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_resnest_fields_and_defaults_start_as_the_documented_constructor() -> No
     assert dataclasses.asdict(config) == {
         "layers": (3, 4, 6, 3), "num_classes": 1000, "base_width": 64, "stem_width": 32, "cardinality": 1,
         "radix": 2, "avd": True, "avd_first": False, "in_channels": 3, "stem_type": "deep", "avg_down": True,
-        "channels": (64, 128, 256, 512), "block_args": {},
+        "channels": (64, 128, 256, 512), "block_args": {}, "drop_path": 0.0, "dropout": 0.0,
     }  # fmt: skip
     assert list(dataclasses.asdict(config))[:8] == [
         "layers", "num_classes", "base_width", "stem_width", "cardinality", "radix", "avd", "avd_first",
@@ -101,6 +101,16 @@ def test_rejects_flags_that_are_no_bool(family: Any) -> None:
         for value in (1, 0, None, "yes", float("nan")):
             with pytest.raises(TypeError, match=rf"^{family.__name__}: {name} must be True or False, got "):
                 make(family, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["drop_path", "dropout"])
+def test_rejects_what_is_no_probability(family: Any, name: str) -> None:
+    for value in (-0.1, 1.0, 2, float("nan")):
+        with pytest.raises(ValueError, match=rf"^{family.__name__}: {name} must be at least 0 and below 1"):
+            make(family, **{name: value})
+    for value in (None, "0.1", True):
+        with pytest.raises(TypeError, match=rf"^{family.__name__}: {name} must be a number, got "):
+            make(family, **{name: value})
 
 
 def test_rejects_block_args_that_are_no_dictionary(family: Any) -> None:

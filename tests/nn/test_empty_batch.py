@@ -36,6 +36,7 @@ OPERATORS = {
     "softmax": (lambda x: F.softmax(x, 1), (0, 8, 5, 6)),
     "log_softmax": (lambda x: F.log_softmax(x, 0), (0, 8, 5, 6)),
     "dropout": (lambda x: F.dropout(x, 0.5), (0, 8, 5, 6)),
+    "drop_path": (lambda x: F.drop_path(x, 0.5), (0, 8, 5, 6)),
     "cross_entropy": (lambda x: F.cross_entropy(x, np.zeros((0, 5, 6), int), reduction="none"), (0, 5, 6)),
     "add": (lambda x: x + x * 2 - 1, (0, 8, 5, 6)),
     "mean": (lambda x: x.mean((2, 3)), (0, 8)),
