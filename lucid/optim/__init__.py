@@ -2,6 +2,7 @@
 
 from lucid.optim.adamw import AdamW
 from lucid.optim.averaging import ExponentialMovingAverage
+from lucid.optim.clipping import clip_grad_norm_, grad_norm
 from lucid.optim.optimizer import Optimizer, decay_groups
 from lucid.optim.schedule import CosineAnnealingLR, LRScheduler, StepLR, WarmUp
 from lucid.optim.sgd import SGD
@@ -15,5 +16,7 @@ __all__ = [
     "Optimizer",
     "StepLR",
     "WarmUp",
+    "clip_grad_norm_",
     "decay_groups",
+    "grad_norm",
 ]
