@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import lucid
-from lucid.cli import bench, classify, demo, info, summary
+from lucid.cli import bench, classify, demo, evaluation, info, summary, train
 from lucid.cli.terminal import UsageError, discard, one_line, open_closed_streams, tell
 
 if TYPE_CHECKING:
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = {"bench": bench, "classify": classify, "demo": demo, "info": info, "summary": summary}
+_COMMANDS = {
+    "bench": bench,
+    "classify": classify,
+    "demo": demo,
+    "eval": evaluation,
+    "info": info,
+    "summary": summary,
+    "train": train,
+}
 
 FAILED, WRONG_USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 

@@ -39,9 +39,13 @@ def write_checkpoint(path: str | PathLike[str], state: Mapping[str, Any]) -> Non
     target = Path(path)
     temporary = target.with_name(f".{target.name}.part")  # the same each time: no litter after a crash
     try:
+        temporary.unlink(missing_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(arrays, temporary, {_KEY: text})
+        os.chmod(temporary, mode)  # the package's files are for their owner alone
         _rename_durably(temporary, target)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise OSError(f"write_checkpoint: {target} cannot be written: {error}") from None
     finally:
         temporary.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model makes of images whose classes are known.
+    """The answers of a model to images whose classes are known.
 
     Attributes:
         confusion: Images by true class (rows) and answer (columns), int64 ``(classes, classes)``.

@@ -13,7 +13,7 @@ from lucid.optim import SGD, AdamW, CosineAnnealingLR, LRScheduler, Optimizer, S
 
 __all__ = ["RECIPES", "Recipe"]
 
-_PARTS = 3  # of a training with the schedule "step"
+_PARTS = 3  # of a training with the schedule "step"; warm-up is one of them at most
 _CHOICES = {"optimizer": ("sgd", "adamw"), "schedule": ("step", "cosine")}
 
 
@@ -31,7 +31,7 @@ class Recipe:
         decay_vectors: Whether vectors decay as well; see ``lucid.optim.decay_groups``.
         schedule: ``"step"`` divides the rate by 10 after each third of the training, ``"cosine"`` follows
             half a cosine down to zero.
-        warm_up: Epochs in which the rate rises from zero.
+        warm_up: Epochs in which the rate rises from zero, a third of all at most.
         label_smoothing: Share of the target that is spread over all classes.
         mixup, cutmix: Their alpha, 0 for none; with both, each batch has one of them by chance.
         dropout, drop_path: Fields of the network's config.
@@ -111,7 +111,7 @@ class Recipe:
 
     def make_schedule(self, optimizer: Optimizer, epochs: int, steps: int) -> LRScheduler:
         """The schedule of ``epochs`` epochs of ``steps`` steps each, to be counted in steps."""
-        rising = min(round(self.warm_up * steps), epochs * steps - 1)
+        rising = min(round(self.warm_up * steps), epochs * steps // _PARTS)
         left = epochs * steps - rising
         after: LRScheduler
         if self.schedule == "cosine":

@@ -1,0 +1,55 @@
+"""The images to train on and those to evaluate on, from folders of classes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from lucid.data import ImageFolder
+
+__all__ = ["labelled_folder", "split"]
+
+
+def labelled_folder(root: str | PathLike[str], classes: Sequence[str] | None = None) -> ImageFolder:
+    """A folder whose images can be told apart: of two classes at least.
+
+    Raises:
+        FileNotFoundError, ValueError: As for ``ImageFolder``; or there is one class alone.
+    """
+    found = ImageFolder(root, classes)
+    if len(found.classes) < 2:
+        raise ValueError(
+            f"labelled_folder: {root} must hold two classes or more, got {found.classes[0]!r} alone"
+        )
+    return found
+
+
+def split(dataset: ImageFolder, share: float, seed: int) -> tuple[ImageFolder, ImageFolder]:
+    """Two parts of a data set: the rest, and ``share`` of each class, at least an image, drawn by the seed.
+
+    Raises:
+        ValueError: ``share`` is not between 0 and 1, or a class has one image alone.
+    """
+    if not 0.0 < share < 1.0:
+        raise ValueError(f"split: share must be above 0 and below 1, got {share}")
+    labels, rng = np.array(dataset.labels), np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    for label, name in enumerate(dataset.classes):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if len(members) < 2:
+            raise ValueError(
+                f"split: each class must have two images, one to evaluate on, got {len(members)} of "
+                f"{name!r} in {Path(dataset.root)}"
+            )
+        chosen[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
+    return _part(dataset, ~chosen), _part(dataset, chosen)
+
+
+def _part(dataset: ImageFolder, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> ImageFolder:
+    part = copy.copy(dataset)
+    part.samples = [sample for sample, is_chosen in zip(dataset.samples, chosen, strict=True) if is_chosen]
+    return part
