@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 from PIL import Image
 
 from lucid.cli.main import main
+from lucid.cli.train_arguments import add_arguments
 from lucid.data import Preprocessing
 from lucid.models import create_from_file, read_metadata
 from lucid.models.pretrained import pretrained_path
 from lucid.tensor_file import TensorFile
-from lucid.train import pictures, read_checkpoint
+from lucid.train import RECIPES, pictures, read_checkpoint
 from lucid.train.events import Events
 
 FILES = ("best.safetensors", "checkpoint.safetensors", "last.safetensors", "metrics.jsonl")
@@ -256,3 +258,10 @@ def test_a_finished_training_has_nothing_left_to_do(in_one_go: Path) -> None:
     before = weights(in_one_go)
     assert main(["train", "--resume", "--out", str(in_one_go)]) == 0
     assert weights(in_one_go) == before
+
+
+def test_every_recipe_can_be_chosen() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    (option,) = [action for action in parser._actions if action.dest == "recipe"]
+    assert list(option.choices or ()) == list(RECIPES)
