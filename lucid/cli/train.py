@@ -162,6 +162,7 @@ class _Session:
                     if not self._end_epoch(signals):
                         return False
                 elif self.training.epochs_done >= self.settings.epochs:
+                    self._draw(None)  # the one before may have died in between
                     return True
                 elif not self._train_epoch(signals):
                     return False
