@@ -261,7 +261,6 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("benchmark/engines.py",),
     "openvino": ("benchmark/engines.py",),
     "torch": ("torch", "models", "benchmark", "cuda/selftest"),
-    "timm": ("models/pretrained/train_digits.py",),
     "pdoc": ("docs.py",),
     "pygments": ("docs.py",),
     "ray": ("ray.py",),

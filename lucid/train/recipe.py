@@ -156,9 +156,9 @@ RECIPES: dict[str, Recipe] = {
         schedule="cosine",
         warm_up=5.0,
         label_smoothing=0.05,
-        scale=(0.7, 1.0),
+        scale=(0.8, 1.0),
         flip=0.0,
-        operations=2,
-        magnitude=8.0,
+        operations=1,
+        magnitude=5.0,
     ),
 }
