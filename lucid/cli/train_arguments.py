@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--val",
         metavar="WHERE",
-        help=f"a folder to evaluate on, or a share of FOLDER (default {_VAL})",
+        help=f"to evaluate on: a folder, or a share of FOLDER (default {_VAL}, 0 none)",
     )
     add("--epochs", type=positive, metavar="N", help=f"times that each image is seen (default {_EPOCHS})")
     add("--batch-size", type=positive, metavar="N", help=f"images at a time (default {_BATCH})")
