@@ -91,6 +91,7 @@ class _Session:
     ) -> None:
         from lucid import random
         from lucid.train import Recipe, Training
+        from lucid.train.datasets import digest
         from lucid.train.events import Events
 
         self.settings, self.out = settings, out
@@ -98,7 +99,9 @@ class _Session:
         self._history: list[dict[str, Any]] = [] if state is None else state["history"]
         recipe = Recipe.from_dict(settings.recipe)
         images, held_out = _datasets(settings, None if state is None else state["classes"])
-        self.classes = images.classes
+        self.classes, self._digest = images.classes, digest(images)
+        if state is not None and state["digest"] != self._digest:
+            raise ValueError(f"{settings.folder} must hold the images that the training began with")
         random.seed(settings.seed)
         model, self._preprocessing = self._network(recipe, state)
         size = settings.batch_size
@@ -124,17 +127,18 @@ class _Session:
         from lucid.train.network import network, network_preprocessing
 
         settings = self.settings
-        weights = settings.weights if state is None else None  # they are in the checkpoint
-        model, is_new_head = network(settings.model, weights, self.classes, recipe)
-        model.freeze_stages(settings.freeze)
+        if state is not None:  # which has the weights
+            prepared = Preprocessing.from_dict(state["preprocessing"])
+            model, _ = network(settings.model, None, self.classes, recipe, len(prepared.mean))
+            return model.freeze_stages(settings.freeze), prepared
+        model, is_new_head = network(settings.model, settings.weights, self.classes, recipe)
         if is_new_head:
             tell(
                 _COMMAND,
                 f"the weights know other classes: their head gives way to one of {len(self.classes)}",
             )
-        if state is not None:
-            return model, Preprocessing.from_dict(state["preprocessing"])
-        return model, network_preprocessing(settings.model, weights, settings.image_size)
+        prepared = network_preprocessing(settings.model, settings.weights, settings.image_size)
+        return model.freeze_stages(settings.freeze), prepared
 
     def _loader(self, images: ImageFolder, transform: Any, training: bool) -> Loader:
         from lucid.data import Loader
@@ -224,6 +228,7 @@ class _Session:
             "training": self.training.state_dict(),
             "settings": self.settings.to_dict(),
             "classes": self.classes,
+            "digest": self._digest,
             "preprocessing": self._preprocessing.to_dict(),
             "history": self._history,
         }

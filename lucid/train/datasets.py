@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from lucid.data import ImageFolder
 
-__all__ = ["labelled_folder", "split"]
+__all__ = ["digest", "labelled_folder", "split"]
 
 
 def labelled_folder(root: str | PathLike[str], classes: Sequence[str] | None = None) -> ImageFolder:
@@ -47,6 +48,12 @@ def split(dataset: ImageFolder, share: float, seed: int) -> tuple[ImageFolder, I
             )
         chosen[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
     return _part(dataset, ~chosen), _part(dataset, chosen)
+
+
+def digest(dataset: ImageFolder) -> str:
+    """A number that tells whether a data set has the same files, by name, in the same order and classes."""
+    names = [f"{path.relative_to(dataset.root).as_posix()}\0{label}\n" for path, label in dataset.samples]
+    return hashlib.sha256("".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _part(dataset: ImageFolder, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> ImageFolder:

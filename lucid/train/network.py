@@ -14,17 +14,20 @@ from lucid.train.recipe import Recipe
 __all__ = ["network", "network_preprocessing"]
 
 
-def network(name: str, weights: str | None, classes: Sequence[str], recipe: Recipe) -> tuple[ResNet, bool]:
+def network(
+    name: str, weights: str | None, classes: Sequence[str], recipe: Recipe, in_channels: int | None = None
+) -> tuple[ResNet, bool]:
     """A network for these classes with the recipe's dropouts, and whether its head replaces the weights'.
 
-    The head stays where the weights' own labels are these classes, or where they have none and as many.
+    Without weights the images have ``in_channels``, with them as many as these want. The head stays where the
+    weights' own labels are these classes, or where they have none and as many.
 
     Raises:
         ValueError, OSError, ImportError: As for ``create_model``.
     """
     drops: dict[str, Any] = {"drop_path": recipe.drop_path, "dropout": recipe.dropout}
     if weights is None:
-        return create_model(name, num_classes=len(classes), **drops), False
+        return create_model(name, None, len(classes), in_channels, **drops), False
     metadata = read_metadata(weights) if weights != "pretrained" else None
     count = class_count(weights) if metadata is not None else None
     channels = metadata.config.in_channels if metadata is not None and metadata.config is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 from lucid.cli.main import main
 from lucid.cli.train_arguments import add_arguments
 from lucid.data import Preprocessing
-from lucid.models import create_from_file, read_metadata
+from lucid.models import create_from_file, create_model, read_metadata, save_weights
 from lucid.models.pretrained import pretrained_path
 from lucid.tensor_file import TensorFile
 from lucid.train import RECIPES, pictures, read_checkpoint
@@ -252,6 +253,27 @@ def test_a_folder_that_holds_a_training_is_not_written_to(
     weights_alone.write_bytes((in_one_go / "last.safetensors").read_bytes())
     assert main(["train", "--resume", "--out", str(tmp_path)]) == 1
     assert "must be a checkpoint of a training by lucid" in capsys.readouterr().err
+
+
+def test_a_training_does_not_go_on_with_other_images(
+    folder: Path, in_one_go: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "moved")
+    assert main(["train", str(tmp_path / "moved"), "--resume", "--out", str(in_one_go)]) == 0
+    shutil.copy(folder / "bar" / "0.png", tmp_path / "moved" / "bar" / "8.png")
+    capsys.readouterr()
+    assert main(["train", str(tmp_path / "moved"), "--resume", "--out", str(in_one_go)]) == 1
+    assert "moved must hold the images that the training began with" in capsys.readouterr().err
+
+
+def test_images_of_other_channels_are_those_of_the_weights(folder: Path, tmp_path: Path) -> None:
+    model, colour = create_model("resnext_digits", num_classes=3, in_channels=3), tmp_path / "a.safetensors"
+    prepared = Preprocessing(size=32, resize=32)
+    save_weights(model, colour, {"preprocessing": prepared.to_dict()})
+    line = [str(folder), *SHORT, "--weights", str(colour), "--out", str(tmp_path / "out")]
+    assert main(["train", *line]) == 0
+    assert main(["train", "--resume", "--out", str(tmp_path / "out")]) == 0
+    assert read_metadata(tmp_path / "out" / "last.safetensors").preprocessing == prepared
 
 
 def test_a_finished_training_has_nothing_left_to_do(in_one_go: Path) -> None:
