@@ -68,7 +68,7 @@ def write_folders(folder: Path) -> None:
 
 
 def drawings(image: Pixels, rng: np.random.RandomState) -> Iterator[Pixels]:
-    """What users might have drawn, 32x32, of an image 8x8."""
+    """Drawings 32x32 as users might have made them of an image 8x8."""
     large = Image.fromarray(image).resize((PREPROCESSING.size, PREPROCESSING.size), Image.Resampling.BILINEAR)
     for _ in range(DRAWINGS):
         ink = strokes(np.asarray(moved(large, rng)) / 255, rng)
