@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import lucid
-from lucid.cli import bench, classify, demo, evaluation, info, summary, train
+from lucid.cli import bench, classify, demo, evaluation, explain, info, summary, train
 from lucid.cli.terminal import UsageError, discard, one_line, open_closed_streams, tell
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _COMMANDS = {
     "classify": classify,
     "demo": demo,
     "eval": evaluation,
+    "explain": explain,
     "info": info,
     "summary": summary,
     "train": train,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lucid.data.transforms import Preprocessing
+from lucid.models.activation_map import ActivationMap, activation_map
 from lucid.models.build import create_from_file, create_model
 from lucid.models.metadata import WeightMetadata
 from lucid.models.pretrained import digits as digits
@@ -24,6 +25,7 @@ from lucid.models.weights import (
 )
 
 __all__ = [
+    "ActivationMap",
     "Bottleneck",
     "LicenseWarning",
     "Preprocessing",
@@ -37,6 +39,7 @@ __all__ = [
     "WeightTag",
     "_Bottleneck",
     "_ResNeStBottleneck",
+    "activation_map",
     "class_count",
     "create_from_file",
     "create_model",

@@ -149,9 +149,12 @@ class ResNet(nn.Module):
             x = layer(x)
             yield x
 
+    def forward_head(self, x: Tensor) -> Tensor:
+        """The logits of ``forward_features``' output."""
+        return self.fc(F.dropout(F.global_avg_pool2d(x), self.config.dropout, self.training))
+
     def forward(self, x: Tensor) -> Tensor:
-        pooled = F.global_avg_pool2d(self.forward_features(x))
-        return self.fc(F.dropout(pooled, self.config.dropout, self.training))
+        return self.forward_head(self.forward_features(x))
 
 
 def _stem(in_channels: int, stem_type: StemType, width: int) -> tuple[nn.Module, int]:
