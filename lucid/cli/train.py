@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lucid.cli.terminal import Progress, UsageError, tell
+from lucid.cli.terminal import Progress, UsageError, printable, tell
 from lucid.cli.train_arguments import FIXED, Settings, add_arguments
 
 if TYPE_CHECKING:
@@ -275,18 +275,34 @@ def _until_signal(batches: Iterable[Any], signals: list[int]) -> Iterator[Any]:
 
 def _datasets(settings: Settings, classes: list[str] | None) -> tuple[ImageFolder, ImageFolder | None]:
     """The images to train on, and those to evaluate on."""
-    from lucid.train.datasets import labelled_folder, split
+    from lucid.train.datasets import split
 
-    images = labelled_folder(settings.folder, classes)
+    images = _readable(settings.folder, classes)
     try:
         share = float(settings.val)
     except ValueError:
-        return images, labelled_folder(settings.val, images.classes)
+        return images, _readable(settings.val, images.classes)
     if share == 0.0:
         return images, None
     if not 0.0 < share < 1.0:
         raise UsageError(f"--val must be a folder or a share from 0 to 1, got {settings.val}")
     return split(images, share, settings.seed)
+
+
+def _readable(folder: str, classes: list[str] | None) -> ImageFolder:
+    """The images of a folder but for those that cannot be decoded, which are named."""
+    from lucid.train.datasets import labelled_folder, readable
+
+    images = labelled_folder(folder, classes)
+    with Progress(f"{_COMMAND}: looking through {printable(folder)}", len(images)) as progress:
+        images, reasons = readable(images, progress.update)
+    for reason in reasons:
+        tell(_COMMAND, f"left out: {reason}")
+    missing = sorted({*range(len(images.classes))} - {*images.labels}) if classes is None else []
+    if missing:
+        name = images.classes[missing[0]]
+        raise ValueError(f"each class must have an image that can be read, {name!r} has none")
+    return images
 
 
 @contextmanager

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from lucid.data import ImageFolder
+from lucid.data.image_file import complaint, load_image
 
-__all__ = ["digest", "labelled_folder", "split"]
+__all__ = ["digest", "labelled_folder", "readable", "split"]
 
 
 def labelled_folder(root: str | PathLike[str], classes: Sequence[str] | None = None) -> ImageFolder:
@@ -27,6 +29,33 @@ def labelled_folder(root: str | PathLike[str], classes: Sequence[str] | None = N
             f"labelled_folder: {root} must hold two classes or more, got {found.classes[0]!r} alone"
         )
     return found
+
+
+def readable(dataset: ImageFolder, seen: Callable[[int], None]) -> tuple[ImageFolder, list[str]]:
+    """The images of a data set that can be decoded, and why each of the others cannot.
+
+    A file that is cut off would otherwise end a training after hours. It takes a few milliseconds an image,
+    of which a step on a CPU takes a hundred.
+
+    Args:
+        dataset: The images.
+        seen: Called with 1 after each image.
+    """
+
+    def reason(sample: tuple[Path, int]) -> str | None:
+        try:
+            load_image(sample[0])
+        except Exception as error:  # whatever a decoder may raise
+            return complaint(error)
+        return None
+
+    reasons = []
+    with ThreadPoolExecutor() as pool:  # decoders let go of the interpreter
+        for found in pool.map(reason, dataset.samples):
+            reasons.append(found)
+            seen(1)
+    whole = np.array([found is None for found in reasons], bool)
+    return _part(dataset, whole), [found for found in reasons if found is not None]
 
 
 def split(dataset: ImageFolder, share: float, seed: int) -> tuple[ImageFolder, ImageFolder]:

@@ -166,9 +166,44 @@ def test_eval_gives_the_numbers_of_the_training(
     assert (found["top1"], found["top5"]) == (line["val_top1"], line["val_top5"])
     assert found["loss"] == pytest.approx(line["val_loss"], rel=1e-5)
     assert np.mean(list(found["classes"].values())) == pytest.approx(found["top1"])
-    assert main(["eval", str(folder), *source, "--confusion", str(tmp_path / "c.svg")]) == 0
+    assert main(["eval", str(folder), *source]) == 0
     assert capsys.readouterr().out.startswith(f"24 images: top-1 {found['top1']:.2%}, top-5 ")
+
+
+def test_eval_draws_the_confusion(in_one_go: Path, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+    source = ["--weights", str(in_one_go / "last.safetensors")]
+    assert main(["eval", str(folder), *source, "--confusion", str(tmp_path / "c.svg")]) == 0
     assert (tmp_path / "c.svg").exists()
+
+
+def test_images_that_cannot_be_read_are_left_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a training goes on when they have been deleted meanwhile."""
+    images = shutil.copytree(folder, tmp_path / "images")
+    cut = (images / "bar" / "0.png").read_bytes()[:60]
+    (images / "bar" / "1.png").write_bytes(cut)
+    (images / "noise" / "2.png").write_text("no image")
+    out = tmp_path / "out"
+    assert main(["train", str(images), *SHORT, "--val", "0.2", "--out", str(out)]) == 0
+    told = capsys.readouterr().err
+    assert "left out: " in told
+    assert "bar/1.png" in told
+    assert "noise/2.png" in told
+    assert "18 images of 3 classes, evaluated on 4" in told
+    (images / "bar" / "1.png").unlink()
+    assert main(["train", "--resume", "--out", str(out)]) == 0
+
+
+def test_class_without_an_image_that_can_be_read_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = shutil.copytree(folder, tmp_path / "images")
+    for path in (images / "bar").iterdir():
+        path.write_text("no image")
+    assert main(["train", str(images), *SHORT, "--out", str(tmp_path / "out")]) == 1
+    assert "each class must have an image that can be read, 'bar' has none" in capsys.readouterr().err
 
 
 def test_eval_refuses_folders_of_other_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_kill_9_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     for _ in range(5):
         line = [sys.executable, "-c", WRITER, str(path)]
         with subprocess.Popen(
-            line, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": package}
+            line, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": package}, cwd=tmp_path
         ) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"began\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lucid.train.datasets import labelled_folder, split
+from lucid.train.datasets import labelled_folder, readable, split
 
 
 def write(root: Path, **counts: int) -> Path:
@@ -28,6 +28,19 @@ def test_split_takes_a_share_of_each_class(tmp_path: Path) -> None:
     assert split(images, 0.25, seed=4)[1].samples != held_out.samples
     assert np.bincount(split(images, 0.99, seed=3)[0].labels).tolist() == [1, 1, 1]
     assert len(images) == 29
+
+
+def test_what_cannot_be_decoded_is_left_out(tmp_path: Path) -> None:
+    images = labelled_folder(write(tmp_path, a=3, b=2))
+    cut = tmp_path / "a" / "001.png"
+    cut.write_bytes(cut.read_bytes()[:45])
+    seen: list[int] = []
+    whole, reasons = readable(images, seen.append)
+    assert whole.samples == [sample for sample in images.samples if sample[0] != cut]
+    assert len(seen) == 5
+    assert len(reasons) == 1
+    assert reasons[0].startswith(str(cut))
+    assert len(images) == 5
 
 
 def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:
