@@ -1,4 +1,4 @@
-"""Where in an image a network sees a class."""
+"""Class-activation maps: where in an image a network sees a class."""
 
 from __future__ import annotations
 
