@@ -22,7 +22,7 @@ _LEAST_PLACES = 4
 
 @dataclass(frozen=True)
 class ActivationMap:
-    """What speaks for a class, by place.
+    """Evidence for a class, by place.
 
     Attributes:
         index: The class.
