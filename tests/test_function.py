@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
+from leaves import gradient_of, leaf
 
 import lucid
 from lucid import Tensor
 from lucid.autograd import Context, Function
-
-
-def leaf(*values: float) -> Tensor:
-    found: Tensor = lucid.tensor(list(values), dtype=np.float32).requires_grad_()
-    return found
-
-
-def gradient_of(tensor: Tensor) -> list[float]:
-    assert tensor.grad is not None
-    found: list[float] = tensor.grad.tolist()
-    return found
 
 
 class Cube(Function):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lucid.classifier import Classification, Classifier
     from lucid.data.folder import Search
 
-__all__ = ["add_arguments", "in_options", "run"]
+__all__ = ["add_arguments", "in_options", "run", "usual_model"]
 
 _COMMAND = "lucid classify"
 _DEFAULT_MODEL = "resnext_digits"
@@ -73,8 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
     name, labels = options.model, read_labels(options.labels) if options.labels else None
     if name is None and options.weights is None:
-        name = _DEFAULT_MODEL
-        tell(_COMMAND, f"no --model given, so {name}: it reads handwritten digits and knows nothing else")
+        name = usual_model(_COMMAND)
     if options.max_pixels:
         from PIL import Image
 
@@ -88,6 +87,14 @@ def run(options: argparse.Namespace) -> int:
     if count + failed > 1 and failed:
         tell(_COMMAND, f"{count} images classified, {failed} failed")
     return 1 if failed else 0
+
+
+def usual_model(command: str) -> str:
+    """The model where none is given, which a line on stderr says."""
+    tell(
+        command, f"no --model given, so {_DEFAULT_MODEL}: it reads handwritten digits and knows nothing else"
+    )
+    return _DEFAULT_MODEL
 
 
 def _find(sources: Sequence[str]) -> tuple[list[Path], int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.cli.classify import in_options
+from lucid.cli.classify import in_options, usual_model
 from lucid.cli.terminal import UsageError, printable
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+_COMMAND = "lucid explain"
 _SIDE = 224  # pixels, at least; a smaller image would be hard to see
 _COLOURS = np.array([(0, 0, 0), (180, 20, 60), (250, 150, 20), (255, 245, 160)], np.float32)  # of 0 to 1
 
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     _check_ending(target)
     name = options.model
     if name is None and options.weights is None:
-        name = "resnext_digits"
+        name = usual_model(_COMMAND)
     classifier = Classifier(name, options.weights, options.labels)
     if not isinstance(classifier.model, ResNet):
         raise UsageError("--model must be a network of lucid's families")
