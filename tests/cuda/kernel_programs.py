@@ -1,4 +1,9 @@
-"""Programs that run CUDA kernels, in the simulator and on a GPU, built where there are compilers for them."""
+"""Programs that run CUDA kernels, in the simulator and on a GPU, built where there are compilers for them.
+
+    LUCID_KERNEL_TESTS=FOLDER python tests/cuda/kernel_programs.py [plain] [address] [thread]
+
+builds them without a test.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nvcc_build
@@ -13,6 +20,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 KINDS = ("plain", "address", "thread")
+TARGETS = ("kernel_tests", "mistakes", "lucid_cuda_sim")
+RECORDS = "records"  # of launches, in a folder of each test
+
+# They run the kernels of other tests on other values. ThreadSanitizer sees a race whatever the values are.
+KERNELS_OF_OTHERS = {
+    "conv2d_batch",
+    "conv2d_epilogues",
+    "conv2d_not_a_number",
+    "conv2d_weights_not_a_number",
+    "conv2d_without_images",
+}
 
 
 def folder_for(kind: str) -> Path:
@@ -32,6 +50,39 @@ def folder_of(kind: str) -> Path:
     return folder
 
 
+@functools.cache
+def outcomes(kind: str) -> dict[str, subprocess.CompletedProcess[str]]:
+    """Outputs of the tests of a kind by their names. Of the plain ones, small launches are recorded."""
+    folder = folder_of(kind)
+    program = str(folder / "kernel_tests")
+    listed = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.split()
+    assert {*listed} > KERNELS_OF_OTHERS
+    names = [name for name in listed if kind != "thread" or name not in KERNELS_OF_OTHERS]
+
+    def run(name: str) -> subprocess.CompletedProcess[str]:
+        environment = {"TSAN_OPTIONS": "halt_on_error=1:report_signal_unsafe=0"}
+        once = ["--once"]  # a sanitizer sees a race, or what lies outside, in any order of the threads
+        if kind == "plain":
+            once, records = [], folder / RECORDS / name
+            shutil.rmtree(records, ignore_errors=True)
+            records.mkdir(parents=True)
+            environment["LUCID_SIM_RECORD"] = str(records)
+        command = without_random_addresses([program, *once, name])
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(names, pool.map(run, names), strict=True))
+
+
+def recorded() -> list[Path]:
+    """Of every kernel, the first small launch in each of the plain tests, in the order of their names."""
+    names = outcomes("plain")
+    folder = folder_of("plain") / RECORDS
+    return [
+        path for name in names for path in sorted((folder / name).iterdir(), key=lambda path: int(path.name))
+    ]
+
+
 def compiled_by_nvcc() -> nvcc_build.NvccBuild:
     folder = folder_for("nvcc")
     if missing := nvcc_build.missing_tools():
@@ -46,7 +97,7 @@ def build(source: Path, folder: Path, kind: str) -> None:
     command = ["cmake", "-S", str(source / "tests" / "cuda"), "-B", str(folder), *generator]
     call([*command, f"-DLUCID_SANITIZE={sanitizer}"])
     jobs = str(os.cpu_count() or 1)
-    call(["cmake", "--build", str(folder), "--parallel", jobs, "--target", "kernel_tests", "mistakes"])
+    call(["cmake", "--build", str(folder), "--parallel", jobs, "--target", *TARGETS])
 
 
 def call(command: list[str]) -> str:
@@ -59,3 +110,8 @@ def call(command: list[str]) -> str:
 def without_random_addresses(command: list[str]) -> list[str]:
     """The command as ThreadSanitizer wants it, with memory where it expects it."""
     return ["setarch", "-R", *command] if shutil.which("setarch") else command
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:]:
+        build(ROOT, folder_for(chosen), chosen)

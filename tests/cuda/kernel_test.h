@@ -7,6 +7,7 @@
 // every check runs in several orders of the threads, and must give the same bits in each. kernel_test.cpp has main().
 #pragma once
 
+#include <cmath>
 #include <cstdarg>
 #include <cstdint>
 #include <functional>
@@ -25,7 +26,11 @@ using lucid::cuda::Error;
 
 const Backend& backend();
 
+#ifdef __SANITIZE_THREAD__
+constexpr Dtype kDtypes[] = {Dtype::kFloat32, Dtype::kFloat16};  // threads of bfloat16 meet where those of float16 do
+#else
 constexpr Dtype kDtypes[] = {Dtype::kFloat32, Dtype::kFloat16, Dtype::kBfloat16};
+#endif
 constexpr Dtype kIntegers[] = {Dtype::kBool, Dtype::kUint8, Dtype::kInt8, Dtype::kInt16, Dtype::kInt32, Dtype::kInt64};
 const char* name_of(Dtype dtype);
 size_t bytes_of(Dtype dtype);
@@ -64,8 +69,8 @@ class Array {
   size_t size() const { return bytes_ / bytes_of(dtype_); }
   Dtype dtype() const { return dtype_; }
 
-  double at(size_t i) const { return decode(dtype_, &host_[begin_ + i * bytes_of(dtype_)]); }
-  void set(size_t i, double value) { encode(dtype_, value, &host_[begin_ + i * bytes_of(dtype_)]); }
+  double at(size_t i) const { return elements_[i]; }
+  void set(size_t i, double value);
   void set_bits(size_t i, const unsigned char* bits);
 
   void upload() const;
@@ -79,13 +84,17 @@ class Array {
   Dtype dtype_;
   size_t bytes_, begin_;
   std::vector<unsigned char> host_;
+  std::vector<double> elements_;  // of host_, which references read many times each
   unsigned char* memory_ = nullptr;
 };
 
 // A result in float64 with the sum of the absolute values behind it.
 struct Value {
   double value = 0.0, magnitude = 0.0;
-  void add(double term);
+  void add(double term) {
+    value += term;
+    magnitude += std::fabs(term);
+  }
   Value over(double divisor) const;
 };
 

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 
 import kernel_programs
 import pytest
 from kernel_programs import KINDS
 
-# They run the kernels of other tests on other values. ThreadSanitizer sees a race whatever the values are.
-KERNELS_OF_OTHERS = {
-    "conv2d_batch",
-    "conv2d_epilogues",
-    "conv2d_not_a_number",
-    "conv2d_weights_not_a_number",
-    "conv2d_without_images",
-}
-
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kernels_match_float64(kind: str) -> None:
-    program = str(kernel_programs.folder_of(kind) / "kernel_tests")
-    listed = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.split()
-    assert {*listed} > KERNELS_OF_OTHERS
-    names = [name for name in listed if kind != "thread" or name not in KERNELS_OF_OTHERS]
-
-    def run(name: str) -> subprocess.CompletedProcess[str]:
-        command = kernel_programs.without_random_addresses([program, name])
-        environment = {"TSAN_OPTIONS": "halt_on_error=1:report_signal_unsafe=0"}
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, done in zip(names, pool.map(run, names), strict=True):
-            lines = done.stdout.splitlines()
-            failures = [line for line in lines if not line.startswith("ok ")]
-            assert done.returncode == 0, "\n".join([name, *failures, done.stderr[-4000:]])
-            assert len(lines) > 1
+    for name, done in kernel_programs.outcomes(kind).items():
+        lines = done.stdout.splitlines()
+        failures = [line for line in lines if not line.startswith("ok ")]
+        assert done.returncode == 0, "\n".join([name, *failures, done.stderr[-4000:]])
+        assert len(lines) > 1
 
 
 def test_no_program_is_without_a_device() -> None:

@@ -6,8 +6,6 @@ Here the small launches of those tests are run again, as nvcc understands their 
 
 from __future__ import annotations
 
-import subprocess
-
 import kernel_programs
 import ptx_kernels
 import ptx_parser
@@ -23,14 +21,14 @@ def kernels() -> dict[str, ptx_parser.Kernel]:
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> list[ptx_records.Record]:
+def records() -> list[ptx_records.Record]:
     """The first small launch of every kernel in the tests of kernels."""
     program = kernel_programs.folder_of("plain") / "kernel_tests"
-    folder = tmp_path_factory.mktemp("records")
-    subprocess.run([program], env={"LUCID_SIM_RECORD": str(folder)}, check=True, capture_output=True)
-    return [
-        ptx_records.read(path, program) for path in sorted(folder.iterdir(), key=lambda path: int(path.name))
-    ]
+    found: dict[str, ptx_records.Record] = {}
+    for folder in kernel_programs.recorded():
+        record = ptx_records.read(folder, program)
+        found.setdefault(record.launch.kernel, record)
+    return list(found.values())
 
 
 def test_kernels_leave_what_they_leave_in_the_simulator(
