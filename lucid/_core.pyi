@@ -212,6 +212,30 @@ def radix_sum_pool_backward(dy: _Array, radix: int, height: int, width: int) -> 
 def split_attention_backward(
     dy: _Array, x: _Array, logits: _Array, radix: int, cardinality: int
 ) -> tuple[_Float32, _Float32]: ...
+def sgd_update(
+    parameter: _Array,
+    gradient: _Array,
+    momentum_buffer: _Array | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    is_first_step: bool,
+) -> None: ...
+def adamw_update(
+    parameter: _Array,
+    gradient: _Array,
+    exp_avg: _Array,
+    exp_avg_sq: _Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    step: int,
+) -> None: ...
+def average_update(average: _Array, parameter: _Array, decay: float) -> None: ...
 def cuda_load(path: str) -> None: ...
 def cuda_why_not() -> str: ...
 def cuda_device_count() -> int: ...

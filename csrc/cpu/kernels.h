@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "core/update.h"
 #include "cpu/conv2d_problem.h"
 
 namespace lucid {
@@ -189,7 +190,9 @@ struct Elementwise {
 
 // Every kernel but those of conv2d: its name, its arguments, and what a task is. cpu/table.cpp declares them from here.
 #define LUCID_KERNELS(X) \
+  X(adamw_update, AdamwUpdate)                      /* an element */ \
   X(add, Elementwise)                               /* an element */ \
+  X(average_update, AverageUpdate)                  /* an element */ \
   X(avg_pool2d, AvgPool2d)                          /* a row of y */ \
   X(avg_pool2d_backward, AvgPool2dBackward)         /* a row of dx */ \
   X(batch_norm, BatchNorm)                          /* a pixel */ \
@@ -207,6 +210,7 @@ struct Elementwise {
   X(radix_sum_pool_backward, RadixSumPoolBackward) /* a row of dx */ \
   X(relu, Elementwise)                             /* an element */ \
   X(relu_backward, Elementwise)                    /* an element */ \
+  X(sgd_update, SgdUpdate)                         /* an element */ \
   X(sigmoid, Elementwise)                          /* an element */ \
   X(sigmoid_backward, Elementwise)                 /* an element */ \
   X(softmax, Softmax)                              /* a row */ \

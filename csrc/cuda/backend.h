@@ -13,11 +13,12 @@
 #include <cstdint>
 
 #include "core/geometry.h"
+#include "core/update.h"
 
 namespace lucid::cuda {
 
 // Raised whenever anything in this file changes.
-constexpr int32_t kBackendAbi = 3;
+constexpr int32_t kBackendAbi = 4;
 
 using Error = int;
 using Stream = void*;  // cudaStream_t; null is the default stream
@@ -242,8 +243,24 @@ struct SoftmaxBackward {
   void* dx;
 };
 
+// Updates in place; all tensors of one are of this dtype.
+struct SgdUpdate {
+  Dtype dtype;
+  lucid::SgdUpdate update;
+};
+struct AdamwUpdate {
+  Dtype dtype;
+  lucid::AdamwUpdate update;
+};
+struct AverageUpdate {
+  Dtype dtype;
+  lucid::AverageUpdate update;
+};
+
 // Every kernel: its name and its arguments.
 #define LUCID_CUDA_KERNELS(X) \
+  X(adamw_update, AdamwUpdate) \
+  X(average_update, AverageUpdate) \
   X(avg_pool2d, AvgPool2d) \
   X(avg_pool2d_backward, AvgPool2dBackward) \
   X(batch_norm, BatchNorm) \
@@ -260,6 +277,7 @@ struct SoftmaxBackward {
   X(max_pool2d_backward, MaxPool2dBackward) \
   X(radix_sum_pool, RadixSumPool) \
   X(radix_sum_pool_backward, RadixSumPoolBackward) \
+  X(sgd_update, SgdUpdate) \
   X(softmax, Softmax) \
   X(softmax_backward, SoftmaxBackward) \
   X(split_attention, SplitAttention) \

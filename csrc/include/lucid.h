@@ -614,6 +614,53 @@ LUCID_API lucid_status lucid_split_attention_backward(const lucid_split_attentio
 LUCID_API lucid_status lucid_split_attention_backward_output_shape(const lucid_split_attention_backward_args* args,
                                                                    lucid_shape* dx);
 
+/* ---- updates ---------------------------------------------------------------------------------------------------- */
+
+/* The step of an optimizer for one parameter, in place. All tensors of a call have one shape of up to 8 dimensions and
+ * one dtype; those that are changed share no memory with the others. There is no output, and no shape rule to ask. */
+
+/* With g = gradient + weight_decay * parameter, momentum_buffer = momentum * momentum_buffer + (1 - dampening) * g, or g
+ * in the first step, when it is not read; then parameter -= lr * momentum_buffer, or lr * (g + momentum *
+ * momentum_buffer) with `nesterov` (Sutskever et al. 2013, in the form of PyTorch), or lr * g without a buffer. */
+typedef struct lucid_sgd_update_args {
+  size_t size;
+  lucid_tensor* parameter;       /* changed */
+  const lucid_tensor* gradient;  /* as parameter */
+  lucid_tensor* momentum_buffer; /* as parameter, changed; or NULL, if momentum is 0 */
+  double lr, momentum, dampening, weight_decay;
+  int32_t nesterov, is_first_step;
+  const lucid_context* context;
+} lucid_sgd_update_args;
+
+LUCID_API lucid_status lucid_sgd_update(const lucid_sgd_update_args* args);
+
+/* parameter *= 1 - lr * weight_decay; exp_avg and exp_avg_sq become beta1 * exp_avg + (1 - beta1) * gradient and beta2 *
+ * exp_avg_sq + (1 - beta2) * gradient^2; with m = exp_avg / (1 - beta1^step) and v = exp_avg_sq / (1 - beta2^step),
+ * parameter -= lr * m / (sqrt(v) + eps) (Loshchilov & Hutter 2019). */
+typedef struct lucid_adamw_update_args {
+  size_t size;
+  lucid_tensor* parameter;      /* changed */
+  const lucid_tensor* gradient; /* as parameter */
+  lucid_tensor* exp_avg;        /* as parameter, changed; zeros before the first step */
+  lucid_tensor* exp_avg_sq;     /* the same */
+  double lr, beta1, beta2, eps, weight_decay;
+  int64_t step; /* which this is: 1 the first */
+  const lucid_context* context;
+} lucid_adamw_update_args;
+
+LUCID_API lucid_status lucid_adamw_update(const lucid_adamw_update_args* args);
+
+/* average = decay * average + (1 - decay) * parameter. */
+typedef struct lucid_average_update_args {
+  size_t size;
+  lucid_tensor* average;         /* changed */
+  const lucid_tensor* parameter; /* as average */
+  double decay;
+  const lucid_context* context;
+} lucid_average_update_args;
+
+LUCID_API lucid_status lucid_average_update(const lucid_average_update_args* args);
+
 /* ---- plans ------------------------------------------------------------------------------------------------------ */
 
 /* A plan is a network made ready for one input shape: weights packed for this machine's instruction set, activations in

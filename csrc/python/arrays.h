@@ -105,8 +105,8 @@ lucid_device device_of(const Args& args) {
     return args.dy->device;
   else if constexpr (requires { args.x; })
     return args.x->device;
-  else if constexpr (requires { args.dy; })
-    return args.dy->device;
+  else if constexpr (requires { args.parameter; })
+    return args.parameter->device;
   else
     return args.a->device;
 }

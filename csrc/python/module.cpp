@@ -9,6 +9,7 @@ PYBIND11_MODULE(core_of_main_interpreter, module) {
   lucid::python::register_tensor(module);
   lucid::python::register_operators(module);
   lucid::python::register_gradients(module);
+  lucid::python::register_updates(module);
   lucid::python::register_plan(module);
 }
 

@@ -32,6 +32,10 @@ inline F32 operator-(F32 a, F32 b) { return {a.v - b.v}; }
 inline F32 operator*(F32 a, F32 b) { return {a.v * b.v}; }
 inline F32 operator/(F32 a, F32 b) { return {a.v / b.v}; }
 inline F32 fma(F32 a, F32 b, F32 c) { return {a.v * b.v + c.v}; }
+inline F32 sqrt(F32 a) {
+  for (int i = 0; i < F32::kLanes; ++i) a.v[i] = __builtin_sqrtf(a.v[i]);
+  return a;
+}
 
 // acc += a * b, in program order.
 inline void accumulate(F32& acc, F32 a, F32 b) { acc.v += a.v * b.v; }

@@ -36,6 +36,7 @@ inline F32 operator-(F32 a, F32 b) { return {vsubq_f32(a.v, b.v)}; }
 inline F32 operator*(F32 a, F32 b) { return {vmulq_f32(a.v, b.v)}; }
 inline F32 operator/(F32 a, F32 b) { return {vdivq_f32(a.v, b.v)}; }
 inline F32 fma(F32 a, F32 b, F32 c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+inline F32 sqrt(F32 a) { return {vsqrtq_f32(a.v)}; }
 
 inline void accumulate(F32& acc, F32 a, F32 b) { acc.v = vfmaq_f32(acc.v, a.v, b.v); }
 inline void accumulate(F32& acc, const float* a, F32 b) { accumulate(acc, F32::broadcast(*a), b); }
