@@ -146,6 +146,10 @@ def _clip(x: DeviceArray, min: Any = None, max: Any = None) -> DeviceArray:
     return x if max is None else np.minimum(x, max)  # type: ignore[call-overload]
 
 
+def _zeros_like(x: DeviceArray) -> DeviceArray:
+    return full(x.shape, 0.0, x.dtype, x.device_index)
+
+
 def _share_memory(a: DeviceArray, b: DeviceArray) -> bool:
     """Enough for an array and a reshaped one, which begin at the same element."""
     return bool(a.data_ptr == b.data_ptr)
@@ -154,6 +158,7 @@ def _share_memory(a: DeviceArray, b: DeviceArray) -> bool:
 _ARRAY_FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     np.clip: _clip,
     np.may_share_memory: _share_memory,
+    np.zeros_like: _zeros_like,
 }
 
 

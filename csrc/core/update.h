@@ -26,7 +26,7 @@ struct SgdUpdate {
 // mean += (1 - beta1) * (gradient - mean), square likewise of gradient^2 with beta2, and
 // parameter = kept * parameter - step_size * mean / (root_scale * sqrt(square) + eps).
 struct AdamwUpdate {
-  UpdateTensors<4> tensors;  // parameter, gradient, mean, square
+  UpdateTensors<4> tensors;            // parameter, gradient, mean, square
   float beta1, beta2, fresh1, fresh2;  // fresh1 = 1 - beta1
   float kept, step_size, root_scale, eps;
 };

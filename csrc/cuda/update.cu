@@ -60,9 +60,9 @@ struct Places {
 };
 
 template <class Update, class Access>
-__global__ void __launch_bounds__(kThreads) update_units(Update update, Places<Update::kCount> places,
-                                                         StridedLoop<Update::kCount> loop, uint32_t count,
-                                                         Access access) {
+__global__ void __launch_bounds__(kThreads)
+    update_units(Update update, Places<Update::kCount> places, StridedLoop<Update::kCount> loop, uint32_t count,
+                 Access access) {
   constexpr int kCount = Update::kCount, kWidth = Access::kWidth;
   const uint32_t unit = blockIdx.x * kThreads + threadIdx.x;
   if (unit >= count) return;
@@ -116,16 +116,15 @@ Error run_update(Dtype dtype, const UpdateTensors<Update::kCount>& tensors, Upda
 
 Error sgd_update(const SgdUpdate& p, Stream stream) {
   const lucid::SgdUpdate& u = p.update;
-  return run_update(
-      p.dtype, u.tensors,
-      Sgd{u.has_buffer, u.is_first_step, u.nesterov, u.lr, u.momentum, u.undamped, u.weight_decay}, stream);
+  return run_update(p.dtype, u.tensors,
+                    Sgd{u.has_buffer, u.is_first_step, u.nesterov, u.lr, u.momentum, u.undamped, u.weight_decay},
+                    stream);
 }
 
 Error adamw_update(const AdamwUpdate& p, Stream stream) {
   const lucid::AdamwUpdate& u = p.update;
-  return run_update(
-      p.dtype, u.tensors,
-      Adamw{u.beta1, u.beta2, u.fresh1, u.fresh2, u.kept, u.step_size, u.root_scale, u.eps}, stream);
+  return run_update(p.dtype, u.tensors,
+                    Adamw{u.beta1, u.beta2, u.fresh1, u.fresh2, u.kept, u.step_size, u.root_scale, u.eps}, stream);
 }
 
 Error average_update(const AverageUpdate& p, Stream stream) {

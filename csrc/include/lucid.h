@@ -619,8 +619,8 @@ LUCID_API lucid_status lucid_split_attention_backward_output_shape(const lucid_s
 /* The step of an optimizer for one parameter, in place. All tensors of a call have one shape of up to 8 dimensions and
  * one dtype; those that are changed share no memory with the others. There is no output, and no shape rule to ask. */
 
-/* With g = gradient + weight_decay * parameter, momentum_buffer = momentum * momentum_buffer + (1 - dampening) * g, or g
- * in the first step, when it is not read; then parameter -= lr * momentum_buffer, or lr * (g + momentum *
+/* With g = gradient + weight_decay * parameter, momentum_buffer = momentum * momentum_buffer + (1 - dampening) * g, or
+ * g in the first step, when it is not read; then parameter -= lr * momentum_buffer, or lr * (g + momentum *
  * momentum_buffer) with `nesterov` (Sutskever et al. 2013, in the form of PyTorch), or lr * g without a buffer. */
 typedef struct lucid_sgd_update_args {
   size_t size;
@@ -634,9 +634,9 @@ typedef struct lucid_sgd_update_args {
 
 LUCID_API lucid_status lucid_sgd_update(const lucid_sgd_update_args* args);
 
-/* parameter *= 1 - lr * weight_decay; exp_avg and exp_avg_sq become beta1 * exp_avg + (1 - beta1) * gradient and beta2 *
- * exp_avg_sq + (1 - beta2) * gradient^2; with m = exp_avg / (1 - beta1^step) and v = exp_avg_sq / (1 - beta2^step),
- * parameter -= lr * m / (sqrt(v) + eps) (Loshchilov & Hutter 2019). */
+/* parameter *= 1 - lr * weight_decay; exp_avg = beta1 * exp_avg + (1 - beta1) * gradient; exp_avg_sq likewise of the
+ * gradient's square, with beta2. Then parameter -= lr * m / (sqrt(v) + eps), where m = exp_avg / (1 - beta1^step) and
+ * v = exp_avg_sq / (1 - beta2^step) (Loshchilov & Hutter 2019). */
 typedef struct lucid_adamw_update_args {
   size_t size;
   lucid_tensor* parameter;      /* changed */

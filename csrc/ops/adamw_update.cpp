@@ -17,12 +17,10 @@ lucid_status check_beta(const char* name, double beta) {
 
 lucid_status run_adamw_update(const lucid_adamw_update_args& a) {
   lucid_device device;
-  LUCID_CHECK(check_update(kOp, a.context,
-                           {{"parameter", a.parameter},
-                            {"gradient", a.gradient},
-                            {"exp_avg", a.exp_avg},
-                            {"exp_avg_sq", a.exp_avg_sq}},
-                           &device));
+  LUCID_CHECK(check_update(
+      kOp, a.context,
+      {{"parameter", a.parameter}, {"gradient", a.gradient}, {"exp_avg", a.exp_avg}, {"exp_avg_sq", a.exp_avg_sq}},
+      &device));
   LUCID_CHECK(check_beta("beta1", a.beta1));
   LUCID_CHECK(check_beta("beta2", a.beta2));
   if (a.step < 1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from lucid.optim.optimizer import Array, Group, Optimizer
+from lucid.optim.update import adamw_update
 
 __all__ = ["AdamW"]
 
@@ -42,29 +42,19 @@ class AdamW(Optimizer):
         for place, beta in enumerate(settings["betas"]):
             self._in_range({f"betas[{place}]": beta}, f"betas[{place}]", below=1.0)
 
-    def _new_state(self, group: Group, like: Array) -> dict[str, Any]:
-        return {
-            "step": 0,
-            "exp_avg": self._zeros(like),
-            "exp_avg_sq": self._zeros(like),
-        }
-
-    def _count(self, state: dict[str, Any]) -> None:
-        state["step"] += 1
-
-    def _update(
-        self, group: Group, p: Array, g: Array, arrays: dict[str, Array], state: dict[str, Any], is_new: bool
-    ) -> None:
-        first, second = group["betas"]
-        mean, square = arrays["exp_avg"], arrays["exp_avg_sq"]
-        p *= 1 - group["lr"] * group["weight_decay"]
-        mean *= first
-        mean += (1 - first) * g
-        square *= second
-        square += (1 - second) * (g * g)
-        size = np.sqrt(square)
-        size /= math.sqrt(1 - second ** state["step"])
-        size += group["eps"]
-        np.divide(mean, size, out=size)
-        size *= group["lr"] / (1 - first ** state["step"])
-        p -= size
+    def _update(self, group: Group, parameter: Array, gradient: Array, state: dict[str, Any]) -> None:
+        if not state:
+            state.update(step=0, exp_avg=np.zeros_like(parameter), exp_avg_sq=np.zeros_like(parameter))
+        step = state["step"] + 1
+        adamw_update(
+            parameter,
+            gradient,
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            lr=group["lr"],
+            betas=group["betas"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            step=step,
+        )
+        state["step"] = step

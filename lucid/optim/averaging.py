@@ -6,10 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from lucid.autograd.mode import no_grad
 from lucid.nn.module import Module, Parameter
+from lucid.optim.update import average_update
 
 __all__ = ["ExponentialMovingAverage"]
 
@@ -49,7 +48,7 @@ class ExponentialMovingAverage:
         with no_grad():
             for name, mine in self.module.state_dict().items():
                 if name in trained:
-                    mine.data[...] += np.float32(1 - decay) * (theirs[name].data - mine.data)
+                    average_update(mine.data, theirs[name].data, decay=decay)
                 else:
                     mine.copy_(theirs[name])
 

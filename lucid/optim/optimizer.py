@@ -8,7 +8,6 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lucid.device_array import DeviceArray, full
 from lucid.nn.module import Module
 from lucid.tensor import Tensor, as_tensor
 
@@ -17,12 +16,9 @@ __all__ = ["Optimizer", "decay_groups"]
 Array: TypeAlias = npt.NDArray[Any]
 Group: TypeAlias = dict[str, Any]
 
-# Elements that are updated at a time: a few arrays of them stay in the second cache between NumPy's passes.
-_BLOCK = 32768
-
 
 class Optimizer:
-    """Base of optimizers: subclasses define ``_update`` for a block of a parameter.
+    """Base of optimizers: subclasses define ``_update`` for a parameter, its gradient and its state.
 
     Args:
         params: Parameters, or groups of them: dictionaries of ``params`` and of settings that differ from the
@@ -99,52 +95,26 @@ class Optimizer:
         """Updates every parameter that has a gradient.
 
         Raises:
-            NotImplementedError: A parameter is on a GPU, which lacks a kernel that this optimizer needs.
-            ValueError: Its array is read-only.
+            ValueError: Its array is read-only; or its gradient or state is on another device.
         """
         for group, parameter in self._parameters():
-            if parameter.grad is not None and parameter.requires_grad:
-                self._step(group, parameter, parameter.grad.data)
-
-    def _step(self, group: Group, parameter: Tensor, gradient: Any) -> None:
-        target = parameter.data
-        if not target.flags.writeable:
-            raise ValueError(f"{self._name}: a parameter must be writable, got a read-only one")
-        state = self.state.setdefault(parameter, {})
-        is_new = not state
-        if is_new:
-            state.update(self._new_state(group, target))
-        self._count(state)
-        arrays = {name: value for name, value in state.items() if name not in self._NUMBERS}
-        if parameter.is_cuda:
-            self._update(group, target, gradient, arrays, state, is_new)
-            return
-        # Rows of one memory order, so that blocks of all are the same elements.
-        arrays = {name: value.reshape(-1) for name, value in arrays.items()}
-        whole, slopes = np.ascontiguousarray(target).reshape(-1), np.ascontiguousarray(gradient).reshape(-1)
-        for begin in range(0, whole.size, _BLOCK):
-            part = slice(begin, begin + _BLOCK)
-            blocks = {name: value[part] for name, value in arrays.items()}
-            self._update(group, whole[part], slopes[part], blocks, state, is_new)
-        if not np.may_share_memory(whole, target):
-            target[...] = whole.reshape(target.shape)
+            if parameter.grad is None or not parameter.requires_grad:
+                continue
+            if not parameter.data.flags.writeable:
+                raise ValueError(f"{self._name}: a parameter must be writable, got a read-only one")
+            state = self.state.setdefault(parameter, {})
+            self._update(group, parameter.data, parameter.grad.data, state)
 
     # ---- What a subclass says
 
     def _check(self, settings: Group) -> None:
         """ValueError where a setting is out of range."""
 
-    def _new_state(self, group: Group, like: Array) -> dict[str, Any]:
-        """Arrays in the shape of a parameter, and numbers, before its first update."""
-        return {}
+    def _update(self, group: Group, parameter: Array, gradient: Array, state: dict[str, Any]) -> None:
+        """Changes the array of a parameter and its state, empty before its first update, in place.
 
-    def _count(self, state: dict[str, Any]) -> None:
-        """Changes the numbers of the state, once a step."""
-
-    def _update(
-        self, group: Group, p: Array, g: Array, arrays: dict[str, Array], state: dict[str, Any], is_new: bool
-    ) -> None:
-        """Updates a block of a parameter, and of the arrays of its state, in place. ``g`` must not change."""
+        ``gradient`` must not change. A state has arrays of the parameter's shape, and ``_NUMBERS``.
+        """
         raise NotImplementedError(f"{self._name}: a subclass must define _update, got none")
 
     def _in_range(self, settings: Group, name: str, least: float = 0.0, below: float = np.inf) -> None:
@@ -228,13 +198,6 @@ class Optimizer:
             moved = tensor.to(parameter.device, parameter.dtype).data
             found[name] = moved.copy() if parameter.is_cuda else np.array(moved, order="C")
         return found
-
-    @staticmethod
-    def _zeros(like: Any) -> Any:
-        """Zeros in the shape and dtype of a parameter's array, where that is."""
-        if isinstance(like, DeviceArray):
-            return full(like.shape, 0.0, like.dtype, like.device_index)
-        return np.zeros(like.shape, like.dtype)
 
     def __repr__(self) -> str:
         groups = [

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from lucid.optim.optimizer import Array, Group, Optimizer
+from lucid.optim.update import sgd_update
 
 __all__ = ["SGD"]
 
@@ -49,20 +52,18 @@ class SGD(Optimizer):
                 f"got momentum {settings['momentum']} and dampening {settings['dampening']}"
             )
 
-    def _new_state(self, group: Group, like: Array) -> dict[str, Any]:
-        return {"momentum_buffer": self._zeros(like)} if group["momentum"] else {}
-
-    def _update(
-        self, group: Group, p: Array, g: Array, arrays: dict[str, Array], state: dict[str, Any], is_new: bool
-    ) -> None:
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p
-        v = arrays.get("momentum_buffer")
-        if v is not None and group["momentum"]:
-            if is_new:
-                v[:] = g
-            else:
-                v *= group["momentum"]
-                v += g if group["dampening"] == 0 else (1 - group["dampening"]) * g
-            g = g + group["momentum"] * v if group["nesterov"] else v
-        p -= group["lr"] * g
+    def _update(self, group: Group, parameter: Array, gradient: Array, state: dict[str, Any]) -> None:
+        is_first_step = "momentum_buffer" not in state
+        if group["momentum"] and is_first_step:
+            state["momentum_buffer"] = np.zeros_like(parameter)
+        sgd_update(
+            parameter,
+            gradient,
+            state["momentum_buffer"] if group["momentum"] else None,
+            lr=group["lr"],
+            momentum=group["momentum"],
+            dampening=group["dampening"],
+            weight_decay=group["weight_decay"],
+            nesterov=group["nesterov"],
+            is_first_step=is_first_step,
+        )
