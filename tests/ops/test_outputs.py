@@ -73,6 +73,17 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
         (TENSOR, "dy x logits dx dlogits"),
         (ctypes.c_int64, "radix cardinality"),
     ],
+    "lucid_sgd_update": [
+        (TENSOR, "parameter gradient momentum_buffer"),
+        (ctypes.c_double, "lr momentum dampening weight_decay"),
+        (ctypes.c_int32, "nesterov is_first_step"),
+    ],
+    "lucid_adamw_update": [
+        (TENSOR, "parameter gradient exp_avg exp_avg_sq"),
+        (ctypes.c_double, "lr beta1 beta2 eps weight_decay"),
+        (ctypes.c_int64, "step"),
+    ],
+    "lucid_average_update": [(TENSOR, "average parameter"), (ctypes.c_double, "decay")],
 }
 
 
@@ -108,10 +119,21 @@ class Call(NamedTuple):
     arguments: dict[str, Any]
     want: Callable[[], Array]
     output: str = "y"
+    refused: str = ""  # what has a wrong shape where the output has another; the output itself if empty
 
 
 INDICES = np.random.default_rng(7).integers(0, 30, (2, 38, 3, 3))
 SUMS = {"dweight": np.empty_like(C), "dbias": np.empty_like(C)}
+# What an update does not read: the buffer of a first step, and means of which nothing is kept.
+UNREAD = {name: np.zeros_like(X) for name in ("momentum_buffer", "exp_avg", "exp_avg_sq")}
+
+
+def updated(update: Callable[[Array], None]) -> Array:
+    """What an update makes of SENTINEL, with which every output begins."""
+    parameter = np.full_like(X, SENTINEL)
+    update(parameter)
+    return parameter
+
 
 CALLS = [
     Call(
@@ -213,12 +235,53 @@ CALLS = [
         lambda: _core.split_attention_backward(X[:, :19], Z, LOGITS, 2, 1)[0],
         "dx",
     ),
+    Call(
+        "lucid_sgd_update",
+        {
+            "gradient": X,
+            "momentum_buffer": UNREAD["momentum_buffer"],
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 0.01,
+            "nesterov": 1,
+            "is_first_step": 1,
+        },
+        lambda: updated(lambda p: _core.sgd_update(p, X, np.empty_like(X), 0.1, 0.9, 0.0, 0.01, True, True)),
+        "parameter",
+        "gradient",
+    ),
+    Call(
+        "lucid_adamw_update",
+        {
+            "gradient": X,
+            "exp_avg": UNREAD["exp_avg"],
+            "exp_avg_sq": UNREAD["exp_avg_sq"],
+            "lr": 0.1,
+            "eps": 1e-8,
+            "step": 1,
+        },
+        lambda: updated(
+            lambda p: _core.adamw_update(
+                p, X, np.zeros_like(X), np.zeros_like(X), 0.1, 0.0, 0.0, 1e-8, 0.0, 1
+            )
+        ),
+        "parameter",
+        "gradient",
+    ),
+    Call(
+        "lucid_average_update",
+        {"parameter": X, "decay": 0.75},
+        lambda: updated(lambda average: _core.average_update(average, X, 0.75)),
+        "average",
+        "parameter",
+    ),
 ]
 # Operands that a call may do without.
 OPTIONAL = {
     "lucid_batch_norm": {"weight", "bias"},
     "lucid_linear": {"bias"},
     "lucid_batch_norm_backward": {"weight", "y"},
+    "lucid_sgd_update": {"momentum_buffer"},
 }
 IDS = [f"{one.function.removeprefix('lucid_')}{index}" for index, one in enumerate(CALLS)]
 
@@ -322,7 +385,8 @@ def test_refuses_results_of_another_shape(one: Call) -> None:
         y = np.full(wrong, SENTINEL, np.float32)
         status, message = call(one.function, **one.arguments, **{one.output: y})
         assert status == c_abi.INVALID_ARGUMENT
-        assert message.startswith(one.function.removeprefix("lucid_") + f": {one.output} must have ")
+        named = one.refused or one.output
+        assert message.startswith(one.function.removeprefix("lucid_") + f": {named} must have ")
         assert (y == SENTINEL).all()
 
 

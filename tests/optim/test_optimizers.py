@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference_updates as reference
 
 import lucid
 from lucid import Tensor, nn
@@ -20,35 +21,8 @@ SETTINGS: list[tuple[type[Optimizer], dict[str, Any]]] = [
     (AdamW, {"lr": 0.01}),
     (AdamW, {"lr": 0.02, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
 ]
-# One block, several with a rest, and other memory orders.
+# Among them one of several threads, and one of no dimension.
 SHAPES = [(3,), (), (5, 7), (300, 257), (2, 3, 4, 5)]
-
-
-def sgd(
-    p: Any, g: Any, state: Any, lr: float, momentum: float = 0, dampening: float = 0, **more: Any
-) -> None:
-    g = g + more.get("weight_decay", 0) * p
-    if momentum:
-        state["v"] = momentum * state["v"] + (1 - dampening) * g if "v" in state else g
-        g = g + momentum * state["v"] if more.get("nesterov") else state["v"]
-    p -= lr * g
-
-
-def adamw(
-    p: Any,
-    g: Any,
-    state: Any,
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 1e-2,
-) -> None:
-    first, second = betas
-    step = state["step"] = state.get("step", 0) + 1
-    state["m"] = first * state.get("m", 0) + (1 - first) * g
-    state["v"] = second * state.get("v", 0) + (1 - second) * g * g
-    p -= lr * weight_decay * p
-    p -= lr * (state["m"] / (1 - first**step)) / (np.sqrt(state["v"] / (1 - second**step)) + eps)
 
 
 def parameters(rng: np.random.Generator) -> list[Tensor]:
@@ -63,13 +37,19 @@ def test_updates_are_those_of_the_formula(
 ) -> None:
     found = parameters(rng)
     wanted = [x.numpy().astype(np.float64) for x in found]
-    states: list[dict[str, Any]] = [{} for _ in found]
+    states: list[tuple[Any, ...]] = [(None,) if kind is SGD else (0.0, 0.0) for _ in found]
     optimizer = kind(found, **settings)
-    for _ in range(5):
-        for x, want, state in zip(found, wanted, states, strict=True):
+    for step in range(1, 6):
+        for i, x in enumerate(found):
             gradient = rng.standard_normal(x.shape, dtype=np.float32)
             x.grad = Tensor(gradient)
-            (sgd if kind is SGD else adamw)(want, gradient.astype(np.float64), state, **settings)
+            if kind is SGD:
+                wanted[i], *state = reference.sgd_update(wanted[i], gradient, *states[i], **settings)
+            else:
+                wanted[i], *state = reference.adamw_update(
+                    wanted[i], gradient, *states[i], step=step, **settings
+                )
+            states[i] = tuple(state)
         optimizer.step()
     for x, want in zip(found, wanted, strict=True):
         # Five steps of a few roundings each, of values of about 1.
