@@ -26,7 +26,6 @@ def sgd_update(
     is_first_step: bool,
 ) -> None:
     """Moves a parameter down its gradient; there is no buffer without momentum, nor is one read at first."""
-    gradient = _like(parameter, gradient)
     if has_kernel(parameter):
         _core.sgd_update(
             parameter,
@@ -65,7 +64,6 @@ def adamw_update(
     step: int,
 ) -> None:
     """Moves a parameter by its mean gradient over the root of its mean square; ``step`` counts from 1."""
-    gradient = _like(parameter, gradient)
     first, second = betas
     if has_kernel(parameter):
         _core.adamw_update(
@@ -83,13 +81,9 @@ def adamw_update(
 
 def average_update(average: Any, parameter: Any, *, decay: float) -> None:
     """Takes a parameter into its average, of which ``decay`` stays."""
-    parameter = _like(average, parameter)
+    if parameter.dtype != average.dtype:
+        parameter = parameter.astype(average.dtype)
     if has_kernel(average):
         _core.average_update(average, parameter, decay)
         return
     average += (1 - decay) * (parameter - average)
-
-
-def _like(changed: Any, given: Any) -> Any:
-    """An array in the dtype of the one that is changed."""
-    return given if given.dtype == changed.dtype else given.astype(changed.dtype)

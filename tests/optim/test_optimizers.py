@@ -25,6 +25,12 @@ SETTINGS: list[tuple[type[Optimizer], dict[str, Any]]] = [
 SHAPES = [(3,), (), (5, 7), (300, 257), (2, 3, 4, 5)]
 
 
+def model_of(x: Tensor) -> nn.Module:
+    model = nn.Module()
+    model.x = x
+    return model
+
+
 def parameters(rng: np.random.Generator) -> list[Tensor]:
     made = [nn.Parameter(rng.standard_normal(shape, dtype=np.float32)) for shape in SHAPES]
     made.append(nn.Parameter(np.asfortranarray(rng.standard_normal((6, 4), dtype=np.float32))))
@@ -56,6 +62,46 @@ def test_updates_are_those_of_the_formula(
         np.testing.assert_allclose(
             x.numpy(), want, rtol=0, atol=5 * 8 * 2.0**-23 * max(1, np.abs(want).max())
         )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize(("kind", "settings"), SETTINGS)
+def test_other_dtypes_are_updated_in_theirs(
+    kind: type[Optimizer], settings: dict[str, Any], dtype: str
+) -> None:
+    x = nn.Parameter(np.full((3, 5), 0.5).astype(dtype))
+    wanted: Any = x.numpy().astype(np.float64)
+    state: Any = (None,) if kind is SGD else (0.0, 0.0)
+    optimizer = kind([x], **settings)
+    for step in range(1, 4):
+        x.grad = Tensor(np.full((3, 5), 0.25 * step).astype(dtype))
+        optimizer.step()
+        if kind is SGD:
+            wanted, *state = reference.sgd_update(wanted, 0.25 * step, *state, **settings)
+        else:
+            wanted, *state = reference.adamw_update(wanted, 0.25 * step, *state, step=step, **settings)
+    assert x.dtype == dtype
+    digits = float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(x.numpy().astype(np.float64), wanted, rtol=0, atol=3 * 8 * digits)
+    average = ExponentialMovingAverage(model_of(x), decay=0.5, warm_up=False)
+    before: Any = x.numpy().astype(np.float64)
+    x.data[...] = 1
+    average.update(model_of(x))
+    np.testing.assert_allclose(
+        average.module.x.numpy().astype(np.float64), before / 2 + 0.5, rtol=0, atol=4 * digits
+    )
+
+
+def test_a_read_only_parameter_is_named() -> None:
+    memory = np.ones(3, np.float32)
+    x = nn.Parameter(memory)
+    x.grad = lucid.ones(3)
+    x.data.flags.writeable = False
+    for kind in (SGD, AdamW):
+        with pytest.raises(
+            ValueError, match=f"{kind.__name__}: a parameter must be writable, got a read-only"
+        ):
+            kind([x]).step()
 
 
 @pytest.mark.parametrize(("kind", "settings"), SETTINGS)
