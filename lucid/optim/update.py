@@ -75,8 +75,9 @@ def adamw_update(
     exp_avg += (1 - first) * gradient
     exp_avg_sq *= second
     exp_avg_sq += (1 - second) * (gradient * gradient)
-    root = np.sqrt(exp_avg_sq) / math.sqrt(1 - second**step)
-    parameter -= lr / (1 - first**step) * (exp_avg / (root + eps))
+    known_mean, known_square = 1 - first**step, 1 - second**step
+    root = np.sqrt(exp_avg_sq) / math.sqrt(known_square)
+    parameter -= lr / known_mean * (exp_avg / (root + eps))
 
 
 def average_update(average: Any, parameter: Any, *, decay: float) -> None:

@@ -125,11 +125,11 @@ class Call(NamedTuple):
 INDICES = np.random.default_rng(7).integers(0, 30, (2, 38, 3, 3))
 SUMS = {"dweight": np.empty_like(C), "dbias": np.empty_like(C)}
 # What an update does not read: the buffer of a first step, and means of which nothing is kept.
-UNREAD = {name: np.zeros_like(X) for name in ("momentum_buffer", "exp_avg", "exp_avg_sq")}
+UNREAD = np.zeros((3, *X.shape), np.float32)
 
 
 def updated(update: Callable[[Array], None]) -> Array:
-    """What an update makes of SENTINEL, with which every output begins."""
+    """An array of SENTINEL, with which every output begins, and what an update makes of it."""
     parameter = np.full_like(X, SENTINEL)
     update(parameter)
     return parameter
@@ -237,34 +237,15 @@ CALLS = [
     ),
     Call(
         "lucid_sgd_update",
-        {
-            "gradient": X,
-            "momentum_buffer": UNREAD["momentum_buffer"],
-            "lr": 0.1,
-            "momentum": 0.9,
-            "weight_decay": 0.01,
-            "nesterov": 1,
-            "is_first_step": 1,
-        },
-        lambda: updated(lambda p: _core.sgd_update(p, X, np.empty_like(X), 0.1, 0.9, 0.0, 0.01, True, True)),
+        {"gradient": X, "momentum_buffer": UNREAD[0], "lr": 0.1, "momentum": 0.9, "is_first_step": 1},
+        lambda: updated(lambda p: _core.sgd_update(p, X, UNREAD[0], 0.1, 0.9, 0.0, 0.0, False, True)),
         "parameter",
         "gradient",
     ),
     Call(
         "lucid_adamw_update",
-        {
-            "gradient": X,
-            "exp_avg": UNREAD["exp_avg"],
-            "exp_avg_sq": UNREAD["exp_avg_sq"],
-            "lr": 0.1,
-            "eps": 1e-8,
-            "step": 1,
-        },
-        lambda: updated(
-            lambda p: _core.adamw_update(
-                p, X, np.zeros_like(X), np.zeros_like(X), 0.1, 0.0, 0.0, 1e-8, 0.0, 1
-            )
-        ),
+        {"gradient": X, "exp_avg": UNREAD[1], "exp_avg_sq": UNREAD[2], "lr": 0.1, "eps": 1e-8, "step": 1},
+        lambda: updated(lambda p: _core.adamw_update(p, X, *UNREAD[1:], 0.1, 0.0, 0.0, 1e-8, 0.0, 1)),
         "parameter",
         "gradient",
     ),
