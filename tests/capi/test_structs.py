@@ -115,7 +115,10 @@ def test_no_arguments_are_an_error(function: str) -> None:
     cleared = ctypes.create_string_buffer(512)
     assert library[function](cleared) == c_abi.INVALID_ARGUMENT
     message = library.lucid_last_error().decode()
-    assert re.fullmatch(rf"{op}: (x|a|dy) must be a tensor, got NULL", message), message
+    assert re.fullmatch(rf"{op}: (x|a|dy|parameter|average) must be a tensor, got NULL", message), message
+    if op.endswith("_update"):  # which has no output
+        assert not hasattr(library, f"{function}_output_shape")
+        return
     assert (
         library[f"{function}_output_shape"](None, ctypes.create_string_buffer(128)) == c_abi.INVALID_ARGUMENT
     )
