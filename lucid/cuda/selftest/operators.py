@@ -16,6 +16,7 @@ import numpy as np
 
 from lucid.cuda.selftest.outcome import Array, Outcome, largest_error, outcome_of
 from lucid.nn import functional as F
+from lucid.optim.update import adamw_update, average_update, sgd_update
 from lucid.tensor import Tensor
 
 DTYPES = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}  # with their eps
@@ -79,7 +80,7 @@ def _arrays(result: Any) -> list[Array]:
 
 
 def checks() -> list[Check]:
-    return [*_convolutions(), *_layers(), *_elementwise(), *_memory()]
+    return [*_convolutions(), *_layers(), *_elementwise(), *_memory(), *_updates()]
 
 
 def _convolutions() -> Iterator[Check]:
@@ -173,3 +174,48 @@ def _in_place(x: Tensor, y: Tensor) -> Tensor:
     x[:, 0] = 2.0
     x[0, 1:3, :, 1] *= 3.0
     return x
+
+
+def _updates() -> Iterator[Check]:
+    shape = (33, 20)
+    yield Check("sgd_update", (shape,) * 3, _sgd)
+    yield Check("adamw_update", (shape,) * 4, _adamw, terms=16, positive=True)
+    yield Check("average_update", (shape,) * 2, _average)
+
+
+def _sgd(parameter: Tensor, gradient: Tensor, buffer: Tensor) -> tuple[Tensor, ...]:
+    changed = parameter.clone(), buffer.clone()
+    sgd_update(
+        changed[0].data,
+        gradient.data,
+        changed[1].data,
+        lr=0.1,
+        momentum=0.9,
+        dampening=0.0,
+        weight_decay=0.01,
+        nesterov=True,
+        is_first_step=False,
+    )
+    return changed
+
+
+def _adamw(parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> tuple[Tensor, ...]:
+    changed = parameter.clone(), mean.clone(), square.clone()
+    adamw_update(
+        changed[0].data,
+        gradient.data,
+        changed[1].data,
+        changed[2].data,
+        lr=0.1,
+        betas=(0.9, 0.999),
+        eps=1e-3,
+        weight_decay=0.01,
+        step=3,
+    )
+    return changed
+
+
+def _average(average: Tensor, parameter: Tensor) -> Tensor:
+    average = average.clone()
+    average_update(average.data, parameter.data, decay=0.75)
+    return average
