@@ -92,6 +92,28 @@ def test_other_dtypes_are_updated_in_theirs(
     )
 
 
+class SignDescent(Optimizer):
+    """The smallest optimizer: the update, and a state that counts."""
+
+    _NUMBERS = frozenset({"step"})
+
+    def _update(self, group: dict[str, Any], parameter: Any, gradient: Any, state: dict[str, Any]) -> None:
+        state["step"] = state.get("step", 0) + 1
+        parameter -= group["lr"] * np.sign(gradient)
+
+
+def test_an_optimizer_of_ones_own_says_what_an_update_is() -> None:
+    x = nn.Parameter(np.float32([[1, 2], [3, 4]]).T)
+    optimizer = SignDescent([x], {"lr": 0.5})
+    for _ in range(2):
+        x.grad = Tensor(np.float32([[3, -2], [0, 1e-9]]))
+        optimizer.step()
+    assert x.tolist() == [[0, 4], [2, 3]]
+    assert optimizer.state_dict()["state"] == {0: {"step": 2}}
+    with pytest.raises(NotImplementedError, match="Optimizer: a subclass must define _update, got none"):
+        Optimizer([x], {"lr": 0.5}).step()
+
+
 def test_a_read_only_parameter_is_named() -> None:
     memory = np.ones(3, np.float32)
     x = nn.Parameter(memory)
