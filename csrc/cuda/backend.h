@@ -140,7 +140,7 @@ struct BatchNormStatistics {
   void* workspace;  // batch_norm_statistics_bytes()
 };
 
-// Gradients of batch norm with the statistics of the batch, behind a ReLU if y is given.
+// Gradients of batch norm, behind a ReLU if y is given; unless training, statistics are constants.
 struct BatchNormBackward {
   Dtype dtype;
   int64_t pixels, c;
@@ -148,6 +148,7 @@ struct BatchNormBackward {
   const void* y;  // where it is 0, dy does not count; or null
   const float *mean, *var, *weight;
   double eps;
+  bool training;
   void* dx;
   float *dweight, *dbias;
   void* workspace;  // batch_norm_backward_bytes()

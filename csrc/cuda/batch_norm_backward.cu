@@ -1,6 +1,6 @@
-// Gradients of batch norm with the statistics of the batch: with d = (x - mean) / sqrt(var + eps) of each channel,
-// dbias = sum of dy, dweight = sum of dy * d, and dx = weight / sqrt(var + eps) * (dy - mean of dy - d * mean of dy *
-// d). Behind a ReLU, dy does not count where y is 0.
+// Gradients of batch norm: with d = (x - mean) / sqrt(var + eps) of each channel, dbias = sum of dy, dweight = sum of
+// dy * d, and dx = weight / sqrt(var + eps) * (dy - mean of dy - d * mean of dy * d), of which dy alone is left where
+// the statistics are constants. Behind a ReLU, dy does not count where y is 0.
 //
 // Bound by memory: x, dy and y are read twice, dx is written once. The sums are formed in two stages.
 #include "cuda/channel_sums.h"
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
   const TilePlace place(tile, blockIdx.x);
   if (!place.active) return;
   const int32_t channel = place.vector * kWidth;
-  // dx = scale * dy - (x - mean) * slope - offset.
+  // dx = scale * dy - (x - mean) * slope - offset, or scale * dy alone, whatever x holds.
   float mean[kWidth], scale[kWidth], slope[kWidth], offset[kWidth];
   load_statistics(p, channel, mean, scale);
   load_floats(sums, channel, offset);
@@ -104,11 +104,12 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
   }
   for (int64_t pixel = place.pixel; pixel < place.end; pixel += tile.rows) {
     const int64_t index = pixel * p.c + channel;
-    float x[kWidth], dy[kWidth];
-    access.load(p.x, index, x);
+    float x[kWidth] = {}, dy[kWidth];
+    if (p.training) access.load(p.x, index, x);
     load_gradient(access, p, index, dy);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) dy[i] = fmaf(scale[i], dy[i], -fmaf(x[i] - mean[i], slope[i], offset[i]));
+    for (int i = 0; i < kWidth; ++i)
+      dy[i] = p.training ? fmaf(scale[i], dy[i], -fmaf(x[i] - mean[i], slope[i], offset[i])) : scale[i] * dy[i];
     access.store(p.dx, index, dy);
   }
 }

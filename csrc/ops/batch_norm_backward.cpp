@@ -41,9 +41,6 @@ int64_t pixels_of(const lucid_tensor& x) {
 }
 
 lucid_status run_on_cuda(const lucid_batch_norm_backward_args& a) {
-  if (a.training == 0)
-    return fail(LUCID_UNSUPPORTED, "%s: training must be true on CUDA, where statistics are of the batch, got false",
-                kOp);
   const cuda::Call call(kOp, a.x->device.id, stream_of(a.context));
   cuda::Input x, dy, y, mean, var, weight;
   cuda::Output dx, dweight, dbias;
@@ -68,6 +65,7 @@ lucid_status run_on_cuda(const lucid_batch_norm_backward_args& a) {
                             .var = var.floats(),
                             .weight = weight.floats(),
                             .eps = a.eps,
+                            .training = a.training != 0,
                             .dx = dx.data(),
                             .dweight = dweight.floats(),
                             .dbias = dbias.floats(),

@@ -111,7 +111,7 @@ void run_special_statistics() {
          {var, {{NAN, 0}, {NAN, 0}, {NAN, 0}, {squares / kPixels, 1.0}}, 80.0}});
 }
 
-void run_backward(Shape s, Dtype dtype, bool relu, bool weighted) {
+void run_backward(Shape s, Dtype dtype, bool training, bool relu, bool weighted) {
   constexpr double kEps = 1e-3;
   const int64_t count = s.pixels * s.c;
   std::vector<float> outputs = random_values(count, 5);
@@ -130,6 +130,7 @@ void run_backward(Shape s, Dtype dtype, bool relu, bool weighted) {
                                    .var = q.var.floats(),
                                    .weight = weighted ? q.weight.floats() : nullptr,
                                    .eps = kEps,
+                                   .training = training,
                                    .dx = dx.data(),
                                    .dweight = dweight.floats(),
                                    .dbias = dbias.floats(),
@@ -149,6 +150,7 @@ void run_backward(Shape s, Dtype dtype, bool relu, bool weighted) {
     for (size_t i = c; i < x.size(); i += dbias.size()) {
       const double d = (x.at(i) - mean) * factor;
       want_dx[i].add(scale * gradient(i));
+      if (!training) continue;
       want_dx[i].add(-scale * want_dbias[c].value / pixels);
       want_dx[i].add(-scale * d * want_dweight[c].value / pixels);
       want_dx[i].magnitude +=
@@ -156,7 +158,9 @@ void run_backward(Shape s, Dtype dtype, bool relu, bool weighted) {
     }
   }
   // Runs of at most 64 values and a tree over 256; each term was rounded three times.
-  check(text_of_shape(relu ? "batch_norm_backward behind a ReLU" : "batch_norm_backward", s, dtype),
+  const std::string name =
+      text_of("batch_norm_backward%s%s", training ? "" : " with constant statistics", relu ? " behind a ReLU" : "");
+  check(text_of_shape(name.c_str(), s, dtype),
         {&x, &dy, &y, &q.mean, &q.var, &q.weight, &dx, &dweight, &dbias, &workspace},
         [&] { return backend().batch_norm_backward(p, nullptr); },
         {{dx, want_dx, 80.0}, {dweight, want_dweight, 80.0}, {dbias, want_dbias, 80.0}});
@@ -172,8 +176,10 @@ KERNEL_TEST(batch_norm) {
       run_inference(s, dtype, true, false, 0);
       if (s.pixels == 0) continue;
       run_statistics("statistics", s, dtype, 0.25, 1.0);
-      run_backward(s, dtype, false, true);
-      run_backward(s, dtype, true, false);
+      for (const bool training : {true, false}) {
+        run_backward(s, dtype, training, false, true);
+        run_backward(s, dtype, training, true, false);
+      }
     }
   // More channels than a block has threads for. Sums have blocks of 64 threads a pixel, which 520 are too many for.
   for (const Dtype dtype : kDtypes) run_inference({5, 2056}, dtype, true, true, 0);

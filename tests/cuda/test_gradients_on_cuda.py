@@ -45,12 +45,13 @@ def test_batch_norm(shape: Any, dtype: str, place: Any, rng: np.random.Generator
     pixels, largest = x.size // shape[1], float(np.abs(dy).max() * (1 + np.abs(x).max()))
     for result, factor in ((y, weight), (None, None)):
         given = [None if part is None else place(part) for part in (result, factor)]
-        got = _core.batch_norm_backward(place(dy), place(x), *given, *vectors, 1e-5, True)
-        want = gradients.batch_norm(dy, x, mean, var, factor, 1e-5, result)
-        # Gradients of vectors are float32, whatever x is.
-        assert got[1].dtype == got[2].dtype == np.float32
-        for one, exact in zip(got, want, strict=True):
-            assert_near(one, exact, pixels, largest * 4)
+        for training in (True, False):
+            got = _core.batch_norm_backward(place(dy), place(x), *given, *vectors, 1e-5, training)
+            want = gradients.batch_norm(dy, x, mean, var, factor, 1e-5, result, training)
+            # Gradients of vectors are float32, whatever x is.
+            assert got[1].dtype == got[2].dtype == np.float32
+            for one, exact in zip(got, want, strict=True):
+                assert_near(one, exact, pixels, largest * 4)
 
 
 @pytest.mark.parametrize("shape", [(2, 19, 5, 4), (7, 40), (33,)], ids=str)
@@ -110,7 +111,9 @@ def test_an_empty_batch(dtype: str) -> None:
     assert _core.adaptive_avg_pool2d_backward(x, 3, 3).shape == (0, 4, 3, 3)
 
 
-def test_what_has_no_kernel_is_refused() -> None:
-    x, c = on_device(np.ones((2, 4), np.float32)), on_device(np.ones(4, np.float32))
-    with pytest.raises(NotImplementedError, match=r"batch_norm_backward: training must be true on CUDA"):
-        _core.batch_norm_backward(x, x, None, c, c, c, 1e-5, False)
+def test_constant_statistics_have_the_gradient_of_any_x() -> None:
+    """As on the CPU: dx does not depend on x, and is finite where x is not."""
+    x, c = on_device(np.float32([[np.inf, 1], [2, np.nan]])), on_device(np.ones(2, np.float32))
+    dy = np.float32([[1, 2], [3, 4]])
+    dx, _, _ = _core.batch_norm_backward(on_device(dy), x, None, c, c, c, 0.0, False)
+    np.testing.assert_array_equal(dx.to_host(), dy)

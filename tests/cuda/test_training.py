@@ -43,10 +43,14 @@ def gradients(model: Module, images: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_has_the_gradients_of_the_cpu(name: str, rng: np.random.Generator) -> None:
+def test_a_network_has_the_gradients_of_the_cpu(
+    name: str, training: bool, rng: np.random.Generator
+) -> None:
+    """In eval mode as well, where batch norm is fine-tuned with the statistics that it has."""
     lucid.random.seed(20170411)  # other weights may be worse conditioned
-    model = NETWORKS[name]().train()
+    model = NETWORKS[name]().train(training)
     images = lucid.tensor(rng.standard_normal((8, 3, 17, 17), dtype=np.float32))
     wanted = gradients(copy.deepcopy(model), images)
     moved = copy.deepcopy(model).to("cuda")
