@@ -10,6 +10,7 @@ import numpy as np
 
 from lucid.autograd import walk
 from lucid.autograd.tape import Hook, Node, array_of, is_floating
+from lucid.device_array import DeviceArray, full
 
 if TYPE_CHECKING:
     from lucid.tensor import Tensor
@@ -121,7 +122,11 @@ class Differentiable:
                     "backward: gradient must be given for a tensor of more than one element, "
                     f"got shape {self.shape}"
                 )
-            dy: Any = np.ones(self.shape, self.dtype) if isinstance(self.data, np.ndarray) else self._one()
+            dy: Any = (
+                full(self.shape, 1.0, self.dtype, self.data.device_index)
+                if type(self.data) is DeviceArray
+                else np.ones(self.shape, self.dtype)
+            )
         else:
             dy = array_of(gradient)
             if not hasattr(dy, "dtype"):
@@ -130,10 +135,6 @@ class Differentiable:
                 raise ValueError(f"backward: gradient must have shape {self.shape}, got {dy.shape}")
             dy = dy if dy.dtype == self.dtype else dy.astype(self.dtype)
         walk.backward(self, dy, bool(retain_graph))
-
-    def _one(self) -> Any:
-        """1 where the tensor is, on a GPU."""
-        return self.data * 0 + 1
 
     def retain_grad(self) -> None:
         """Makes ``backward`` set ``grad`` of this tensor too, which was computed; a leaf has it anyway."""
