@@ -1,4 +1,4 @@
-"""Cross entropy from arrays to arrays: the loss, and what its gradient needs."""
+"""Cross entropy and its gradient, from arrays to arrays: the kernels', and NumPy's for other dtypes."""
 
 from __future__ import annotations
 
@@ -7,140 +7,140 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lucid import eager
-from lucid.device_array import DeviceArray, not_yet
+from lucid import _core, eager
 
 Array: TypeAlias = npt.NDArray[Any]
 
+_REDUCTIONS = ("none", "sum", "mean")  # in the order of lucid_reduction
+_FLOAT32 = np.dtype(np.float32)
+
 
 def cross_entropy(
-    input: Array, target: Array, weight: Array | None, *, reduction: str, **options: Any
-) -> Array:
-    """The loss, in the dtype of ``input``; see ``lucid.nn.functional.cross_entropy``."""
-    return _reduced(_losses(input, target, weight, reduction=reduction, **options), reduction)
-
-
-def cross_entropy_to_differentiate(
-    input: Array,
-    target: Array,
-    weight: Array | None,
-    *,
-    reduction: str,
-    label_smoothing: float,
-    **options: Any,
-) -> tuple[Array, tuple[Array, Array, Any]]:
-    """The loss; and ``logp`` (n, ..., classes), the factors of ``-logp`` in its sum, and its divisor."""
-    found = _losses(input, target, weight, reduction=reduction, label_smoothing=label_smoothing, **options)
-    factors = (1.0 - label_smoothing) * _shares(found) + label_smoothing / found.scale.size
-    factors = (factors * found.scale * found.counted[..., None]).astype(found.logp.dtype)
-    return _reduced(found, reduction), (found.logp, factors, found.total)
-
-
-class _Losses(NamedTuple):
-    """Losses (n, ...) of ``logp`` (n, ..., classes), and the weight of all."""
-
-    losses: Array
-    total: Any
-    logp: Array
-    labels: Array  # class indices (n, ...), 0 where ignored, or probabilities in the shape of logp
-    scale: Array  # a factor for each class
-    counted: Array  # of each loss, whether it counts
-
-
-def _losses(
-    input: Array,
+    x: Array,
     target: Array,
     weight: Array | None,
     *,
     ignore_index: int,
     reduction: str,
     label_smoothing: float,
-) -> _Losses:
-    _check_places(input, target=target, weight=weight)
-    # In row-major order, as all that is summed below: the last bit of a sum depends on its order.
-    labels = np.asarray(target, order="C")
-    if reduction not in ("none", "sum", "mean"):
+) -> Array:
+    """The loss, in the dtype of ``x``; see ``lucid.nn.functional.cross_entropy``."""
+    code = _code(reduction)
+    if eager.has_kernel(x):
+        return _core.cross_entropy(x, *_taken(x, target, weight), ignore_index, label_smoothing, code)
+    wanted = _wanted(x, target, weight, ignore_index, label_smoothing)
+    terms = np.multiply(
+        wanted.factors, wanted.logp, where=wanted.factors != 0, out=np.zeros_like(wanted.logp)
+    )
+    losses: Array = -terms.sum(-1)
+    if reduction == "none":
+        return losses.astype(x.dtype)
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN where every target is ignored
+        return np.asarray(losses.sum() / (wanted.total if reduction == "mean" else 1.0), x.dtype)
+
+
+def cross_entropy_backward(
+    dy: Array,
+    x: Array,
+    target: Array,
+    weight: Array | None,
+    *,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+) -> Array:
+    """The gradient of ``x``, from that of the loss.
+
+    A loss is ``-sum(f * log_softmax(x))`` over the classes, whose slope is ``sum(f) * softmax(x) - f``.
+    """
+    code = _code(reduction)
+    if isinstance(x, np.ndarray):
+        dy = np.asarray(dy)  # arithmetic makes scalars of NumPy's arrays without dimensions
+    if eager.has_kernel(x):
+        return _core.cross_entropy_backward(
+            dy, x, *_taken(x, target, weight), ignore_index, label_smoothing, code
+        )
+    wanted = _wanted(x, target, weight, ignore_index, label_smoothing)
+    scale = dy[..., None] if reduction == "none" else dy
+    with np.errstate(all="ignore"):
+        slope = wanted.factors.sum(-1, keepdims=True) * np.exp(wanted.logp) - wanted.factors
+        dx = slope * (scale / wanted.total if reduction == "mean" else scale)
+    dx[~wanted.counted] = 0
+    return np.moveaxis(dx.astype(x.dtype), -1, min(1, dx.ndim - 1))
+
+
+def _code(reduction: str) -> int:
+    if reduction not in _REDUCTIONS:
         raise ValueError(f"cross_entropy: reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
+    return _REDUCTIONS.index(reduction)
+
+
+def _taken(x: Array, target: Array, weight: Array | None) -> tuple[Array, Array | None]:
+    """Target and weight in dtypes that the kernels take: class indices in one, the rest in that of ``x``."""
+    if target.dtype.kind in "iu":
+        target = target if target.dtype == np.int64 else target.astype(np.int64)
+    elif target.dtype.kind == "f" and target.dtype not in (x.dtype, _FLOAT32):
+        target = target.astype(_FLOAT32)
+    if weight is not None and weight.dtype not in (x.dtype, _FLOAT32):
+        weight = weight.astype(_FLOAT32)
+    return target, weight
+
+
+class _Wanted(NamedTuple):
+    """Targets and probabilities of all rows, in float64 and in row-major order, which sums are formed in."""
+
+    logp: Array  # (n, ..., classes)
+    factors: Array  # of -logp in a loss: the smoothed target times the weights
+    counted: Array  # (n, ...), whether a row has a loss
+    total: Any  # by what the mean divides
+
+
+def _wanted(x: Array, target: Any, weight: Any, ignore_index: int, label_smoothing: float) -> _Wanted:
+    """For other floats than float32, on the CPU."""
+    eager.floating("cross_entropy", x)
+    class_axis = min(1, x.ndim - 1)
+    if x.ndim == 0 or x.shape[class_axis] == 0:
+        raise ValueError(f"cross_entropy: x must hold logits (n, classes, ...), got shape {x.shape}")
     if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
-    if input.ndim == 0 or input.shape[input.ndim > 1] == 0:
-        raise ValueError(f"cross_entropy: input must hold logits (n, classes, ...), got shape {input.shape}")
-    class_axis = 0 if input.ndim == 1 else 1
-    classes = input.shape[class_axis]
-    logp = np.moveaxis(eager.softmax(input, dim=class_axis, log=True), class_axis, -1)
+        raise ValueError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing:g}")
+    logp = np.moveaxis(eager.softmax(x.astype(np.float64), dim=class_axis, log=True), class_axis, -1)
     logp = np.asarray(logp, order="C")
-    scale = np.ones(classes, logp.dtype) if weight is None else weight
+    classes = logp.shape[-1]
+    scale = np.ones(classes) if weight is None else np.asarray(weight, np.float64)
     if scale.shape != (classes,):
-        raise ValueError(f"cross_entropy: weight must have shape ({classes},), got {scale.shape}")
+        raise ValueError(f"cross_entropy: weight must have {classes} elements, got shape {scale.shape}")
+    labels = np.asarray(target)
     if labels.dtype.kind == "f":
-        return _of_probabilities(logp, labels, scale, class_axis, label_smoothing)
-    return _of_indices(logp, labels, scale, ignore_index, label_smoothing)
-
-
-def _check_places(input: Any, **others: Any) -> None:
-    """ValueError where arrays are on several devices, NotImplementedError where all are on a GPU."""
-    for name, value in others.items():
-        if value is not None and _place(value) != _place(input):
+        if labels.shape != x.shape:
             raise ValueError(
-                "cross_entropy: all tensors must be on one device, "
-                f"got input on {_place(input)} and {name} on {_place(value)}"
+                "cross_entropy: target must hold probabilities in the input's shape, "
+                f"got shape {labels.shape}"
             )
-    if type(input) is DeviceArray:
-        raise not_yet("cross_entropy")
+        shares = np.moveaxis(labels.astype(np.float64), class_axis, -1)
+        counted = np.ones(logp.shape[:-1], bool)
+        total: Any = float(counted.size)
+    else:
+        chosen, counted = _chosen(labels, logp.shape, ignore_index)
+        shares = np.zeros(logp.shape)
+        np.put_along_axis(shares, chosen[..., None], 1.0, -1)
+        total = (scale[chosen] * counted).sum()
+    factors = ((1.0 - label_smoothing) * shares + label_smoothing / classes) * scale
+    return _Wanted(logp, np.asarray(factors * counted[..., None], order="C"), counted, total)
 
 
-def _place(array: Any) -> str:
-    return f"cuda:{array.device_index}" if type(array) is DeviceArray else "the CPU"
-
-
-def _of_indices(logp: Array, labels: Array, scale: Array, ignore_index: int, smoothing: float) -> _Losses:
-    classes = scale.size
-    if labels.dtype.kind not in "iu" or labels.shape != logp.shape[:-1]:
+def _chosen(labels: Array, shape: tuple[int, ...], ignore_index: int) -> tuple[Array, Array]:
+    """The class of each row, 0 where it is ignored, and whether it counts."""
+    if labels.dtype.kind not in "iu" or labels.shape != shape[:-1]:
         raise ValueError(
-            f"cross_entropy: target must hold class indices of shape {logp.shape[:-1]} or probabilities "
+            f"cross_entropy: target must hold class indices of shape {shape[:-1]} or probabilities "
             f"in the input's shape, got {labels.dtype} of shape {labels.shape}"
         )
     counted = labels != ignore_index
-    chosen = np.where(counted, labels, 0)
-    outside = chosen[(chosen < 0) | (chosen >= classes)]
+    chosen = np.where(counted, np.asarray(labels, np.int64, order="C"), 0)
+    outside = chosen[(chosen < 0) | (chosen >= shape[-1])]
     if outside.size:
         raise ValueError(
-            f"cross_entropy: target must be from 0 to {classes - 1} or ignore_index ({ignore_index}), "
+            f"cross_entropy: target must be from 0 to {shape[-1] - 1} or ignore_index ({ignore_index}), "
             f"got {outside[0]}"
         )
-    # Picked out rather than multiplied by zeros and a one: a class masked with -inf would make that NaN.
-    losses = -np.take_along_axis(logp, chosen[..., None], -1)[..., 0] * scale[chosen]
-    if smoothing:
-        losses = (1.0 - smoothing) * losses - smoothing / classes * (logp * scale).sum(-1)
-    losses = np.where(counted, losses, 0).astype(logp.dtype)
-    return _Losses(losses, (scale[chosen] * counted).sum(), logp, chosen, scale, counted)
-
-
-def _of_probabilities(logp: Array, labels: Array, scale: Array, class_axis: int, smoothing: float) -> _Losses:
-    shares = np.moveaxis(labels, class_axis, -1) if labels.ndim == logp.ndim else labels
-    shares = np.asarray(shares, order="C")
-    if shares.shape != logp.shape:
-        raise ValueError(
-            f"cross_entropy: target must hold probabilities in the input's shape, got shape {labels.shape}"
-        )
-    smooth = (1.0 - smoothing) * shares + smoothing / scale.size
-    losses = -(smooth * scale * logp).sum(-1)
-    counted = np.ones(losses.shape, bool)
-    return _Losses(losses.astype(logp.dtype), losses.size, logp, shares, scale, counted)
-
-
-def _shares(found: _Losses) -> Array:
-    """The probability of each class that the target asks for."""
-    if found.labels.shape == found.logp.shape and found.labels.dtype.kind == "f":
-        return found.labels
-    shares = np.zeros(found.logp.shape, found.logp.dtype)
-    np.put_along_axis(shares, found.labels[..., None], 1, -1)
-    return shares
-
-
-def _reduced(found: _Losses, reduction: str) -> Array:
-    if reduction == "none":
-        return found.losses
-    with np.errstate(invalid="ignore"):  # NaN where every target is ignored
-        total = found.losses.sum() / found.total if reduction == "mean" else found.losses.sum()
-        return np.asarray(total, found.logp.dtype)
+    return chosen, counted

@@ -8,6 +8,7 @@ first, so the only error in a comparison is the kernel's own. Shapes and argumen
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -334,31 +335,35 @@ def log_softmax(x: npt.ArrayLike, dim: int) -> Array:
 
 def cross_entropy(
     logits: npt.ArrayLike,
-    target: npt.NDArray[np.integer],
+    target: npt.NDArray[Any],
     weight: npt.ArrayLike | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Array:
-    """``logits`` (n, classes) and ``target`` (n,) of class indices.
+    """``logits`` (n, classes, ...), ``target`` (n, ...) of class indices, or of probabilities as the logits.
 
     A row's loss is the class weight times ``-log p[target]``, mixed with the weighted average of ``-log p``
     over all classes by ``label_smoothing``; the mean is a weighted one, over the rows whose target is not
-    ``ignore_index``.
+    ``ignore_index``, or over all rows of probabilities.
     """
-    logp = log_softmax(logits, 1)
-    n, classes = logp.shape
+    logp = np.moveaxis(log_softmax(logits, 1), 1, -1)
+    classes = logp.shape[-1]
     class_weight = np.ones(classes) if weight is None else float64(weight)
-    losses, total_weight = np.zeros(n), 0.0
-    for row, label in enumerate(np.asarray(target)):
-        if label == ignore_index:
+    losses, total_weight = np.zeros(logp.shape[:-1]), 0.0
+    indexed = target.dtype.kind == "i"
+    wanted = target if indexed else np.moveaxis(target, 1, -1)
+    for row in np.ndindex(losses.shape):
+        if indexed and wanted[row] == ignore_index:
             continue
-        hard = -class_weight[label] * logp[row, label]
-        smooth = -(class_weight * logp[row]).sum() / classes
-        losses[row] = (1.0 - label_smoothing) * hard + label_smoothing * smooth
-        total_weight += class_weight[label]
+        hard = -(np.eye(classes)[wanted[row]] if indexed else float64(wanted[row])) * class_weight
+        smooth = -class_weight / classes
+        # A class that nothing asks for may be masked by -inf.
+        mixed = (1.0 - label_smoothing) * hard + label_smoothing * smooth
+        losses[row] = (mixed[mixed != 0] * logp[row][mixed != 0]).sum()
+        total_weight += class_weight[wanted[row]] if indexed else 1.0
     if reduction == "none":
         return losses
     if reduction == "sum":
         return np.asarray(losses.sum())
-    return np.asarray(losses.sum() / total_weight)
+    return np.asarray(losses.sum() / np.float64(total_weight))

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import reference
 from reference import (
     Array,
     Padding,
@@ -63,6 +66,33 @@ def softmax(dy: npt.ArrayLike, y: npt.ArrayLike, dim: int) -> Array:
 def log_softmax(dy: npt.ArrayLike, y: npt.ArrayLike, dim: int) -> Array:
     dy = float64(dy)
     return dy - np.exp(float64(y)) * dy.sum(axis=dim, keepdims=True)
+
+
+def cross_entropy(
+    dy: npt.ArrayLike,
+    logits: npt.ArrayLike,
+    target: npt.NDArray[Any],
+    weight: npt.ArrayLike | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Array:
+    """Row by row: the sum of all factors times the probability of a class, without its own factor."""
+    p = np.moveaxis(reference.softmax(logits, 1), 1, -1)
+    classes = p.shape[-1]
+    class_weight = np.ones(classes) if weight is None else float64(weight)
+    indexed = target.dtype.kind == "i"
+    wanted = target if indexed else np.moveaxis(target, 1, -1)
+    dx, total_weight = np.zeros(p.shape), 0.0
+    for row in np.ndindex(p.shape[:-1]):
+        if indexed and wanted[row] == ignore_index:
+            continue
+        shares = np.eye(classes)[wanted[row]] if indexed else float64(wanted[row])
+        factors = class_weight * ((1.0 - label_smoothing) * shares + label_smoothing / classes)
+        dx[row] = factors.sum() * p[row] - factors
+        dx[row] *= float64(dy)[row] if reduction == "none" else float64(dy)
+        total_weight += class_weight[wanted[row]] if indexed else 1.0
+    return np.moveaxis(dx / total_weight if reduction == "mean" else dx, -1, 1)
 
 
 def max_pool2d(dy: npt.ArrayLike, indices: npt.NDArray[np.int64], image_size: tuple[int, int]) -> Array:

@@ -87,6 +87,11 @@ def test_losses_and_activations(reduction, smoothing, functional, rng):
         *as_torch(x, target, weight), reduction=reduction, label_smoothing=smoothing
     )
     same(reference.cross_entropy(x, target, weight, reduction=reduction, label_smoothing=smoothing), want)
+    shares = rng.random(size=x.shape)
+    want = functional.cross_entropy(
+        *as_torch(x, shares, weight), reduction=reduction, label_smoothing=smoothing
+    )
+    same(reference.cross_entropy(x, shares, weight, reduction=reduction, label_smoothing=smoothing), want)
     same(reference.softmax(x, 0), functional.softmax(*as_torch(x), 0))
     same(reference.log_softmax(x, 1), functional.log_softmax(*as_torch(x), 1))
     same(reference.sigmoid(x), functional.sigmoid(*as_torch(x)))

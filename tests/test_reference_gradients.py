@@ -63,6 +63,17 @@ def test_softmax(dim: int, rng: np.random.Generator) -> None:
         assert_gradient(lambda x, forward=forward: forward(x, dim), x, dy, dx)
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_cross_entropy(indexed: bool, reduction: str, rng: np.random.Generator) -> None:
+    x, weight = rng.standard_normal((3, 4, 2)), rng.uniform(0.5, 2, 4)
+    target: Any = np.array([[0, 3], [2, 2], [-1, 1]]) if indexed else rng.random(x.shape)
+    options: Any = {"ignore_index": -1, "reduction": reduction, "label_smoothing": 0.3}
+    dy = rng.standard_normal(reference.cross_entropy(x, target, weight, **options).shape)
+    dx = gradients.cross_entropy(dy, x, target, weight, **options)
+    assert_gradient(lambda x: reference.cross_entropy(x, target, weight, **options), x, dy, dx)
+
+
 def test_max_pool2d(rng: np.random.Generator) -> None:
     x = rng.permutation(2 * 2 * 5 * 6).reshape(2, 2, 5, 6).astype(np.float64)
     window = (3, 2, 1, (1, 2), True)

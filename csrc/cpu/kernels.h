@@ -179,6 +179,23 @@ struct SoftmaxBackward {
   bool log;
 };
 
+// One row of logits and its target: a class index, or probabilities. Steps are between elements.
+struct CrossEntropy {
+  const float* x;
+  const float* probabilities;  // or null
+  const float* weight;         // or null
+  int64_t classes, x_step, probabilities_step, weight_step;
+  int64_t index;  // not read where there are probabilities
+  double label_smoothing;
+  double* loss;
+};
+struct CrossEntropyBackward {
+  CrossEntropy row;  // of which the loss is not written
+  double dy;
+  float* dx;
+  int64_t dx_step;
+};
+
 // Takes any strides; elements are numbered in the order of the dimensions, the last one fastest.
 struct Elementwise {
   static constexpr int kMaxDims = 8;
@@ -202,6 +219,8 @@ struct Elementwise {
   X(batch_norm_combine, BatchNormStatistics)        /* a block of channels */ \
   X(batch_norm_moments, BatchNormStatistics)        /* a block, channels fastest */ \
   X(conv2d_backward_weight, Conv2dBackwardWeight)  /* some blocks by some, those of x fastest, then dy, then groups */ \
+  X(cross_entropy, CrossEntropy)                   /* the row */ \
+  X(cross_entropy_backward, CrossEntropyBackward)  /* the row */ \
   X(linear, Linear)                                /* a block, rows fastest, then outputs, then groups */ \
   X(max_pool2d, MaxPool2d)                         /* a row of y */ \
   X(max_pool2d_backward, MaxPool2dBackward)        /* a row of dx */ \

@@ -258,6 +258,38 @@ struct AverageUpdate {
   lucid::AverageUpdate update;
 };
 
+// What a loss compares logits with.
+struct CrossEntropyTarget {
+  Dtype dtype;  // kInt64: class indices, [outer, inner]; else probabilities, [outer, size, inner]
+  const void* data;
+  const float* weight;  // [size], or null
+  int64_t ignore_index;
+  float kept, spread;  // 1 - label_smoothing, and label_smoothing / size
+};
+enum class LossReduction : int32_t { kNone, kSum, kMean };
+
+// As lucid_cross_entropy in lucid.h, over the middle of three dimensions without gaps. The backward ignores a
+// workspace where nothing is divided.
+struct CrossEntropy {
+  Dtype dtype;  // of x and y
+  int64_t outer, size, inner;
+  const void* x;
+  CrossEntropyTarget target;
+  LossReduction reduction;
+  void* y;          // [outer, inner], or one
+  void* workspace;  // cross_entropy_bytes()
+};
+struct CrossEntropyBackward {
+  Dtype dtype;  // of x, dy and dx
+  int64_t outer, size, inner;
+  const void* x;
+  CrossEntropyTarget target;
+  LossReduction reduction;
+  const void* dy;   // [outer, inner], or one
+  void* dx;         // as x
+  void* workspace;  // cross_entropy_backward_bytes()
+};
+
 // Every kernel: its name and its arguments.
 #define LUCID_CUDA_KERNELS(X) \
   X(adamw_update, AdamwUpdate) \
@@ -272,6 +304,8 @@ struct AverageUpdate {
   X(conv2d_backward_weight, Conv2dBackwardWeight) \
   X(conv2d_pack, Conv2dPack) \
   X(convert, Convert) \
+  X(cross_entropy, CrossEntropy) \
+  X(cross_entropy_backward, CrossEntropyBackward) \
   X(elementwise, Elementwise) \
   X(linear, Linear) \
   X(max_pool2d, MaxPool2d) \
@@ -290,6 +324,8 @@ struct AverageUpdate {
   X(batch_norm_statistics, BatchNormStatistics) \
   X(conv2d_backward_input, Conv2dBackwardInput) \
   X(conv2d_backward_weight, Conv2dBackwardWeight) \
+  X(cross_entropy, CrossEntropy) \
+  X(cross_entropy_backward, CrossEntropyBackward) \
   X(split_attention_backward, SplitAttentionBackward)
 
 struct Backend {

@@ -467,6 +467,29 @@ typedef struct lucid_softmax_args {
 LUCID_API lucid_status lucid_softmax(const lucid_softmax_args* args);
 LUCID_API lucid_status lucid_softmax_output_shape(const lucid_softmax_args* args, lucid_shape* y);
 
+typedef enum lucid_reduction { LUCID_NONE = 0, LUCID_SUM = 1, LUCID_MEAN = 2 } lucid_reduction;
+
+/* The loss of a row of logits: minus the sum over its classes of weight * q * log softmax(x), where q is
+ * (1 - label_smoothing) * target + label_smoothing / classes. A class index is a target of 1 at that class. What q or
+ * the weight makes 0 is left out, so that a class masked by minus infinity gives no NaN. A row whose index is
+ * ignore_index has no loss. The mean divides the sum by the weights of the classes that the indices name, or by the
+ * number of rows where targets are probabilities; it is NaN where there is none. Another index than that of a class is
+ * LUCID_INVALID_ARGUMENT on the CPU; on CUDA, where it is found too late, it makes the loss NaN. */
+typedef struct lucid_cross_entropy_args {
+  size_t size;
+  const lucid_tensor* x;      /* [n, classes, ...], or [classes]; sizes may be 0, but not the classes */
+  const lucid_tensor* target; /* int64 [n, ...] or []: class indices; or as x, perhaps in float32: probabilities */
+  const lucid_tensor* weight; /* [classes], or NULL for ones */
+  lucid_tensor* y;            /* [n, ...] or [] of losses; [] for their sum or mean */
+  int64_t ignore_index;
+  double label_smoothing; /* from 0 to 1 */
+  int32_t reduction;      /* lucid_reduction */
+  const lucid_context* context;
+} lucid_cross_entropy_args;
+
+LUCID_API lucid_status lucid_cross_entropy(const lucid_cross_entropy_args* args);
+LUCID_API lucid_status lucid_cross_entropy_output_shape(const lucid_cross_entropy_args* args, lucid_shape* y);
+
 /* ---- gradients -------------------------------------------------------------------------------------------------- */
 
 /* Of each operator: dy is the gradient of what it gave, dx that of what it was given, and the other arguments are its
@@ -534,6 +557,23 @@ typedef struct lucid_softmax_backward_args {
 
 LUCID_API lucid_status lucid_softmax_backward(const lucid_softmax_backward_args* args);
 LUCID_API lucid_status lucid_softmax_backward_output_shape(const lucid_softmax_backward_args* args, lucid_shape* dx);
+
+/* dx = dy * (softmax(x) * sum of weight * q - weight * q) along the classes, divided as the mean divides; 0 in a row
+ * that is ignored, NaN in one whose index is of no class, on CUDA. */
+typedef struct lucid_cross_entropy_backward_args {
+  size_t size;
+  const lucid_tensor* dy;                  /* as cross_entropy's y */
+  const lucid_tensor *x, *target, *weight; /* as for cross_entropy, like the fields behind dx */
+  lucid_tensor* dx;                        /* as x */
+  int64_t ignore_index;
+  double label_smoothing;
+  int32_t reduction;
+  const lucid_context* context;
+} lucid_cross_entropy_backward_args;
+
+LUCID_API lucid_status lucid_cross_entropy_backward(const lucid_cross_entropy_backward_args* args);
+LUCID_API lucid_status lucid_cross_entropy_backward_output_shape(const lucid_cross_entropy_backward_args* args,
+                                                                 lucid_shape* dx);
 
 /* dx is the sum of dy over the windows whose index is that of the pixel; an index that is not of its window counts for
  * none. */

@@ -76,6 +76,25 @@ py::object softmax_backward(const py::object& dy, const py::object& y, int32_t d
   return run_backward(op, lucid_softmax_backward, lucid_softmax_backward_output_shape, args);
 }
 
+py::object cross_entropy_backward(const py::object& dy, const py::object& x, const py::object& target,
+                                  const py::object& weight, int64_t ignore_index, double label_smoothing,
+                                  int32_t reduction) {
+  constexpr const char* op = "cross_entropy_backward";
+  TensorArgument dy_arg(op, "dy", dy), x_arg(op, "x", x), target_arg(op, "target", target);
+  OptionalTensorArgument weight_arg(op, "weight", weight);
+  const lucid_cross_entropy_backward_args args{.size = sizeof args,
+                                               .dy = dy_arg.get(),
+                                               .x = x_arg.get(),
+                                               .target = target_arg.get(),
+                                               .weight = weight_arg.get(),
+                                               .dx = nullptr,
+                                               .ignore_index = ignore_index,
+                                               .label_smoothing = label_smoothing,
+                                               .reduction = reduction,
+                                               .context = nullptr};
+  return run_backward(op, lucid_cross_entropy_backward, lucid_cross_entropy_backward_output_shape, args);
+}
+
 py::object max_pool2d_backward(const py::object& dy, const py::object& indices, int64_t height, int64_t width,
                                Pair kernel_size, Pair stride, Padding padding, Pair dilation, bool ceil_mode) {
   constexpr const char* op = "max_pool2d_backward";
@@ -161,6 +180,8 @@ void register_gradients(py::module_& module) {
   module.def("relu_backward", relu_backward, py::arg("dy"), py::arg("y"));
   module.def("sigmoid_backward", sigmoid_backward, py::arg("dy"), py::arg("y"));
   module.def("softmax_backward", softmax_backward, py::arg("dy"), py::arg("y"), py::arg("dim"), py::arg("log"));
+  module.def("cross_entropy_backward", cross_entropy_backward, py::arg("dy"), py::arg("x"), py::arg("target"),
+             py::arg("weight"), py::arg("ignore_index"), py::arg("label_smoothing"), py::arg("reduction"));
   module.def("max_pool2d_backward", max_pool2d_backward, py::arg("dy"), py::arg("indices"), py::arg("height"),
              py::arg("width"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
              py::arg("ceil_mode"));

@@ -233,6 +233,23 @@ py::object softmax(const py::object& x, int32_t dim, bool log) {
   return run("softmax", lucid_softmax, lucid_softmax_output_shape, args);
 }
 
+py::object cross_entropy(const py::object& x, const py::object& target, const py::object& weight, int64_t ignore_index,
+                         double label_smoothing, int32_t reduction) {
+  constexpr const char* op = "cross_entropy";
+  TensorArgument x_arg(op, "x", x), target_arg(op, "target", target);
+  OptionalTensorArgument weight_arg(op, "weight", weight);
+  const lucid_cross_entropy_args args{.size = sizeof args,
+                                      .x = x_arg.get(),
+                                      .target = target_arg.get(),
+                                      .weight = weight_arg.get(),
+                                      .y = nullptr,
+                                      .ignore_index = ignore_index,
+                                      .label_smoothing = label_smoothing,
+                                      .reduction = reduction,
+                                      .context = nullptr};
+  return run(op, lucid_cross_entropy, lucid_cross_entropy_output_shape, args);
+}
+
 py::object add(const py::object& a, const py::object& b) {
   TensorArgument a_arg("add", "a", a), b_arg("add", "b", b);
   const lucid_add_args args{.size = sizeof args, .a = a_arg.get(), .b = b_arg.get(), .y = nullptr, .context = nullptr};
@@ -273,6 +290,8 @@ void register_operators(py::module_& module) {
   module.def("relu", relu, py::arg("x"), py::arg("inplace") = false);
   module.def("sigmoid", sigmoid, py::arg("x"));
   module.def("softmax", softmax, py::arg("x"), py::arg("dim"), py::arg("log") = false);
+  module.def("cross_entropy", cross_entropy, py::arg("x"), py::arg("target"), py::arg("weight"),
+             py::arg("ignore_index"), py::arg("label_smoothing"), py::arg("reduction"));
   module.def("add", add, py::arg("a"), py::arg("b"));
   module.def("mul", mul, py::arg("a"), py::arg("b"));
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 from lucid import _core, eager, losses
@@ -128,16 +127,10 @@ radix_sum_pool = Gradient(_radix_sum_pool)
 split_attention = Gradient(_split_attention, ((0, 1), (0, 1)))
 
 
-def _cross_entropy(call: Call, dy: Any, *, reduction: str, **_: Any) -> tuple[Any, ...]:
-    """A loss is ``-sum(w * log_softmax(x))`` over the classes, whose slope is ``sum(w) * softmax(x) - w``."""
+def _cross_entropy(call: Call, dy: Any, **options: Any) -> tuple[Any, ...]:
     if call.needed[1] or call.needed[2]:
         raise NotImplementedError("cross_entropy: target and weight must not require a gradient")
-    logp, w, total = call.kept
-    scale = dy[..., None] if reduction == "none" else dy
-    with np.errstate(all="ignore"):
-        slope = w.sum(-1, keepdims=True) * np.exp(logp) - w
-        dx = slope * (scale / total if reduction == "mean" else scale)
-    return (np.moveaxis(dx.astype(logp.dtype), -1, min(1, dx.ndim - 1)), None, None)
+    return losses.cross_entropy_backward(dy, *call.values, **options), None, None
 
 
-cross_entropy = Gradient(_cross_entropy, run=losses.cross_entropy_to_differentiate)
+cross_entropy = Gradient(_cross_entropy, ((0, 1, 2),))

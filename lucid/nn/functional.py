@@ -289,6 +289,12 @@ def cross_entropy(
     spreads it evenly over all classes. ``reduction`` is ``"none"``, ``"sum"`` or ``"mean"``; the mean over
     indices is weighted by ``weight`` and leaves out the places where the target is ``ignore_index``. The
     options are keywords only, because PyTorch has two retired arguments between them.
+
+    On a GPU all tensors are, and stay, there. Nothing waits for the target, so that an index of no class
+    makes the loss NaN instead of an error.
+
+    Raises:
+        ValueError: On the CPU, a target is neither a class nor ``ignore_index``.
     """
     return primitives.cross_entropy(
         as_tensor("cross_entropy", "input", input),

@@ -72,6 +72,27 @@ def test_softmax(log: bool, dtype: str, place: Any, rng: np.random.Generator) ->
         assert_near(_core.softmax_backward(place(dy), place(y), dim, log), want, 8, float(np.abs(dy).max()))
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_cross_entropy(reduction: str, dtype: str, place: Any, rng: np.random.Generator) -> None:
+    code = ["none", "sum", "mean"].index(reduction)
+    x, weight = drawn(rng, dtype, 3, 70, 2, 5), np.abs(drawn(rng, dtype, 70)) + np.float32(0.5)
+    classes = rng.integers(0, 70, (3, 2, 5))
+    classes[0, 0, 0] = -1
+    for target in (classes, np.abs(drawn(rng, dtype, *x.shape))):
+        given = on_device(target, "int64") if target is classes else place(target)
+        for factors, smoothing in ((None, 0.0), (weight, 0.1)):
+            options: Any = {"ignore_index": -1, "reduction": reduction, "label_smoothing": smoothing}
+            vector = on_device(factors)
+            got = _core.cross_entropy(place(x), given, vector, -1, smoothing, code)
+            want = reference.cross_entropy(x, target, factors, **options)
+            largest = float(np.ptp(x) + 5) * (1 if target is classes else 70) * (1 if factors is None else 4)
+            assert_near(got, want, 30 if reduction == "sum" else 4, largest)
+            dy = drawn(rng, dtype, *want.shape)
+            dx = _core.cross_entropy_backward(place(dy), place(x), given, vector, -1, smoothing, code)
+            want = gradients.cross_entropy(dy, x, target, factors, **options)
+            assert_near(dx, want, 4, largest * float(np.abs(dy).max()))
+
+
 @pytest.mark.parametrize("ceil_mode", [False, True])
 def test_pools(ceil_mode: bool, dtype: str, place: Any, rng: np.random.Generator) -> None:
     x = drawn(rng, dtype, 2, 19, 8, 7)

@@ -48,6 +48,12 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
     "lucid_add": [(TENSOR, "a b y")],
     "lucid_mul": [(TENSOR, "a b y")],
     "lucid_softmax": [(TENSOR, "x y"), (ctypes.c_int32, "dim log")],
+    "lucid_cross_entropy": [
+        (TENSOR, "x target weight y"),
+        (ctypes.c_int64, "ignore_index"),
+        (ctypes.c_double, "label_smoothing"),
+        (ctypes.c_int32, "reduction"),
+    ],
     "lucid_batch_norm_backward": [
         (TENSOR, "dy x y weight mean var dx dweight dbias"),
         (ctypes.c_double, "eps"),
@@ -56,6 +62,12 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
     "lucid_relu_backward": [(TENSOR, "dy y dx")],
     "lucid_sigmoid_backward": [(TENSOR, "dy y dx")],
     "lucid_softmax_backward": [(TENSOR, "dy y dx"), (ctypes.c_int32, "dim log")],
+    "lucid_cross_entropy_backward": [
+        (TENSOR, "dy x target weight dx"),
+        (ctypes.c_int64, "ignore_index"),
+        (ctypes.c_double, "label_smoothing"),
+        (ctypes.c_int32, "reduction"),
+    ],
     "lucid_max_pool2d_backward": [
         (TENSOR, "dy indices dx"),
         (PAIR, "image_size kernel_size stride padding extra_padding dilation"),
@@ -123,6 +135,7 @@ class Call(NamedTuple):
 
 
 INDICES = np.random.default_rng(7).integers(0, 30, (2, 38, 3, 3))
+CLASSES = np.random.default_rng(7).integers(0, 38, (2, 6, 5))
 SUMS = {"dweight": np.empty_like(C), "dbias": np.empty_like(C)}
 # What an update does not read: the buffer of a first step, and means of which nothing is kept.
 UNREAD = np.zeros((3, *X.shape), np.float32)
@@ -178,6 +191,11 @@ CALLS = [
     Call("lucid_mul", {"a": X, "b": LOGITS}, lambda: _core.mul(X, LOGITS)),
     Call("lucid_softmax", {"x": X, "dim": 1}, lambda: _core.softmax(X, 1)),
     Call("lucid_softmax", {"x": X, "dim": -1, "log": 1}, lambda: _core.softmax(X, 3, True)),
+    Call(
+        "lucid_cross_entropy",
+        {"x": X, "target": CLASSES, "weight": C, "ignore_index": 3, "label_smoothing": 0.1},
+        lambda: _core.cross_entropy(X, CLASSES, C, 3, 0.1, 0),
+    ),
     Call("lucid_relu", {"x": X}, lambda: _core.relu(X)),
     Call("lucid_add", {"a": X, "b": Z}, lambda: _core.add(X, Z)),
     Call(
@@ -192,6 +210,12 @@ CALLS = [
         "lucid_softmax_backward",
         {"dy": Z, "y": X, "dim": 1, "log": 1},
         lambda: _core.softmax_backward(Z, X, 1, True),
+        "dx",
+    ),
+    Call(
+        "lucid_cross_entropy_backward",
+        {"dy": Z[:, 0], "x": X, "target": Z, "weight": C, "label_smoothing": 0.1},
+        lambda: _core.cross_entropy_backward(Z[:, 0], X, Z, C, 0, 0.1, 0),
         "dx",
     ),
     Call(
@@ -261,6 +285,8 @@ CALLS = [
 OPTIONAL = {
     "lucid_batch_norm": {"weight", "bias"},
     "lucid_linear": {"bias"},
+    "lucid_cross_entropy": {"weight"},
+    "lucid_cross_entropy_backward": {"weight"},
     "lucid_batch_norm_backward": {"weight", "y"},
     "lucid_sgd_update": {"momentum_buffer"},
 }

@@ -146,6 +146,15 @@ def _layers() -> Iterator[Check]:
         )
     yield Check("softmax", ((7, 33),), lambda x: x.softmax(1), terms=33)
     yield Check("log_softmax", ((3, 5, 8),), lambda x: x.log_softmax(1), terms=16)
+    yield Check("cross_entropy", ((7, 33),), _loss, terms=33)
+    yield Check(
+        "cross_entropy of probabilities", ((7, 33), (7, 33)), F.cross_entropy, terms=33, positive=True
+    )
+
+
+def _loss(x: Tensor) -> Tensor:
+    classes = Tensor(np.arange(len(x)) % x.shape[1]).to(x.device)
+    return F.cross_entropy(x, classes, label_smoothing=0.1, reduction="none")
 
 
 def _elementwise() -> Iterator[Check]:
