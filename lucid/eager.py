@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lucid import _core, device_array
 from lucid.autograd.saved import note_change
+from lucid.communicator import Communicator, part_in_use
 from lucid.device_array import COMPUTED, DeviceArray, not_yet, write
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -178,7 +179,11 @@ def survivors(x: Any, p: float, generator: np.random.Generator, samples: bool) -
     if type(x) is not DeviceArray:
         floating("drop_path" if samples else "dropout", x)
     drawn = (*x.shape[:1], *(1 for _ in x.shape[1:])) if samples else x.shape
-    kept: Array = generator.random(drawn, dtype=np.float32) >= p
+    part = part_in_use()
+    if part is None or drawn[:1] != (part.count,):
+        kept: Array = generator.random(drawn, dtype=np.float32) >= p
+    else:  # the generators of all processes stay in step, and the draws are those of one process
+        kept = generator.random((part.whole, *drawn[1:]), dtype=np.float32)[part.slice] >= p
     return np.broadcast_to(kept, x.shape)
 
 
@@ -299,7 +304,22 @@ def topk(x: Array, *, k: int, dim: int, largest: bool) -> tuple[Array, Array]:
     return np.take(values, range(k), axis=dim), np.take(order, range(k), axis=dim)
 
 
-# ---- Matrices
+# ---- Layers
+
+
+def batch_norm_training(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    *,
+    eps: float,
+    relu: bool,
+    communicator: Communicator | None,
+) -> Array:
+    """The kernel's; whose the statistics are is for the gradient to know."""
+    return _core.batch_norm(x, weight, bias, mean, var, eps, relu)
 
 
 def conv2d(

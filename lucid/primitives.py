@@ -106,7 +106,9 @@ linear: Primitive[Tensor] = Primitive(eager.linear, recording.linear, layers.lin
 batch_norm: Primitive[Tensor] = Primitive(_core.batch_norm, recording.batch_norm, layers.batch_norm)
 # With the statistics of the batch, whose gradients are part of this row's.
 batch_norm_training: Primitive[Tensor] = Primitive(
-    _core.batch_norm, refuse("batch_norm with the statistics of the batch"), layers.batch_norm_training
+    eager.batch_norm_training,
+    refuse("batch_norm with the statistics of the batch"),
+    layers.batch_norm_training,
 )
 batch_norm_statistics: Primitive[tuple[Tensor, Tensor]] = Primitive(
     _core.batch_norm_statistics,

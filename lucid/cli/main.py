@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import lucid
 from lucid.cli import bench, classify, demo, evaluation, explain, info, summary, train
-from lucid.cli.terminal import UsageError, discard, one_line, open_closed_streams, tell
+from lucid.cli.terminal import UsageError, discard, open_closed_streams, reason, tell
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -107,7 +107,7 @@ def _guarded(arguments: Sequence[str] | None) -> int:
     except Exception as error:
         if os.environ.get("LUCID_TRACEBACK"):
             raise
-        tell(command, _reason(error))
+        tell(command, reason(error))
         if not _flushed(sys.stdout):  # a full disk, perhaps, and the error that was told
             discard(sys.stdout)
         return WRONG_USAGE if isinstance(error, UsageError) else FAILED
@@ -132,14 +132,6 @@ def _run(options: argparse.Namespace) -> int:
         warnings.filterwarnings("ignore", module=r"PIL\b")
         code: int = options.run(options)
         return code
-
-
-def _reason(error: Exception) -> str:
-    """The message of an error, where it is the library's without the function that the user did not call."""
-    from lucid.data.image_file import complaint
-
-    speaks = isinstance(error, (ValueError, OSError, ImportError, NotImplementedError)) and str(error)
-    return one_line(complaint(error) if speaks else error)
 
 
 def _flushed(stream: TextIO) -> bool:

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-__all__ = ["Progress", "UsageError", "discard", "one_line", "open_closed_streams", "printable", "tell"]
+__all__ = [
+    "Progress",
+    "UsageError",
+    "discard",
+    "one_line",
+    "open_closed_streams",
+    "printable",
+    "reason",
+    "tell",
+]
 
 # From here on the end of a run is worth a line in a log file.
 _MANY, _SECONDS_BETWEEN_LINES = 100, 10.0
@@ -44,6 +53,14 @@ def one_line(message: str | BaseException) -> str:
     text = printable(" ".join(str(message).split()))
     speaking = (str, ValueError, OSError, ImportError, NotImplementedError, UsageError)
     return text if text and isinstance(message, speaking) else f"{type(message).__name__}: {text}"
+
+
+def reason(error: Exception) -> str:
+    """The message of an error, where it is the library's without the function that the user did not call."""
+    from lucid.data.image_file import complaint
+
+    speaks = isinstance(error, (ValueError, OSError, ImportError, NotImplementedError)) and str(error)
+    return one_line(complaint(error) if speaks else error)
 
 
 def printable(text: str) -> str:

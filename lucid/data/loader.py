@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.communicator import share
+
 __all__ = ["Dataset", "Loader"]
 
 Batch: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int64]]"
@@ -29,18 +31,20 @@ class Loader:
     The items of the next batches are loaded by threads, meanwhile; Pillow decodes without the interpreter's
     lock. What a batch holds depends on ``seed``, the epoch and its number alone, not on threads or on whether
     the loader began anew: the order is drawn from the seed and the epoch, and each item's transform has a
-    generator of its own.
+    generator of its own. So processes that train one model each load a part of every batch.
 
     Args:
         dataset: Items with a length, such as an ``ImageFolder``, a list of pairs, or a data set of PyTorch's
             or Hugging Face's. An item is ``(image, label)`` or ``{"image": ..., "label": ...}``.
-        batch_size: Items in a batch; the last one of an epoch has the rest.
+        batch_size: Items in a batch, in all replicas together; the last one of an epoch has the rest.
         transform: ``transform(image, rng)`` makes the array; None takes images as they are.
         shuffle: Whether each epoch has an order of its own.
         seed: Decides on orders and transforms.
         drop_last: Whether a last batch that is not full is left out.
         workers: Threads that load; 0 loads in the calling one.
         prefetch: Batches that are loaded ahead.
+        num_replicas: Loaders that share each batch, one in each process; see ``lucid.distributed``.
+        rank: The number of this one, from 0. Those of all ranks, one behind the other, are the batch.
 
     Attributes:
         epoch: The number of the epoch that was iterated last; each ``iter`` begins another one.
@@ -61,20 +65,26 @@ class Loader:
         drop_last: bool = False,
         workers: int = 2,
         prefetch: int = 2,
+        num_replicas: int = 1,
+        rank: int = 0,
     ) -> None:
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("seed", seed, 0),
             ("workers", workers, 0),
             ("prefetch", prefetch, 1),
+            ("num_replicas", num_replicas, 1),
         ):
             if value < least:
                 raise ValueError(f"Loader: {name} must be at least {least}, got {value}")
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"Loader: rank must be from 0 to {num_replicas - 1}, got {rank}")
         if len(dataset) == 0:
             raise ValueError("Loader: dataset must hold items, got none")
         self.dataset, self.batch_size, self.transform = dataset, batch_size, transform
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
         self.workers, self.prefetch = workers, prefetch
+        self.num_replicas, self.rank = num_replicas, rank
         self.epoch = self.position = 0
         self._resumed = False
 
@@ -93,6 +103,7 @@ class Loader:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
         size, left = self.batch_size, range(self.position, len(self))
         batches = [order[number * size : (number + 1) * size] for number in left]
+        batches = [batch[share(len(batch), self.rank, self.num_replicas)] for batch in batches]
         for batch in self._ahead(batches) if self.workers else map(self._loaded, batches):
             self.position += 1
             yield batch
@@ -133,6 +144,8 @@ class Loader:
 
 
 def _stacked(items: list[tuple[Any, int]]) -> Batch:
+    if not items:
+        raise ValueError("Loader: each replica must have an item of every batch, got fewer items")
     images, labels = zip(*items, strict=True)
     shapes = {image.shape for image in images}
     if len(shapes) > 1:

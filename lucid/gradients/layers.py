@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
-from lucid import _core, eager, losses
+from lucid import _core, eager, losses, spread_batch_norm
 from lucid.autograd.tape import Call, Gradient
+from lucid.communicator import Communicator
 from lucid.device_array import DeviceArray, full
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -78,8 +79,20 @@ def _batch_norm(call: Call, dy: Any, *, eps: float, relu: bool, training: bool =
     return dx, dweight, dbias, None, None
 
 
-def _batch_norm_training(call: Call, dy: Any, *, eps: float, relu: bool) -> tuple[Any, ...]:
-    return _batch_norm(call, dy, eps=eps, relu=relu, training=True)
+def _normalized_in_training(
+    *values: Any, eps: float, relu: bool, communicator: Communicator | None
+) -> tuple[Any, tuple[Any, ...]]:
+    return _normalized(*values, eps=eps, relu=relu)
+
+
+def _batch_norm_training(
+    call: Call, dy: Any, *, eps: float, relu: bool, communicator: Communicator | None
+) -> tuple[Any, ...]:
+    dx, dweight, dbias, *rest = _batch_norm(call, dy, eps=eps, relu=relu, training=True)
+    if communicator is not None and call.needed[0]:
+        x, weight, _, mean, var = call.values
+        dx = spread_batch_norm.input_gradient((dx, dweight, dbias), x, weight, mean, var, eps, communicator)
+    return dx, dweight, dbias, *rest
 
 
 def _pooled(x: Array, **window: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -118,7 +131,7 @@ def _split_attention(call: Call, dy: Any, *, radix: int, cardinality: int) -> tu
 conv2d = Gradient(_conv2d, ((1,), (0,), (0,)))
 linear = Gradient(_linear, ((1,), (0,), ()))
 batch_norm = Gradient(_batch_norm, ((0, 1, 3, 4),) * 3, run=_normalized)
-batch_norm_training = Gradient(_batch_norm_training, ((0, 1, 3, 4),) * 3, run=_normalized)
+batch_norm_training = Gradient(_batch_norm_training, ((0, 1, 3, 4),) * 3, run=_normalized_in_training)
 max_pool2d = Gradient(_max_pool2d, run=_pooled)
 max_pool2d_with_indices = Gradient(_max_pool2d, run=_pooled_with_indices)
 avg_pool2d = Gradient(_avg_pool2d)

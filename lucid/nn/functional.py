@@ -15,8 +15,10 @@ import numpy as np
 
 from lucid import arguments, primitives
 from lucid.arguments import Padding, Pair
+from lucid.communicator import Communicator, part_in_use
 from lucid.primitives import Primitive
 from lucid.random import generator
+from lucid.spread_batch_norm import pooled_statistics
 from lucid.tensor import Array, Tensor, as_tensor
 
 Input: TypeAlias = Tensor | Array
@@ -80,7 +82,8 @@ def batch_norm(
 
     The statistics are the running ones, or in training those of the batch, which then also move the running
     ones (if given) by ``momentum`` in place: the mean, and the variance with Bessel's correction, as PyTorch
-    does. ``relu=True`` clips the result at 0 in the same pass over memory.
+    does. A batch that is spread over processes (``lucid.distributed.batch_part``) counts as a whole.
+    ``relu=True`` clips the result at 0 in the same pass over memory.
 
     Raises:
         ValueError: In training, a channel has only one value, whose variance is 0 and whose output would be
@@ -92,26 +95,37 @@ def batch_norm(
     mean = None if running_mean is None else as_tensor("batch_norm", "running_mean", running_mean)
     var = None if running_var is None else as_tensor("batch_norm", "running_var", running_var)
     if training:
-        used_mean, used_var = _statistics_of_batch(x, mean, var, momentum)
-    elif mean is None or var is None:
-        raise ValueError("batch_norm: running_mean and running_var must be given unless training, got None")
-    else:
-        used_mean, used_var = mean, var
-    normalize = primitives.batch_norm_training if training else primitives.batch_norm
-    y = normalize(x, scale, shift, used_mean, used_var, eps=float(eps), relu=bool(relu))
-    if training:  # last, so that a refused call has changed nothing
-        count = x.numel() // used_mean.numel()
+        part = part_in_use()
+        communicator = None if part is None else part.communicator
+        used_mean, used_var, count = _statistics_of_batch(x, mean, var, momentum, communicator)
+        y = primitives.batch_norm_training(
+            x, scale, shift, used_mean, used_var, eps=float(eps), relu=bool(relu), communicator=communicator
+        )
+        # Last, so that a refused call has changed nothing.
         _move(mean, used_mean.data, momentum)
         _move(var, used_var.data * (count / (count - 1)), momentum)
-    return y
+        return y
+    if mean is None or var is None:
+        raise ValueError("batch_norm: running_mean and running_var must be given unless training, got None")
+    return primitives.batch_norm(x, scale, shift, mean, var, eps=float(eps), relu=bool(relu))
 
 
 def _statistics_of_batch(
-    x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float
-) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel; ValueError if the running ones cannot follow them."""
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    momentum: float,
+    communicator: Communicator | None,
+) -> tuple[Tensor, Tensor, int]:
+    """Mean, variance and number of values of each channel; ValueError if the running ones cannot follow."""
     mean, var = _named("batch_norm", primitives.batch_norm_statistics, x)
-    if x.numel() // mean.numel() < 2:
+    count = x.numel() // mean.numel()
+    if communicator is not None:
+        if x.is_cuda:
+            raise NotImplementedError("batch_norm: a batch that is spread over processes must be on the CPU")
+        *pooled, count = pooled_statistics(mean.data, var.data, count, communicator)
+        mean, var = map(Tensor, pooled)
+    if count < 2:
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got input of shape {x.shape}; "
             "use a larger batch, or eval() to normalise with the running statistics"
@@ -128,7 +142,7 @@ def _statistics_of_batch(
             )
         if not running.data.flags.writeable:
             raise ValueError(f"batch_norm: {name} must be writeable in training, got a read-only array")
-    return mean, var
+    return mean, var, count
 
 
 def _move(running: Tensor | None, statistic: Array, momentum: float) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lucid.communicator import Communicator, SingleProcess, share
 from lucid.data import ImageFolder
 from lucid.data.image_file import complaint, load_image
 
-__all__ = ["digest", "labelled_folder", "readable", "split"]
+__all__ = ["digest", "labelled_folder", "part_of", "readable", "split"]
 
 
 def labelled_folder(root: str | PathLike[str], classes: Sequence[str] | None = None) -> ImageFolder:
@@ -31,7 +32,9 @@ def labelled_folder(root: str | PathLike[str], classes: Sequence[str] | None = N
     return found
 
 
-def readable(dataset: ImageFolder, seen: Callable[[int], None]) -> tuple[ImageFolder, list[str]]:
+def readable(
+    dataset: ImageFolder, seen: Callable[[int], None], communicator: Communicator | None = None
+) -> tuple[ImageFolder, list[str]]:
     """The images of a data set that can be decoded, and why each of the others cannot.
 
     A file that is cut off would otherwise end a training after hours. It takes a few milliseconds an image,
@@ -39,8 +42,10 @@ def readable(dataset: ImageFolder, seen: Callable[[int], None]) -> tuple[ImageFo
 
     Args:
         dataset: The images.
-        seen: Called with 1 after each image.
+        seen: Called with the number of images after each step.
+        communicator: That of processes that call this with the same images, of which each decodes a part.
     """
+    processes = communicator or SingleProcess()
 
     def reason(sample: tuple[Path, int]) -> str | None:
         try:
@@ -49,11 +54,13 @@ def readable(dataset: ImageFolder, seen: Callable[[int], None]) -> tuple[ImageFo
             return complaint(error)
         return None
 
-    reasons = []
+    own = dataset.samples[share(len(dataset), processes.rank, processes.size)]
+    reasons: list[str | None] = []
     with ThreadPoolExecutor() as pool:  # decoders let go of the interpreter
-        for found in pool.map(reason, dataset.samples):
+        for found in pool.map(reason, own):
             reasons.append(found)
-            seen(1)
+            seen(processes.size)
+    reasons = [found for part in processes.all_gather(reasons) for found in part]
     whole = np.array([found is None for found in reasons], bool)
     return _part(dataset, whole), [found for found in reasons if found is not None]
 
@@ -77,6 +84,13 @@ def split(dataset: ImageFolder, share: float, seed: int) -> tuple[ImageFolder, I
             )
         chosen[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
     return _part(dataset, ~chosen), _part(dataset, chosen)
+
+
+def part_of(dataset: ImageFolder, communicator: Communicator) -> ImageFolder:
+    """The images of a data set that this process evaluates on, perhaps none."""
+    part = copy.copy(dataset)
+    part.samples = dataset.samples[share(len(dataset), communicator.rank, communicator.size)]
+    return part
 
 
 def digest(dataset: ImageFolder) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.autograd import no_grad
+from lucid.communicator import Communicator, SingleProcess
 from lucid.nn import Module
 from lucid.nn import functional as F
 
@@ -59,7 +60,10 @@ class Evaluation:
 
 
 def evaluate(
-    model: Module, batches: Iterable[tuple[Any, Any]], on_batch: Callable[[int], None] = lambda images: None
+    model: Module,
+    batches: Iterable[tuple[Any, Any]],
+    on_batch: Callable[[int], None] = lambda images: None,
+    communicator: Communicator | None = None,
 ) -> Evaluation:
     """The answers of a model in eval mode, in which it is meanwhile, to all batches.
 
@@ -67,9 +71,10 @@ def evaluate(
         model: Gives logits ``(n, classes)``.
         batches: Images and class indices, as of ``lucid.data.Loader``.
         on_batch: Is told the number of images after each batch.
+        communicator: That of processes which each have a part of the batches, or none; the result is for all.
 
     Raises:
-        ValueError: There are no batches, or a label is not below the number of classes.
+        ValueError: No process has a batch, or a label is not below the number of classes.
     """
     training = model.training
     confusion: NDArray[np.int64] | None = None
@@ -89,6 +94,9 @@ def evaluate(
             on_batch(len(labels))
     finally:
         model.train(training)
-    if confusion is None:
+    found = (communicator or SingleProcess()).all_gather((confusion, among_five, loss))
+    found = [part for part in found if part[0] is not None]
+    if not found:
         raise ValueError("evaluate: batches must hold images, got none")
-    return Evaluation(confusion, among_five, loss / confusion.sum())
+    confusion, among_five, loss = (sum(values[1:], values[0]) for values in zip(*found, strict=True))
+    return Evaluation(confusion, among_five, float(loss / confusion.sum()))

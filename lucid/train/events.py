@@ -12,11 +12,11 @@ __all__ = ["Events"]
 
 
 class Events:
-    """A file of events in a folder; without the package it takes all and writes nothing."""
+    """A file of events in a folder; without one or without the package it takes all and writes nothing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._writer: Any = None
-        if importlib.util.find_spec("tensorboard") is not None:
+        if folder is not None and importlib.util.find_spec("tensorboard") is not None:
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
             self._writer = EventFileWriter(str(folder))

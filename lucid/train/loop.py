@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lucid import random
+from lucid.communicator import BatchPart, Communicator, SingleProcess, batch_part
 from lucid.data import Loader, cutmix, mixup, one_hot
+from lucid.distributed import GradientBuckets
 from lucid.nn import Module
 from lucid.nn import functional as F
 from lucid.optim import ExponentialMovingAverage, clip_grad_norm_, grad_norm
@@ -42,11 +45,17 @@ class Training:
     and goes on in another process ends with the same bits: weights, statistics, momentum, average, schedule,
     the place of the loader, and ``lucid.random``'s generator, which draws dropout and mixtures.
 
+    With a communicator each process computes a part of every batch, and numbers are those of whole batches.
+    The steps are those of one process, up to rounding; a state of any number of processes goes on with any
+    other, and with the same one bit for bit.
+
     Args:
         model: A network whose outputs are logits. It is trained in place.
-        loader: Batches of images and class indices.
+        loader: Batches of images and class indices; of the rank and the size of the communicator.
         recipe: Everything else.
         epochs: How many the schedule is made for.
+        communicator: That of the processes that train together, all of which make the same calls. They begin
+            with the weights and the generator of rank 0.
 
     Attributes:
         average: The average of weights, where the recipe has one.
@@ -56,17 +65,50 @@ class Training:
         ValueError: A number is out of its range; or the loader has no batch.
     """
 
-    def __init__(self, model: Module, loader: Loader, recipe: Recipe, epochs: int) -> None:
+    def __init__(
+        self,
+        model: Module,
+        loader: Loader,
+        recipe: Recipe,
+        epochs: int,
+        communicator: Communicator | None = None,
+    ) -> None:
         if epochs < 1:
             raise ValueError(f"Training: epochs must be at least 1, got {epochs}")
         if len(loader) == 0:
             raise ValueError("Training: the loader must have a full batch, got fewer images than one holds")
+        self.communicator = communicator or SingleProcess()
+        self._check_parts(loader)
         self.model, self.loader, self.recipe, self.epochs = model, loader, recipe, epochs
+        if self.communicator.size > 1:
+            self._begin_alike()
         self.steps_per_epoch = -(-len(loader) // recipe.accumulate)
         self.optimizer = recipe.make_optimizer(model, loader.batch_size * recipe.accumulate)
         self.schedule = recipe.make_schedule(self.optimizer, epochs, self.steps_per_epoch)
         self.average = ExponentialMovingAverage(model, recipe.average) if recipe.average else None
+        self._gradients = GradientBuckets(model.parameters(), self.communicator)
         self._sums = {"loss": 0.0, "right": 0, "images": 0}
+
+    def _check_parts(self, loader: Loader) -> None:
+        rank, size = self.communicator.rank, self.communicator.size
+        if (loader.rank, loader.num_replicas) != (rank, size):
+            raise ValueError(
+                f"Training: the loader must be number {rank} of {size}, as the communicator is, "
+                f"got number {loader.rank} of {loader.num_replicas}"
+            )
+        rest = len(loader.dataset) % loader.batch_size
+        smallest = rest if rest and not (loader.drop_last and len(loader)) else loader.batch_size
+        if smallest < size:
+            raise ValueError(
+                f"Training: each of {size} processes must have an image of every batch, "
+                f"got a batch of {smallest}"
+            )
+
+    def _begin_alike(self) -> None:
+        arrays = {name: value.numpy() for name, value in self.model.state_dict().items()}
+        arrays, state = self.communicator.broadcast((arrays, random.generator().bit_generator.state))
+        self.model.load_state_dict(arrays)
+        random.generator().bit_generator.state = state
 
     @property
     def steps_done(self) -> int:
@@ -108,33 +150,52 @@ class Training:
 
     def _step(self, group: list[tuple[Any, Any]]) -> Step:
         self.optimizer.zero_grad()
-        images, lr, total = sum(len(labels) for _, labels in group), self.schedule.get_last_lr()[0], 0.0
-        for inputs, labels in group:
-            mixed, target = self._mixed(inputs, labels)
-            logits = self.model(mixed)
-            loss = F.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
-            share = len(labels) / images  # a last batch may be smaller
-            (loss if share == 1.0 else loss * share).backward()
-            total += loss.item() * share
-            self._sums["right"] += int((logits.numpy().argmax(1) == labels).sum())
+        parts = self._parts([len(labels) for _, labels in group])
+        images, lr = sum(part.whole for part in parts), self.schedule.get_last_lr()[0]
+        sums = np.zeros(2)  # the loss, and images whose answer is right
+        for number, ((inputs, labels), part) in enumerate(zip(group, parts, strict=True), 1):
+            mixed, target = self._mixed(inputs, labels, part)
+            complete = self._gradients.reducing() if number == len(group) else nullcontext()
+            with batch_part(part), complete:
+                logits = self.model(mixed)
+                loss = F.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
+                share = part.count / images  # a last batch may be smaller
+                (loss if share == 1.0 else loss * share).backward()
+            sums += loss.item() * share, (logits.numpy().argmax(1) == labels).sum()
+        self.communicator.all_reduce(sums)
+        total = float(sums[0])
         norm = self._checked_norm(total)
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
             self.average.update(self.model)
+        self._sums["right"] += int(sums[1])
         self._sums["loss"] += total * images
         self._sums["images"] += images
         return Step(self.steps_done, total, lr, norm, images)
 
-    def _mixed(self, images: Any, labels: Any) -> tuple[Any, Any]:
-        """A batch as it is, or mixed with itself in another order."""
+    def _parts(self, counts: list[int]) -> list[BatchPart]:
+        """The places of batches, of which this process has so many images, in the whole batches."""
+        rank = self.communicator.rank
+        table = np.zeros((self.communicator.size, len(counts)), np.int64)
+        table[rank] = counts
+        self.communicator.all_reduce(table)
+        return [
+            BatchPart(self.communicator, int(column[:rank].sum()), int(column[rank]), int(column.sum()))
+            for column in table.T
+        ]
+
+    def _mixed(self, images: Any, labels: Any, part: BatchPart) -> tuple[Any, Any]:
+        """A part of a batch as it is, or of the batch mixed with itself in another order."""
         recipe, rng = self.recipe, random.generator()
         if not recipe.mixup and not recipe.cutmix:
             return images, labels
-        target = one_hot(labels, self._classes())
+        images, target = part.gathered(images), one_hot(part.gathered(labels), self._classes())
         if recipe.cutmix and (not recipe.mixup or rng.random() < 0.5):
-            return cutmix(images, target, rng, recipe.cutmix)
-        return mixup(images, target, rng, recipe.mixup)
+            mixed, target = cutmix(images, target, rng, recipe.cutmix)
+        else:
+            mixed, target = mixup(images, target, rng, recipe.mixup)
+        return mixed[part.slice], target[part.slice]
 
     def _classes(self) -> int:
         config: Any = getattr(self.model, "config", None)
