@@ -18,7 +18,7 @@ from lucid.runtime import get_num_threads, set_num_threads, show_config
 from lucid.tensor import Tensor
 
 if TYPE_CHECKING:
-    from lucid import data, inference, models, nn, onnx, optim, train
+    from lucid import data, distributed, inference, models, nn, onnx, optim, train
     from lucid.classifier import Classifier
     from lucid.config import get_cmake_dir, get_include, get_library_dir
     from lucid.inference import compile, load_plan
@@ -33,6 +33,7 @@ __all__ = [
     "compile",
     "cuda",
     "data",
+    "distributed",
     "empty",
     "enable_grad",
     "from_dlpack",
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 # Imported at the first use, so that `import lucid` costs no more than NumPy and the kernels.
-_SUBPACKAGES = ("data", "inference", "models", "nn", "onnx", "optim", "train")
+_SUBPACKAGES = ("data", "distributed", "inference", "models", "nn", "onnx", "optim", "train")
 _MODULES = {
     "Classifier": "lucid.classifier",
     "compile": "lucid.inference",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import lucid
+from lucid.communicator import Communicator, SingleProcess
 from lucid.data import Loader
 from lucid.models import ResNeSt, ResNeStConfig
 from lucid.train import Recipe, Training
@@ -42,11 +43,26 @@ RECIPE = Recipe(
 )
 
 
-def training(recipe: Recipe = RECIPE, count: int = 22, epochs: int = 2) -> Training:
+def training(
+    recipe: Recipe = RECIPE,
+    count: int = 22,
+    epochs: int = 2,
+    batch_size: int = 4,
+    communicator: Communicator | None = None,
+) -> Training:
     """The same one each time: 6 batches of 4 (the last of 2), 3 steps an epoch."""
+    processes = communicator or SingleProcess()
     lucid.random.seed(0)
     config = ResNeStConfig(
         (1, 1, 1, 1), num_classes=2, stem_width=8, channels=(8, 8, 8, 16), drop_path=0.2, dropout=0.2
     )
-    loader = Loader(items(count), 4, shaken, shuffle=True, seed=3)
-    return Training(ResNeSt(config), loader, recipe, epochs)
+    loader = Loader(
+        items(count),
+        batch_size,
+        shaken,
+        shuffle=True,
+        seed=3,
+        num_replicas=processes.size,
+        rank=processes.rank,
+    )
+    return Training(ResNeSt(config), loader, recipe, epochs, communicator)

