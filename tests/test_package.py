@@ -108,6 +108,7 @@ HEAVY = {
     "lucid.models",
     "lucid.nn",
     "matplotlib",
+    "mpi4py",
     "safetensors",
     "timm",
     "torch",

@@ -264,7 +264,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "torch": ("torch", "models", "benchmark", "cuda/selftest"),
     "pdoc": ("docs.py",),
     "pygments": ("docs.py",),
-    "ray": ("ray.py",),
+    "ray": ("ray",),
     "sklearn": ("models/pretrained/train_digits.py",),
 }
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_trainings import training
 
 pytest.importorskip("ray")
 
 import lucid
 import lucid.ray
 from lucid.models.pretrained.digits import sample_images
+from lucid.train import read_checkpoint
 
 HERE = Path(__file__).parent / "ray"
 
@@ -58,6 +60,26 @@ def test_example(tmp_path: Path) -> None:
     found = dict(line.rsplit("/", 1)[1].split(": ", 1) for line in lines if str(tmp_path) in line)
     assert "no known image format" in found.pop("broken.png")
     assert found == {path.name: str(digit) for path, digit in images.items()}
+
+
+def test_training_is_that_of_one_process_though_a_worker_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("ray.train", reason="Ray Train needs packages of its own", exc_type=ImportError)
+    run("train.py", tmp_path)
+    assert (tmp_path / "killed").exists()
+    assert [path.name for path in tmp_path.glob("began-*")] == ["began-2"]
+    found = json.loads((tmp_path / "result.json").read_text())
+    alone = training(batch_size=8)
+    while alone.epochs_done < alone.epochs:
+        for _ in alone.epoch():
+            pass
+    assert (found["epoch"], found["step"]) == (2, 4)
+    means = alone.epoch_means()
+    assert found["loss"] == pytest.approx(means["loss"], rel=1e-4)
+    assert found["top1"] == means["top1"]
+    state = read_checkpoint(tmp_path / "checkpoint.safetensors")
+    for name, value in alone.model.state_dict().items():
+        largest = float(np.abs(value.numpy()).max())
+        np.testing.assert_allclose(state["model"][name].numpy(), value.numpy(), rtol=0, atol=1e-4 * largest)
 
 
 def batch_of(values: list[Any]) -> dict[str, Any]:

@@ -1,13 +1,4 @@
-"""Batch inference over a cluster: ``ray.data.Dataset.map_batches`` with a classifier in each actor.
-
-found = ray.data.read_binary_files("photos/", include_paths=True).map_batches(
-    lucid.ray.Classifier,
-    fn_constructor_kwargs={"model": "resnest50d.in1k", "column": "bytes"},
-    compute=ray.data.ActorPoolStrategy(size=2),
-    num_cpus=4,
-    batch_size=64,
-)
-"""
+"""A classifier in each actor of a cluster."""
 
 from __future__ import annotations
 
@@ -17,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid import arguments, classifier, runtime
+from lucid.ray.cluster import assigned_cpus
 
 __all__ = ["Classifier"]
 
@@ -44,7 +36,7 @@ class Classifier:
     """
 
     def __init__(self, *, column: str = "image", topk: int = 1, batch_size: int = 8, **options: Any) -> None:
-        threads = _assigned_cpus()
+        threads = assigned_cpus()
         if threads is not None:
             runtime.set_num_threads(threads)
         self.column = column
@@ -93,13 +85,3 @@ def _objects(values: list[Any]) -> NDArray[Any]:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
-
-
-def _assigned_cpus() -> int | None:
-    """The CPUs of the actor that this process is; None outside of Ray."""
-    import ray
-
-    if not ray.is_initialized():
-        return None
-    context: Any = ray.get_runtime_context()
-    return max(1, int(context.get_assigned_resources().get("CPU", 1)))
