@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,7 +47,7 @@ class Processes:
 
     def progress(self, title: str, total: int) -> Progress:
         """Progress of all processes."""
-        return Progress(f"{self.command}: {title}", total if self.leads else 0)
+        return Progress(f"{self.command}: {title}", total, shown=self.leads)
 
     def any(self, wanted: bool) -> bool:
         """Whether one of them wants it."""
@@ -123,7 +124,7 @@ def connected(command: str, work: Callable[[Processes], int]) -> int:
         code = work(Processes(command, communicator))
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("LUCID_TRACEBACK"):
-            raise
+            traceback.print_exc()
         code, said = _judged(error)
         is_common = communicator.all_failed(_GRACE_SECONDS)
         if not is_common:

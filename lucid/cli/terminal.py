@@ -94,13 +94,17 @@ def discard(stream: TextIO) -> None:
 
 
 class Progress:
-    """Progress on stderr: a bar on a terminal; elsewhere a line in ten seconds, and one after many."""
+    """Progress on stderr: a bar on a terminal; elsewhere a line in ten seconds, and one after many.
 
-    def __init__(self, command: str, total: int, things: str = "images") -> None:
+    One that is not ``shown`` writes nothing.
+    """
+
+    def __init__(self, command: str, total: int, things: str = "images", shown: bool = True) -> None:
         self._command, self._total, self._things = command, total, things
         self._done, self._told = 0, False
         self._start = self._last = time.monotonic()
-        self._bar = _bar(total, things) if total > 1 and _is_terminal(sys.stderr) else None
+        self._shown = shown
+        self._bar = _bar(total, things) if shown and total > 1 and _is_terminal(sys.stderr) else None
 
     def update(self, count: int) -> None:
         """Adds what has been done since the last call."""
@@ -120,6 +124,8 @@ class Progress:
                 yield
 
     def _tell(self) -> None:
+        if not self._shown:
+            return
         self._last, self._told = time.monotonic(), True
         rate = self._done / max(self._last - self._start, 1e-9)
         things = self._things

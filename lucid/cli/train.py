@@ -101,6 +101,7 @@ class _Session:
     ) -> None:
         from lucid import random
         from lucid.data import Loader
+        from lucid.runtime import get_num_threads
         from lucid.train import Recipe, Training
         from lucid.train.datasets import digest, part_of
         from lucid.train.events import Events
@@ -146,7 +147,7 @@ class _Session:
         self._events = Events(self.out if processes.leads else None)
         self._saved_at = time.monotonic()
         what = "" if held_out is None else f", evaluated on {len(held_out)}"
-        by = f", by {processes.size} processes" if processes.size > 1 else ""
+        by = f", by {processes.size} processes of {get_num_threads()} threads" if processes.size > 1 else ""
         processes.tell(f"{settings.model}: {len(images)} images of {len(self.classes)} classes{what}{by}")
 
     def _network(self, recipe: Any, state: dict[str, Any] | None) -> tuple[ResNet, Preprocessing]:

@@ -12,8 +12,9 @@ with lucid.distributed.batch_part(part), gradients.reducing():
     (loss * (part.count / part.whole)).backward()
 optimizer.step()
 
-``lucid.train.Training`` does so, and ``lucid train`` under mpirun. The loss then is that of one process with
-the same batches, up to rounding: batch norm and dropout see the whole batch.
+The command is ``mpirun -n 4 python -m mpi4py program.py``, where ``-m mpi4py`` ends all processes with the
+first one that fails. ``lucid.train.Training`` works so, and ``lucid train`` under mpirun. Losses are those
+of one process with the same batches, up to rounding: batch norm and dropout see the whole batch.
 """
 
 from lucid.communicator import BatchPart, Communicator, Request, SingleProcess, batch_part, share

@@ -57,6 +57,16 @@ def test_interrupted_run_ends_without_progress(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == ""
 
 
+def test_progress_of_another_process_is_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lucid.cli.terminal._SECONDS_BETWEEN_LINES", 0.0)
+    for shown in (True, False):
+        with Progress("lucid test", 1000, shown=shown) as progress:
+            progress.update(10)
+        assert bool(capsys.readouterr().err) is shown
+
+
 @pytest.mark.parametrize(("kind", "bar"), [("xterm", True), ("dumb", False)])
 def test_terminal_gets_a_bar_if_it_can_show_one(
     monkeypatch: pytest.MonkeyPatch, kind: str, bar: bool

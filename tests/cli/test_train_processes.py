@@ -119,7 +119,7 @@ def test_numbers_are_those_of_one_process(alone: Path, by_four: tuple[Path, Any]
     assert len(list(out.glob("events.*"))) == len(list(alone.glob("events.*")))  # those of rank 0
     assert [line.split("/")[0] for line in done.stdout.splitlines()] == ["epoch 1", "epoch 2"]
     assert len([line for line in told(done) if "left out: " in line]) == 1
-    assert told(done)[-1].endswith("18 images of 3 classes, evaluated on 5, by 4 processes")
+    assert told(done)[-1].endswith("18 images of 3 classes, evaluated on 5, by 4 processes of 1 threads")
 
 
 def test_a_training_goes_on_with_another_number_of_processes(

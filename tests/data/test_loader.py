@@ -56,6 +56,36 @@ def test_each_epoch_has_an_order_and_views_of_its_own() -> None:
     assert len(numbers(loader)) == 23
 
 
+@pytest.mark.parametrize("replicas", [2, 3, 4])
+def test_replicas_share_each_batch(replicas: int) -> None:
+    """With the views that one loader gives, in its order, and from the place where it stopped."""
+    loaders = [
+        Loader(ITEMS, 9, noisy, shuffle=True, seed=2, num_replicas=replicas, rank=rank)
+        for rank in range(replicas)
+    ]
+    whole = Loader(ITEMS, 9, noisy, shuffle=True, seed=2)
+    for loader in [*loaders, whole]:
+        next(iter(loader))
+        state = loader.state_dict()
+        assert state == {"seed": 2, "epoch": 0, "position": 1}  # that of all replicas
+        loader.load_state_dict(state)
+    for batch, *parts in zip(whole, *loaders, strict=True):
+        counts = [len(labels) for _, labels in parts]
+        assert max(counts) - min(counts) <= 1
+        for place in (0, 1):
+            np.testing.assert_array_equal(np.concatenate([part[place] for part in parts]), batch[place])
+
+
+def test_a_replica_without_an_item_is_refused() -> None:
+    loader = Loader(ITEMS[:9], 8, num_replicas=2, rank=0)  # the last batch of one item
+    with pytest.raises(ValueError, match="each replica must have an item of every batch, got fewer items"):
+        list(loader)
+    with pytest.raises(ValueError, match="Loader: rank must be from 0 to 1, got 2"):
+        Loader(ITEMS, 8, num_replicas=2, rank=2)
+    with pytest.raises(ValueError, match="Loader: num_replicas must be at least 1, got 0"):
+        Loader(ITEMS, 8, num_replicas=0)
+
+
 def test_it_goes_on_from_its_state() -> None:
     whole = Loader(ITEMS, 4, noisy, shuffle=True, seed=9)
     want = [numbers(whole) for _ in range(3)]
