@@ -22,12 +22,18 @@ _HAS_MPI4PY = importlib.util.find_spec("mpi4py") is not None
 needs_mpi = pytest.mark.skipif(not (_HAS_MPI4PY and _MPIRUN), reason="needs mpi4py and mpirun")
 
 
+def is_open_mpi() -> bool:
+    """Whether it is not MPICH, or what was made of that."""
+    assert _MPIRUN is not None
+    done = subprocess.run([_MPIRUN, "--version"], capture_output=True, text=True, check=True)
+    return "Open MPI" in done.stdout
+
+
 def start(processes: int, *command: object, **environment: str) -> subprocess.Popen[str]:
     """A job of Python programs, each process with one thread, since tests share the machine."""
     assert _MPIRUN is not None
-    version = subprocess.run([_MPIRUN, "--version"], capture_output=True, text=True, check=True).stdout
     # Open MPI counts processors, and refuses to run as root, as which containers do.
-    options = ["--oversubscribe"] if "Open MPI" in version else []
+    options = ["--oversubscribe"] if is_open_mpi() else []
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return subprocess.Popen(
         [_MPIRUN, *options, "-n", str(processes), sys.executable, *map(str, command)],

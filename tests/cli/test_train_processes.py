@@ -40,8 +40,9 @@ LONG = (*SHORT[:5], "200", *SHORT[6:])
 PROGRAM = """
 import os, signal, sys, time
 from lucid.cli.main import main
+from lucid.distributed import started_processes
 from lucid.train.loop import Training
-rank, what, arguments = int(os.environ["OMPI_COMM_WORLD_RANK"]), sys.argv[1], sys.argv[2:]
+rank, what, arguments = started_processes()[0], sys.argv[1], sys.argv[2:]
 step = Training._step
 def changed(training, group):
     if training.steps_done == 3 and rank == 1:
@@ -157,11 +158,10 @@ def test_a_killed_process_ends_the_others_and_the_checkpoint_goes_on(
     given = (folder, *SHORT, "--val", "0.2", "--save-minutes", "0", "--out", out)
     done = finished(4, *given, what="die")
     assert done.returncode != 0
-    (said,) = [line for line in told(done) if "images" not in line and "left out" not in line]
-    assert said.startswith(
-        "lucid train: a process has died, or the job is to end; what was saved last goes on"
-    )
-    assert said.endswith(f" with: mpirun -n 4 lucid train --resume --out {out}")
+    if mpi_jobs.is_open_mpi():  # MPICH ends the others without a signal that they could see
+        (said,) = [line for line in told(done) if "images" not in line and "left out" not in line]
+        assert said.startswith("lucid train: a process has died, or the job is to end; what was saved last")
+        assert said.endswith(f" goes on with: mpirun -n 4 lucid train --resume --out {out}")
     assert read_checkpoint(out / "checkpoint.safetensors")["training"]["schedule"]["last_epoch"] == 3
     done = finished(4, "--resume", "--out", out)
     assert done.returncode == 0, done.stderr
@@ -208,7 +208,8 @@ def test_processes_that_share_processors_share_them_out(folder: Path, tmp_path: 
         "print(Processes('train', MPICommunicator()).processors(7))"
     )
     done = mpi_jobs.run(3, "-c", program)
-    assert done.stdout.split() == ["2", "2", "2"], done.stderr
+    # The ends of lines may come late.
+    assert done.stdout.replace("\n", "") == "222", done.stderr
 
 
 @pytest.mark.parametrize("rank", [0, 2])
