@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import process_threads
 import pytest
+from process_threads import ThreadCommunicator
 from small_trainings import RECIPE, items, training
 
 import lucid
@@ -132,6 +135,48 @@ def test_the_largest_gradients_are_named() -> None:
         DivergedError, match=r"got loss [\d.]+ with .* (nan|inf) in .*gradients: fc\.bias (nan|inf), \w"
     ):
         next(run.epoch())
+
+
+def test_processes_need_loaders_of_their_parts() -> None:
+    def work(communicator: ThreadCommunicator) -> None:
+        run = training()
+        Training(run.model, run.loader, RECIPE, 1, communicator)
+
+    message = "Training: the loader must be number [01] of 2, as the communicator is, got number 0 of 1"
+    with pytest.raises(ValueError, match=message):
+        process_threads.run(2, work)
+
+
+def test_processes_need_an_image_of_every_batch() -> None:
+    """All of them raise the error, before any of them waits for another one."""
+
+    def work(communicator: ThreadCommunicator) -> None:
+        with pytest.raises(
+            ValueError, match="Training: each of 2 processes must have an image .* batch of 1$"
+        ):
+            training(count=22, batch_size=7, communicator=communicator)
+
+    process_threads.run(2, work)
+
+
+def test_processes_begin_with_the_weights_of_the_first() -> None:
+    """And with its random numbers, although they were seeded otherwise."""
+    made = threading.Lock()
+
+    def work(communicator: ThreadCommunicator) -> tuple[Any, Any]:
+        config = ResNeXtConfig((1, 1, 1, 1), 2, 16, num_classes=2, channels=(8, 8, 8, 16))
+        with made:
+            lucid.random.seed(communicator.rank)
+            model = ResNeXt(config)
+        own = bits(model.state_dict())
+        loader = Loader(items(6), 4, num_replicas=2, rank=communicator.rank)
+        run = Training(model, loader, replace(RECIPE, average=0.5), 1, communicator)
+        assert bits(run.average.module.state_dict()) == bits(model.state_dict())
+        return own, bits(model.state_dict())
+
+    first, second = process_threads.run(2, work)
+    assert first[0] != second[0]
+    assert first[1] == second[1] == first[0]
 
 
 def test_a_loader_without_a_batch_is_refused() -> None:
