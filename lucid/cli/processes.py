@@ -82,15 +82,16 @@ class Processes:
         mine = self._places[self.rank]
         return all(host == mine[0] and not _is_alive(pid) for host, pid in self._places[: self.rank])
 
-    def processors(self, threads: int) -> int:
-        """The threads for each process, where one on its own would have ``threads``.
+    def threads(self, alone: int) -> int | None:
+        """The threads of this process, which ``alone`` would have so many; None where it is alone.
 
         mpirun may give each process processors of its own. Where it gave several the same ones, they share.
         """
         if self.size == 1:
-            return threads
-        mine = (self._places[self.rank][0], sorted(os.sched_getaffinity(0)))
-        return max(1, threads // self.communicator.all_gather(mine).count(mine))
+            return None
+        processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        mine = self._places[self.rank][0], processors
+        return max(1, alone // self.communicator.all_gather(mine).count(mine))
 
 
 def _is_alive(pid: int) -> bool:

@@ -46,7 +46,9 @@ def run(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace, processes: Processes) -> int:
     import lucid
 
-    lucid.set_num_threads(options.threads or processes.processors(lucid.get_num_threads()))
+    threads = options.threads or processes.threads(lucid.get_num_threads())
+    if threads is not None:
+        lucid.set_num_threads(threads)
     settings, state = processes.from_leader(lambda: _begun(options))
     session = _Session(settings, options, state, processes)
     with asked_to_stop(processes, session.last_words) as signals:

@@ -57,7 +57,7 @@ class MPICommunicator:
                 f"MPICommunicator: {size} processes that train together need mpi4py: "
                 f"pip install 'lucid-kernels[mpi]' ({error})"
             ) from None
-        if comm is None and size != MPI.COMM_WORLD.size:
+        if comm is None and 1 != size != MPI.COMM_WORLD.size:
             raise ValueError(
                 f"MPICommunicator: mpi4py must be built for the MPI that started {size} processes, got one "
                 f"that sees {MPI.COMM_WORLD.size}: {MPI.Get_library_version().splitlines()[0]}"

@@ -71,7 +71,7 @@ class RayCommunicator:
         self.rank, self.size = int(context.get_world_rank()), int(context.get_world_size())
         actor = None
         if self.rank == 0:  # whose end is that of the actor as well
-            actor = ray.remote(_Meeting).options(num_cpus=0, max_concurrency=1000).remote(self.size)
+            actor = ray.remote(_Meeting).options(num_cpus=0).remote(self.size)
         self._actor: Any = broadcast_from_rank_zero(actor)
         self._count = {"now": 0, "started": 0}
 

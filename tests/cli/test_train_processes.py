@@ -205,7 +205,7 @@ def test_processes_that_share_processors_share_them_out(folder: Path, tmp_path: 
     program = (
         "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1]); "
         "from lucid.cli.processes import Processes; from lucid.distributed import MPICommunicator; "
-        "print(Processes('train', MPICommunicator()).processors(7))"
+        "print(Processes('train', MPICommunicator()).threads(7))"
     )
     done = mpi_jobs.run(3, "-c", program)
     # The ends of lines may come late.

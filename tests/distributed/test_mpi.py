@@ -65,6 +65,8 @@ def test_shares_are_consecutive_and_even(items: int, size: int) -> None:
     [("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK")],
 )
 def test_processes_are_known_without_mpi4py(size: str, rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
     assert started_processes() == (0, 1)
     monkeypatch.setenv(size, "4")
     monkeypatch.setenv(rank, "2")
