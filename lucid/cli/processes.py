@@ -22,7 +22,7 @@ __all__ = ["Processes", "asked_to_stop", "connected"]
 T = TypeVar("T")
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
-_GRACE_SECONDS = 2.0  # in which a mistake that all processes make has reached each of them
+_GRACE_SECONDS = 3.0  # in which a mistake that all processes make has reached each of them
 _MOST_SIGNALS = 64
 
 
