@@ -127,6 +127,7 @@ def conv2d_backward_input(
     padding: _Padding,
     dilation: _Pair,
     groups: int,
+    winograd: bool,
 ) -> _Float32: ...
 def conv2d_backward_weight(
     dy: _Array,

@@ -10,6 +10,7 @@
 #include "core/status.h"
 #include "cpu/kernels.h"
 #include "ops/conv2d_cuda.h"
+#include "ops/conv2d_packed.h"
 #include "ops/conv2d_weights.h"
 #include "ops/device.h"
 #include "ops/shapes.h"
@@ -181,6 +182,11 @@ Conv2dShare Conv2dShares::operator[](int64_t index) const {
 }
 
 lucid_status compute_conv2d(const char* op, const Conv2d& p, const Conv2dAlgorithm& algorithm) {
+  if (!algorithm.packs_input && p.operands.prepared == nullptr) {
+    const PackedOperands operands(p.shape, algorithm);
+    if (!operands.allocated()) return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x and the weights", op);
+    return compute_conv2d(op, operands.pack(p, algorithm), algorithm);
+  }
   // A parallel region costs a microsecond, about 50 000 multiplications.
   constexpr double kParallelFrom = 1e5;
   const Conv2dShape& s = p.shape;

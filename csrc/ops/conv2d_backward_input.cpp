@@ -155,8 +155,8 @@ void fill_with_zeros(float* dx, int64_t rows, int64_t row) {
                [&](int64_t begin, int64_t end, int) { std::fill(dx + begin * row, dx + end * row, 0.0f); });
 }
 
-lucid_status compute(const Conv2dShape& s, const ImageView& dy, const ImageView& weight, float* dx) {
-  constexpr Conv2dOptions kEager = {.planned = false, .winograd = false};
+lucid_status compute(const Conv2dShape& s, const ImageView& dy, const ImageView& weight, bool winograd, float* dx) {
+  const Conv2dOptions options = {.planned = false, .winograd = winograd};
   const int64_t h_phases = std::min(s.stride_h, s.h), w_phases = std::min(s.stride_w, s.w);
   const auto rows = [&](int64_t i) {
     return Phase(i, s.h, s.out_h, s.kernel_h, s.stride_h, s.padding_top, s.dilation_h);
@@ -183,7 +183,7 @@ lucid_status compute(const Conv2dShape& s, const ImageView& dy, const ImageView&
       p.operands.weight = flipped.data();
     }
     const Conv2dAlgorithm* algorithm = nullptr;
-    LUCID_CHECK(choose_conv2d(p.shape, kEager, nullptr, &algorithm));
+    LUCID_CHECK(choose_conv2d(p.shape, options, nullptr, &algorithm));
     LUCID_CHECK(compute_conv2d(kOp, p, *algorithm));
   }
   return ok();
@@ -222,7 +222,7 @@ lucid_status run_conv2d_backward_input(const lucid_conv2d_backward_input_args& a
   if (device.type == LUCID_CUDA) return run_on_cuda(a, s);
   const StagedOutput staged(view_image(*a.dx));
   if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for a copy of dx", kOp);
-  LUCID_CHECK(compute(s, view_image(*a.dy), view_image(*a.weight), staged.data()));
+  LUCID_CHECK(compute(s, view_image(*a.dy), view_image(*a.weight), a.winograd != 0, staged.data()));
   staged.finish();
   return ok();
 }

@@ -43,7 +43,7 @@ std::vector<std::string> conv2d_algorithms(const py::object& x, const py::object
 }
 
 py::object conv2d_backward_input(const py::object& dy, const py::object& weight, int64_t height, int64_t width,
-                                 Pair stride, Padding padding, Pair dilation, int64_t groups) {
+                                 Pair stride, Padding padding, Pair dilation, int64_t groups, bool winograd) {
   constexpr const char* op = "conv2d_backward_input";
   TensorArgument dy_arg(op, "dy", dy), weight_arg(op, "weight", weight);
   lucid_conv2d_backward_input_args args{};
@@ -55,6 +55,7 @@ py::object conv2d_backward_input(const py::object& dy, const py::object& weight,
   copy(dilation, args.dilation);
   args.groups = groups;
   copy(Pair{height, width}, args.input_size);
+  args.winograd = winograd;
   const py::object dx = new_output(op, lucid_conv2d_backward_input_output_shape, args);
   TensorArgument dx_arg(op, "dx", dx);
   args.dx = dx_arg.get();
@@ -270,7 +271,8 @@ void register_operators(py::module_& module) {
   module.def("conv2d_algorithms", conv2d_algorithms, py::arg("x"), py::arg("weight"), py::arg("stride"),
              py::arg("padding"), py::arg("dilation"), py::arg("groups"));
   module.def("conv2d_backward_input", conv2d_backward_input, py::arg("dy"), py::arg("weight"), py::arg("height"),
-             py::arg("width"), py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"));
+             py::arg("width"), py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
+             py::arg("winograd"));
   module.def("conv2d_backward_weight", conv2d_backward_weight, py::arg("dy"), py::arg("x"), py::arg("kernel_size"),
              py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("bias"));
   module.def("max_pool2d", max_pool2d, py::arg("x"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),

@@ -12,12 +12,9 @@ import numpy.typing as npt
 import pytest
 import reference
 from plan_steps import step
-from tolerance import assert_close
+from tolerance import WINOGRAD_RELATIVE_RMS, assert_close
 
 from lucid import _core
-
-# What lucid.h promises of Winograd's algorithms.
-WINOGRAD_RELATIVE_RMS = 2.4e-6
 
 Array = npt.NDArray[np.float32]
 

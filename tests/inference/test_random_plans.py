@@ -9,16 +9,13 @@ import numpy.typing as npt
 import plan_graphs as pg
 import pytest
 from graph_reference import evaluate
-from tolerance import assert_close
+from tolerance import WINOGRAD_RELATIVE_RMS, assert_close
 
 from lucid import _core
 from lucid.inference import Graph, InferencePlan, Node
 
 Array = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
-
-# The error of Winograd's algorithms that lucid.h promises.
-WINOGRAD_RELATIVE_RMS = 2.4e-6
 
 
 class Writer:

@@ -10,7 +10,7 @@ import pytest
 import reference
 from conv2d_cases import Array, Case, generated, network_layers
 from invariance import assert_layouts_agree, assert_threads_agree
-from tolerance import assert_close
+from tolerance import WINOGRAD_RELATIVE_RMS, assert_close
 
 from lucid import _core
 
@@ -41,6 +41,17 @@ VARIED = [
 ]
 
 
+# Tiles of 4x4 and of 2x2, that fill the image or do not; groups of whole blocks of channels and of pieces.
+WINOGRAD = [
+    Case(2, 64, 64, (25, 29), (3, 3), (1, 1), (1, 1)),
+    Case(3, 32, 64, (14, 14), (3, 3), (1, 1), (1, 1), groups=2),
+    Case(1, 24, 40, (30, 23), (3, 3), (1, 1), (1, 1)),
+    Case(2, 48, 36, (13, 12), (3, 3), (1, 1), (0, 0), groups=3),
+    Case(2, 48, 48, (27, 32), (3, 3), (1, 1), (2, 0), groups=2),
+    Case(3, 128, 256, (7, 7), (3, 3), (1, 1), (1, 1), groups=2),
+]
+
+
 def draw(case: Case, integers: bool = False) -> tuple[Array, Array, Array]:
     """x, weight and dy."""
     rng = np.random.default_rng(case.terms)
@@ -50,7 +61,7 @@ def draw(case: Case, integers: bool = False) -> tuple[Array, Array, Array]:
 
 
 def backward_input(dy: Array, weight: Array, case: Case, **params: Any) -> Array:
-    return _core.conv2d_backward_input(dy, weight, *case.size, **case.params | params)
+    return _core.conv2d_backward_input(dy, weight, *case.size, **case.params | {"winograd": False} | params)
 
 
 def backward_weight(dy: Array, x: Array, case: Case, **params: Any) -> tuple[Array, Array]:
@@ -68,6 +79,34 @@ def test_input_gradient_matches_reference(case: Case, isa: str) -> None:
     dx = backward_input(dy, weight, case)
     assert_close(dx, want, terms=terms, products=float(np.abs(dy).max() * np.abs(weight).max()))
     assert dx.dtype == np.float32
+
+
+@on_each_isa
+@pytest.mark.parametrize("padding", [None, (0, 1, 2, 3), (3, 0, 1, 0)], ids=str)
+@pytest.mark.parametrize("case", WINOGRAD, ids=str)
+def test_winograd_matches_reference(case: Case, padding: tuple[int, int, int, int] | None, isa: str) -> None:
+    params = case.params if padding is None else case.params | {"padding": padding}
+    x, weight, _ = draw(case)
+    shape = reference.conv2d(x, weight, None, **params).shape
+    dy = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    want = reference.conv2d_backward_input(dy, weight, *case.size, **params)
+    got = backward_input(dy, weight, case, **params, winograd=True)
+    assert not np.array_equal(got, backward_input(dy, weight, case, **params)), "it was not used"
+    assert np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)) <= WINOGRAD_RELATIVE_RMS
+    assert_threads_agree(lambda: backward_input(dy, weight, case, **params, winograd=True))
+
+
+@pytest.mark.parametrize("case", WINOGRAD, ids=str)
+def test_winograd_does_not_depend_on_layout(case: Case, isa: str) -> None:
+    _, weight, dy = draw(case)
+    assert_layouts_agree(lambda a, b: backward_input(a, b, case, winograd=True), dy, weight)
+
+
+@pytest.mark.parametrize("case", WINOGRAD, ids=str)
+def test_winograd_does_not_depend_on_the_batch(case: Case, isa: str) -> None:
+    _, weight, dy = draw(case)
+    whole = backward_input(dy, weight, case, winograd=True)
+    np.testing.assert_array_equal(backward_input(dy[-1:], weight, case, winograd=True), whole[-1:])
 
 
 @on_each_isa
@@ -98,7 +137,7 @@ def check_integers(case: Case, params: dict[str, Any]) -> None:
     x, weight, _ = draw(case, integers=True)
     shape = reference.conv2d(x, weight, None, **params).shape
     dy = np.random.default_rng(1).integers(-4, 5, shape).astype(np.float32)
-    dx = _core.conv2d_backward_input(dy, weight, *case.size, **params)
+    dx = backward_input(dy, weight, case, **params)
     np.testing.assert_array_equal(dx, reference.conv2d_backward_input(dy, weight, *case.size, **params))
     dweight, dbias = _core.conv2d_backward_weight(dy, x, case.kernel, **params, bias=True)
     want = reference.conv2d_backward_weight(dy, x, case.kernel, **params)
@@ -197,6 +236,7 @@ def test_bad_arguments_of_the_input_gradient(name: str) -> None:
         "padding": (1, 1, 1, 1),
         "dilation": (1, 1),
         "groups": 2,
+        "winograd": False,
     }
     _core.conv2d_backward_input(**valid)
     change, words = BAD_INPUT[name]
