@@ -8,7 +8,17 @@ from pathlib import Path
 from lucid import _core
 
 LIBRARIES = Path(_core.__file__).parent / "lib"
-PLUGIN, SIMULATOR = LIBRARIES / "liblucid_cuda.so", LIBRARIES / "liblucid_cuda_sim.so"
+PLUGIN = LIBRARIES / "liblucid_cuda.so"
+
+
+def _simulator() -> Path:
+    """The simulator that lucid is told to use, or that of the build."""
+    name = "liblucid_cuda_sim.so"
+    used = Path(os.environ.get("LUCID_CUDA_LIBRARY", ""))
+    return used if used.name == name else LIBRARIES / name
+
+
+SIMULATOR = _simulator()
 
 
 def choose() -> None:

@@ -53,28 +53,38 @@ int64_t panel_bytes(const Conv2dShape& s) {
   return (1 + kSize * kSize * channels(s)) * kPanel * kFloatBytes;
 }
 
+// Of one input channel, u[xi] = G w G^T for all outputs of a panel, in double; they follow each other innermost, so
+// that vectors of them are computed.
 template <int kTile>
-void prepare(const Conv2d& p, int64_t index, char* prepared) {
+void transform_weights(const double (&w)[3][3][kPanel], int64_t width, float* u, int64_t u_step) {
   constexpr int kSize = Filter<kTile>::kSize;
   const auto& g = Filter<kTile>::g;
+  double half[kSize][3][kPanel];
+  for (int i = 0; i < kSize; ++i)
+    for (int j = 0; j < 3; ++j)
+      for (int64_t o = 0; o < width; ++o)
+        half[i][j][o] = g[i][0] * w[0][j][o] + g[i][1] * w[1][j][o] + g[i][2] * w[2][j][o];
+  for (int i = 0; i < kSize; ++i)
+    for (int j = 0; j < kSize; ++j)
+      for (int64_t o = 0; o < width; ++o)
+        u[(i * kSize + j) * u_step + o] =
+            static_cast<float>(half[i][0][o] * g[j][0] + half[i][1][o] * g[j][1] + half[i][2][o] * g[j][2]);
+}
+
+template <int kTile>
+void prepare(const Conv2d& p, int64_t index, char* prepared) {
   const Conv2dShape& s = p.shape;
   const Panel panel(s, index);
   float* packed = reinterpret_cast<float*>(prepared);
-  for (int64_t o = 0; o < panel.width; ++o) {
-    const int64_t channel = panel.channel + o;
-    const bool exists = o < panel.outputs;
-    packed[o] = exists ? p.epilogue.bias_at(channel) : 0.0f;
-    for (int64_t c = 0; c < channels(s); ++c) {
-      double w[3][3] = {}, half[kSize][3];
-      for (int64_t i = 0; i < 3 && exists && c < s.in_group; ++i)
-        for (int64_t j = 0; j < 3; ++j) w[i][j] = p.operands.weight_at(channel, c, i, j);
-      for (int i = 0; i < kSize; ++i)
-        for (int j = 0; j < 3; ++j) half[i][j] = g[i][0] * w[0][j] + g[i][1] * w[1][j] + g[i][2] * w[2][j];
-      for (int i = 0; i < kSize; ++i)
-        for (int j = 0; j < kSize; ++j)
-          packed[kPanel + ((i * kSize + j) * channels(s) + c) * panel.width + o] =
-              static_cast<float>(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
-    }
+  for (int64_t o = 0; o < panel.width; ++o)
+    packed[o] = o < panel.outputs ? p.epilogue.bias_at(panel.channel + o) : 0.0f;
+  for (int64_t c = 0; c < channels(s); ++c) {
+    double w[3][3][kPanel] = {};
+    for (int64_t o = 0; o < panel.outputs && c < s.in_group; ++o)
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t j = 0; j < 3; ++j)
+          w[i][j][o] = static_cast<double>(p.operands.weight_at(panel.channel + o, c, i, j));
+    transform_weights<kTile>(w, panel.width, packed + kPanel + c * panel.width, channels(s) * panel.width);
   }
 }
 

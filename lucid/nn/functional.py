@@ -49,8 +49,8 @@ def conv2d(
     ``padding`` may differ by side, ``((top, bottom), (left, right))``, or be ``"valid"`` (none) or ``"same"``
     (``h' = h``, stride 1 only; the odd row goes below, the odd column to the right).
 
-    The gradient of ``input`` of 3x3 filters with stride 1 is computed by Winograd's algorithm, with a relative
-    error of up to 2.4e-6 (root mean square), as it is in plans (https://arxiv.org/abs/1509.09308).
+    The gradient of ``input`` of 3x3 filters with stride 1 is computed by Winograd's algorithm, as
+    convolutions of plans are: its relative rms error is up to 2.4e-6 (https://arxiv.org/abs/1509.09308).
     """
     x, filters = as_tensor("conv2d", "input", input), as_tensor("conv2d", "weight", weight)
     steps, spread = arguments.pair("conv2d", "stride", stride), arguments.pair("conv2d", "dilation", dilation)

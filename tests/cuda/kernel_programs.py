@@ -75,12 +75,9 @@ def outcomes(kind: str) -> dict[str, subprocess.CompletedProcess[str]]:
 
 
 def recorded() -> list[Path]:
-    """Of every kernel, the first small launch in each of the plain tests, in the order of their names."""
-    names = outcomes("plain")
-    folder = folder_of("plain") / RECORDS
-    return [
-        path for name in names for path in sorted((folder / name).iterdir(), key=lambda path: int(path.name))
-    ]
+    """Records of the first small launch of every kernel in each of the plain tests, by their names."""
+    folders = [folder_of("plain") / RECORDS / name for name in outcomes("plain")]
+    return [path for each in folders for path in sorted(each.iterdir(), key=lambda path: int(path.name))]
 
 
 def compiled_by_nvcc() -> nvcc_build.NvccBuild:

@@ -42,6 +42,8 @@ int orders = 4;  // forwards, backwards and two shuffled ones
 int orders = 1;  // a GPU has its own
 #endif
 
+constexpr unsigned char kUnset[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};  // NaN in every dtype
+
 #ifdef __SANITIZE_ADDRESS__
 constexpr size_t kGuard = 0;  // what is around an allocation is the sanitizer's, which sees loads as well
 #else
@@ -183,7 +185,7 @@ Array::Array(Dtype dtype, size_t bytes, size_t shift_bytes, [[maybe_unused]] boo
       bytes_(bytes),
       begin_(kGuard + shift_bytes),
       host_(bytes + shift_bytes + 2 * kGuard, 0xff),
-      elements_(size(), decode(dtype, &host_[begin_])) {
+      elements_(size(), decode(dtype, kUnset)) {
   void* memory = nullptr;
   require(backend().allocate(std::max<size_t>(host_.size(), 1), &memory), "allocate");
   memory_ = static_cast<unsigned char*>(memory);

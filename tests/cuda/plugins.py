@@ -50,7 +50,7 @@ def in_simulator(program: str, folder: Path, **variables: str) -> list[str]:
     import what tests do.
     """
     if not SIMULATOR.is_file():
-        pytest.skip("this build has no simulator")
+        pytest.skip("there is no simulator")
     paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     given = {**os.environ, "LUCID_CUDA_LIBRARY": str(SIMULATOR), "PYTHONPATH": paths, **variables}
     text = f"import numpy as np\nimport lucid\nfrom lucid import _core, cuda, nn\n{program}"

@@ -127,6 +127,6 @@ def test_all_devices_are_hidden(tmp_path: Path) -> None:
 
 def test_no_device(tmp_path: Path) -> None:
     if not SIMULATOR.is_file():
-        pytest.skip("this build has no simulator")
+        pytest.skip("there is no simulator")
     none = {"LUCID_CUDA_LIBRARY": str(SIMULATOR), "LUCID_SIM_DEVICES": "0"}
     assert asked(tmp_path, **none).endswith("the machine has no CUDA device")

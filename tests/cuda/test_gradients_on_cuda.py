@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 import reference_gradients as gradients
-from device_arrays import DTYPES, Array, assert_near, load, on_device, rounded
+from device_arrays import Array, assert_near, load, on_device, rounded
 
 from lucid import _core
 
@@ -18,11 +18,6 @@ pytestmark = pytest.mark.cuda
 @pytest.fixture(autouse=True, scope="module")
 def plugin() -> None:
     load()
-
-
-@pytest.fixture(params=DTYPES)
-def dtype(request: pytest.FixtureRequest) -> str:
-    return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture(params=["C", "channels_last"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 from conv2d_cases import Case, generated
-from device_arrays import DTYPES, Array, assert_near, load, on_device, rounded
+from device_arrays import Array, assert_near, load, on_device, rounded
 
 from lucid import _core
 
@@ -21,11 +21,6 @@ _MOST_MULTIPLICATIONS = 300_000  # a simulated thread computes some 10 million i
 @pytest.fixture(autouse=True, scope="module")
 def plugin() -> None:
     load()
-
-
-@pytest.fixture(params=DTYPES)
-def dtype(request: pytest.FixtureRequest) -> str:
-    return request.param  # type: ignore[no-any-return]
 
 
 def drawn(rng: np.random.Generator, dtype: str, *shape: int) -> Array:

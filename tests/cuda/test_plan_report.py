@@ -38,4 +38,4 @@ def test_times_are_those_of_their_steps(rng: np.random.Generator) -> None:
     x = rng.standard_normal((1, 32, 24, 24), dtype=np.float32)
     before, convolution, behind = lucid.compile(model, x.shape, device="cuda").profile(x, runs=5).steps
     assert convolution.step.kind == "conv2d"
-    assert convolution.milliseconds > 2 * (before.milliseconds + behind.milliseconds) > 0
+    assert convolution.milliseconds > before.milliseconds + behind.milliseconds > 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference_updates as reference
-from device_arrays import DTYPES, Array, assert_near, load, on_device, rounded
+from device_arrays import Array, assert_near, load, on_device, rounded
 
 from lucid import _core
 
@@ -17,11 +17,6 @@ pytestmark = pytest.mark.cuda
 @pytest.fixture(autouse=True, scope="module")
 def plugin() -> None:
     load()
-
-
-@pytest.fixture(params=DTYPES)
-def dtype(request: pytest.FixtureRequest) -> str:
-    return request.param  # type: ignore[no-any-return]
 
 
 def inside(x: Array, dtype: str) -> Any:

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kAddresses = size_t{1} << 36;  // of all devices; pages come when they are touched
 constexpr size_t kAlignment = 256;              // of an allocation, as CUDA promises
 constexpr size_t kGap = 256;                    // behind one, for the sanitizer
+constexpr size_t kHugePage = size_t{1} << 21;
 
 size_t with_gap(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment + kGap; }
 
@@ -27,11 +28,15 @@ DeviceMemory& device_memory() {
 void DeviceMemory::reserve() {
   if (base_ != nullptr) return;
   void* memory = mmap(nullptr, kAddresses, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory != MAP_FAILED) base_ = static_cast<unsigned char*>(memory);
+  if (memory == MAP_FAILED) return;
+  base_ = static_cast<unsigned char*>(memory);
+  // Every launch protects and unprotects all that is in use: by small pages, nine tenths of the time of a network.
+  madvise(base_, kAddresses, MADV_HUGEPAGE);
 }
 
 void DeviceMemory::protect(bool on) {
-  if (end_ != 0) mprotect(base_, (end_ + 4095) / 4096 * 4096, on ? PROT_NONE : PROT_READ | PROT_WRITE);
+  if (end_ != 0)
+    mprotect(base_, (end_ + kHugePage - 1) / kHugePage * kHugePage, on ? PROT_NONE : PROT_READ | PROT_WRITE);
 }
 
 // The first hole that is large enough, or what lies behind everything. 0 if there is nothing.
