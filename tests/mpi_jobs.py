@@ -14,6 +14,9 @@ import pytest
 
 _SECONDS = 240
 
+# Programs given by -c look for lucid where they are started, which must not be the source tree.
+HERE = Path(__file__).parent
+
 # That of the package openmpi, beside this Python, or that of the system.
 _FOLDERS = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 _MPIRUN = shutil.which("mpirun", path=os.pathsep.join(_FOLDERS))
@@ -37,6 +40,7 @@ def start(processes: int, *command: object, **environment: str) -> subprocess.Po
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return subprocess.Popen(
         [_MPIRUN, *options, "-n", str(processes), sys.executable, *map(str, command)],
+        cwd=HERE,
         env={**os.environ, **root, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -238,6 +238,8 @@ def _load(op: str, path: Path, torch: ModuleType, classes: set[str], maker: Call
         except pickle.UnpicklingError:
             raise
         except Exception as error:  # unpickling a damaged file can raise nearly anything
+            if _asks_for_more_than_it_has(error, path):
+                _fail(op, path, "it is damaged")
             if _is_lack_of_memory(error):
                 raise MemoryError(f"{op}: the memory does not suffice for {path}") from None
             _fail(op, path, _reason(error))
@@ -278,6 +280,20 @@ def _numpy_classes() -> Iterator[tuple[str, Any]]:
     for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?US":
         made = type(np.dtype(code))
         yield f"numpy.dtypes.{made.__name__}", made
+
+
+def _asks_for_more_than_it_has(error: Exception, path: Path) -> bool:
+    """Whether memory for all of a file can be had, but not for a text in its pickle: a length is damaged.
+
+    Where PyTorch has no memory for a tensor, it raises another error.
+    """
+    if not isinstance(error, MemoryError):
+        return False
+    try:
+        bytearray(path.stat().st_size)
+    except MemoryError:
+        return False
+    return True
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:

@@ -217,6 +217,7 @@ def test_absent_mpi4py_is_said_by_one_process(rank: int, folder: Path, tmp_path:
     program = "import sys; sys.modules['mpi4py'] = None; from lucid.cli.main import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", program, "train", str(folder), *SHORT, "--out", str(tmp_path / "out")],
+        cwd=tmp_path,
         env={**os.environ, "OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_RANK": str(rank)},
         capture_output=True,
         text=True,

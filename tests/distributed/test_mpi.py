@@ -82,11 +82,12 @@ def test_absent_mpi4py_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @mpi_jobs.needs_mpi
-def test_mpi4py_of_another_mpi_is_named() -> None:
+def test_mpi4py_of_another_mpi_is_named(tmp_path: Path) -> None:
     """Each process would train the whole model, and all would write the same files."""
     program = "from lucid.distributed import MPICommunicator; MPICommunicator()"
     done = subprocess.run(
         [sys.executable, "-c", program],
+        cwd=tmp_path,
         env={**os.environ, "PMI_SIZE": "3", "PMI_RANK": "0"},
         capture_output=True,
         text=True,

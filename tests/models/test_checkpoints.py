@@ -281,6 +281,18 @@ class TestPickled:
         with pytest.raises(MemoryError, match=r"^load_weights: the memory does not suffice for .*a.pth$"):
             load_weights(ResNeXt(CONFIG), tmp_path / "a.pth")
 
+    def test_a_length_of_gigabytes_is_damage(
+        self, torch: Any, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The unpickler asks for as much memory as a text says to have, and then finds the end of the file."""
+
+        def fail(*arguments: object, **options: object) -> None:
+            raise MemoryError
+
+        torch.save(tensors(torch, state), tmp_path / "a.pth")
+        monkeypatch.setattr(torch, "load", fail)
+        assert_refused(tmp_path / "a.pth", "it is damaged")
+
 
 def tensors(torch: Any, state: State) -> dict[str, Any]:
     return {name: torch.from_numpy(array.copy()) for name, array in state.items()}
