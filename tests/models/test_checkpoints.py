@@ -284,7 +284,7 @@ class TestPickled:
     def test_a_length_of_gigabytes_is_damage(
         self, torch: Any, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The unpickler asks for as much memory as a text says to have, and then finds the end of the file."""
+        """The unpickler asks for the memory of a text, and then finds that the file ends before it."""
 
         def fail(*arguments: object, **options: object) -> None:
             raise MemoryError
