@@ -114,9 +114,16 @@ def conv2d(
     dilation: _Pair,
     groups: int,
     algorithm: str | None = None,
+    winograd: bool = False,
 ) -> _Float32: ...
 def conv2d_algorithms(
-    x: _Array, weight: _Array, stride: _Pair, padding: _Padding, dilation: _Pair, groups: int
+    x: _Array,
+    weight: _Array,
+    stride: _Pair,
+    padding: _Padding,
+    dilation: _Pair,
+    groups: int,
+    winograd: bool = False,
 ) -> list[str]: ...
 def conv2d_backward_input(
     dy: _Array,

@@ -14,6 +14,8 @@ template <class Args>
 constexpr size_t kSizeInVersion2 = sizeof(Args);
 template <>
 inline constexpr size_t kSizeInVersion2<lucid_context> = offsetof(lucid_context, tf32);
+template <>
+inline constexpr size_t kSizeInVersion2<lucid_conv2d_args> = offsetof(lucid_conv2d_args, winograd);
 
 // Copies `given` to the `known` bytes at `args`: fields that a shorter struct lacks become zeros, and those that a
 // longer one has must be zeros. The context is checked as well.

@@ -41,7 +41,6 @@ struct Conv2dEpilogue {
 
 // What decides, beside the shape, which algorithms may be chosen.
 struct Conv2dOptions {
-  bool planned;   // for a plan: weights come prepared and x blocked, with its padding, unless it stays outside
   bool winograd;  // whether the faster and less exact algorithms may be chosen
 };
 
@@ -63,7 +62,7 @@ struct Conv2dAlgorithm {
   const char* name;
   int64_t output_tile;  // rows and columns of y computed together: if x has a halo, it must cover whole tiles
   bool sums_rows;       // whether it can sum y up for a global pooling
-  bool packs_input;     // whether it takes an x of any strides, without padding; else x must be a plan's
+  bool packs_input;     // whether it takes an x of any strides, without padding, and raw weights; else only a plan's
   bool (*accepts)(const Conv2dShape&, const Conv2dOptions&);
   int64_t (*panels)(const Conv2dShape&);
   int64_t (*rows)(const Conv2dShape&);

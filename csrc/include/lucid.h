@@ -240,6 +240,9 @@ typedef struct lucid_conv2d_args {
   const char* algorithm;                /* a name from lucid_conv2d_algorithms, or NULL for the best */
   const lucid_conv2d_weights* prepared; /* or NULL; else weight and bias are asked for their shapes only */
   const lucid_context* context;
+  int32_t winograd; /* whether windows of 3x3 and stride 1 may be computed by Winograd's algorithms (Lavin & Gray 2015,
+                       https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6, and what is
+                       no number spreads over a tile; CUDA has none of these, and ignores it */
 } lucid_conv2d_args;
 
 LUCID_API lucid_status lucid_conv2d(const lucid_conv2d_args* args);
@@ -263,9 +266,7 @@ typedef struct lucid_conv2d_backward_input_args {
   lucid_tensor* dx;                                                     /* [n, c, h, w] */
   int64_t stride[2], padding[2], extra_padding[2], dilation[2], groups; /* as for conv2d */
   int64_t input_size[2]; /* h and w, of which a stride leaves several that give the same oh and ow */
-  int32_t winograd;      /* whether windows of 3x3 and stride 1 may be computed by Winograd's algorithms (Lavin & Gray
-                            2015, https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to
-                            2.4e-6, and what is no number spreads over a tile; CUDA has none of these, and ignores it */
+  int32_t winograd;      /* as for conv2d */
   const lucid_context* context;
 } lucid_conv2d_backward_input_args;
 

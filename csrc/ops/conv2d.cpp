@@ -21,7 +21,7 @@ namespace {
 
 using Long = long long;  // what %lld prints
 
-constexpr Conv2dOptions kEager = {.planned = false, .winograd = false};
+Conv2dOptions options_of(const lucid_conv2d_args& args) { return {.winograd = args.winograd != 0}; }
 
 struct Padding {
   int64_t before, after;
@@ -182,8 +182,8 @@ Conv2dShare Conv2dShares::operator[](int64_t index) const {
 }
 
 lucid_status compute_conv2d(const char* op, const Conv2d& p, const Conv2dAlgorithm& algorithm) {
-  if (!algorithm.packs_input && p.operands.prepared == nullptr) {
-    const PackedOperands operands(p.shape, algorithm);
+  if (!algorithm.packs_input && !p.operands.x_has_halo) {
+    const PackedOperands operands(p, algorithm);
     if (!operands.allocated()) return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x and the weights", op);
     return compute_conv2d(op, operands.pack(p, algorithm), algorithm);
   }
@@ -238,8 +238,10 @@ lucid_status run_conv2d(const lucid_conv2d_args& args) {
       check_output("conv2d", "y", args.y, make_shape({s.n, channels, s.out_h, s.out_w}, args.x->dtype), device));
   if (args.prepared != nullptr) LUCID_CHECK(check_prepared(*args.prepared, args, s));
   if (device.type == LUCID_CUDA) return s.n == 0 ? ok() : run_conv2d_on_cuda(args, s);
-  const char* name = args.prepared != nullptr ? args.prepared->algorithm->name : args.algorithm;
-  LUCID_CHECK(choose_conv2d(s, kEager, name, &algorithm));
+  if (args.prepared != nullptr)
+    algorithm = args.prepared->algorithm;
+  else
+    LUCID_CHECK(choose_conv2d(s, options_of(args), args.algorithm, &algorithm));
   if (s.n == 0) return ok();
   const StagedOutput staged(view_image(*args.y));
   if (staged.data() == nullptr) return fail(LUCID_OUT_OF_MEMORY, "conv2d: no memory for a copy of y");
@@ -258,7 +260,7 @@ lucid_status list_algorithms(const lucid_conv2d_args& args, const char** names) 
   if (args.x->device.type == LUCID_CUDA) return conv2d_algorithms_on_cuda(args, s, names);
   list.clear();
   for (const Conv2dAlgorithm* const* a = kernels().conv2d; *a != nullptr; ++a)
-    if ((*a)->accepts(s, kEager)) list.append(list.empty() ? "" : ",").append((*a)->name);
+    if ((*a)->accepts(s, options_of(args))) list.append(list.empty() ? "" : ",").append((*a)->name);
   *names = list.c_str();
   return ok();
 }

@@ -46,7 +46,8 @@ lucid_status check_conv2d_backward_input(const lucid_conv2d_backward_input_args&
                                      .groups = a.groups,
                                      .algorithm = nullptr,
                                      .prepared = nullptr,
-                                     .context = nullptr};
+                                     .context = nullptr,
+                                     .winograd = 0};
   LUCID_CHECK(check_conv2d(kOp, forward, s));
   return check_shape(kOp, "dy", *a.dy, {s->n, s->out_channels(), s->out_h, s->out_w});
 }
@@ -156,7 +157,7 @@ void fill_with_zeros(float* dx, int64_t rows, int64_t row) {
 }
 
 lucid_status compute(const Conv2dShape& s, const ImageView& dy, const ImageView& weight, bool winograd, float* dx) {
-  const Conv2dOptions options = {.planned = false, .winograd = winograd};
+  const Conv2dOptions options = {.winograd = winograd};
   const int64_t h_phases = std::min(s.stride_h, s.h), w_phases = std::min(s.stride_w, s.w);
   const auto rows = [&](int64_t i) {
     return Phase(i, s.h, s.out_h, s.kernel_h, s.stride_h, s.padding_top, s.dilation_h);

@@ -39,7 +39,8 @@ lucid_status check_conv2d_backward_weight(const lucid_conv2d_backward_weight_arg
                                      .groups = a.groups,
                                      .algorithm = nullptr,
                                      .prepared = nullptr,
-                                     .context = nullptr};
+                                     .context = nullptr,
+                                     .winograd = 0};
   LUCID_CHECK(check_conv2d(kOp, forward, s));
   return check_shape(kOp, "dy", *a.dy, {s->n, s->out_channels(), s->out_h, s->out_w});
 }

@@ -12,35 +12,58 @@ constexpr int64_t kBlock = InputView::kBlock;
 
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
+// Whether nothing is read around an image, and the channels of a pixel lie side by side.
+bool reads_in_place(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
+  const InputView& x = p.operands.x;
+  return algorithm.output_tile == 1 && !p.shape.padded() && x.channel == 1 && x.block == kBlock &&
+         p.shape.in_channels() % kBlock == 0;
+}
+
+// Pixels that whole tiles of outputs see.
+int64_t seen(int64_t out, int64_t tile, int64_t stride, int64_t kernel, int64_t dilation) {
+  return (round_up(out, tile) - 1) * stride + (kernel - 1) * dilation + 1;
+}
+
 }  // namespace
 
-PackedOperands::PackedOperands(const Conv2dShape& shape, const Conv2dAlgorithm& algorithm)
-    : h_(round_up(shape.out_h, algorithm.output_tile) + shape.kernel_h - 1),
-      w_(round_up(shape.out_w, algorithm.output_tile) + shape.kernel_w - 1),
-      x_(round_up(shape.in_channels(), kBlock) * shape.n * h_ * w_),
-      weights_(algorithm.panels(shape) * algorithm.panel_bytes(shape)) {}
+PackedOperands::PackedOperands(const Conv2d& p, const Conv2dAlgorithm& algorithm)
+    : x_in_place_(reads_in_place(p, algorithm)),
+      h_(seen(p.shape.out_h, algorithm.output_tile, p.shape.stride_h, p.shape.kernel_h, p.shape.dilation_h)),
+      w_(seen(p.shape.out_w, algorithm.output_tile, p.shape.stride_w, p.shape.kernel_w, p.shape.dilation_w)),
+      x_(x_in_place_ ? 0 : round_up(p.shape.in_channels(), kBlock) * p.shape.n * h_ * w_),
+      weights_(p.operands.prepared != nullptr ? 0 : algorithm.panels(p.shape) * algorithm.panel_bytes(p.shape)) {}
 
 Conv2d PackedOperands::pack(const Conv2d& p, const Conv2dAlgorithm& algorithm) const {
-  const Conv2dShape& s = p.shape;
-  const int64_t bytes = algorithm.panel_bytes(s);
-  parallel_for(algorithm.panels(s), 1, [&](int64_t begin, int64_t end, int) {
+  Conv2d packed = p;
+  if (p.operands.prepared == nullptr) {
+    pack_weights(p, algorithm);
+    packed.operands.prepared = weights_.data();
+  }
+  if (!x_in_place_) packed.operands.x = pack_x(p);
+  packed.operands.x_has_halo = true;
+  return packed;
+}
+
+void PackedOperands::pack_weights(const Conv2d& p, const Conv2dAlgorithm& algorithm) const {
+  const int64_t bytes = algorithm.panel_bytes(p.shape);
+  parallel_for(algorithm.panels(p.shape), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) algorithm.prepare(p, i, weights_.data() + i * bytes);
   });
+}
+
+InputView PackedOperands::pack_x(const Conv2d& p) const {
+  const Conv2dShape& s = p.shape;
   const int64_t blocks = round_up(s.in_channels(), kBlock) / kBlock;
   parallel_for(blocks * s.n * h_, grain_of(w_ * kBlock), [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) pack_row(p, i / h_ / s.n * kBlock, i / h_ % s.n, i % h_);
   });
   const int64_t row = w_ * kBlock, image = h_ * row;
-  Conv2d packed = p;
-  packed.operands.x = {.data = x_.data() + s.padding_top * row + s.padding_left * kBlock,
-                       .channel = 1,
-                       .block = s.n * image,
-                       .image = image,
-                       .row = row,
-                       .pixel = kBlock};
-  packed.operands.x_has_halo = true;
-  packed.operands.prepared = weights_.data();
-  return packed;
+  return {.data = x_.data() + s.padding_top * row + s.padding_left * kBlock,
+          .channel = 1,
+          .block = s.n * image,
+          .image = image,
+          .row = row,
+          .pixel = kBlock};
 }
 
 // Of the block that begins with a channel. Rows are numbered from the padding on.

@@ -1,4 +1,4 @@
-// Operands as a plan lays them out, for an algorithm that takes them so only, in a call outside of a plan.
+// Operands as an algorithm takes them that takes those of a plan only, in a call outside of a plan.
 #pragma once
 
 #include "core/memory.h"
@@ -8,16 +8,20 @@ namespace lucid {
 
 class PackedOperands {
  public:
-  // Memory for x in blocks of channels, with its padding and what the last tiles reach beyond it, and for the weights.
-  PackedOperands(const Conv2dShape& shape, const Conv2dAlgorithm& algorithm);
+  // Memory for x in blocks of channels, with its padding and what the last tiles reach beyond it, unless x can be read
+  // where it lies; and for the weights, unless they are prepared.
+  PackedOperands(const Conv2d& p, const Conv2dAlgorithm& algorithm);
   bool allocated() const { return x_.data() != nullptr && weights_.data() != nullptr; }
 
-  // Copies both on the threads that there are; p with the copies for operands.
+  // Copies them on the threads that there are; p with the copies for operands.
   Conv2d pack(const Conv2d& p, const Conv2dAlgorithm& algorithm) const;
 
  private:
+  void pack_weights(const Conv2d& p, const Conv2dAlgorithm& algorithm) const;
+  InputView pack_x(const Conv2d& p) const;
   void pack_row(const Conv2d& p, int64_t channel, int64_t image, int64_t row) const;
 
+  bool x_in_place_;
   int64_t h_, w_;  // of an image with its padding
   Scratch<float> x_;
   Scratch<char> weights_;

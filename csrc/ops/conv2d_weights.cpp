@@ -41,7 +41,7 @@ lucid_status prepare(const lucid_conv2d_args& args, lucid_conv2d_weights** prepa
   LUCID_CHECK(check_data("conv2d", "weight", args.weight, device));
   LUCID_CHECK(check_data("conv2d", "bias", args.bias, device));
   if (device.type == LUCID_CUDA) return prepare_on_cuda(args, shape, prepared);
-  LUCID_CHECK(choose_conv2d(shape, {.planned = false, .winograd = false}, args.algorithm, &algorithm));
+  LUCID_CHECK(choose_conv2d(shape, {.winograd = args.winograd != 0}, args.algorithm, &algorithm));
   const int64_t panels = algorithm->panels(shape), bytes = algorithm->panel_bytes(shape);
   auto* made = new (std::nothrow) lucid_conv2d_weights{.isa = kernels().isa,
                                                        .algorithm = algorithm,

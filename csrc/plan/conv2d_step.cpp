@@ -163,7 +163,7 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   Conv2dShape shape;
   const Conv2dAlgorithm* algorithm;
   LUCID_CHECK(check_conv2d("conv2d", args, &shape));
-  const Conv2dOptions options{.planned = true, .winograd = values.winograd};
+  const Conv2dOptions options{.winograd = values.winograd};
   LUCID_CHECK(choose_conv2d(shape, options, nullptr, &algorithm));
   Conv2d problem = view_conv2d(args, shape);
   problem.epilogue.relu = step.flag("relu");

@@ -8,7 +8,7 @@ namespace lucid::python {
 namespace {
 
 py::object conv2d(const py::object& x, const py::object& weight, const py::object& bias, Pair stride, Padding padding,
-                  Pair dilation, int64_t groups, const std::optional<std::string>& algorithm) {
+                  Pair dilation, int64_t groups, const std::optional<std::string>& algorithm, bool winograd) {
   TensorArgument x_arg("conv2d", "x", x), weight_arg("conv2d", "weight", weight);
   OptionalTensorArgument bias_arg("conv2d", "bias", bias);
   lucid_conv2d_args args{};
@@ -21,11 +21,12 @@ py::object conv2d(const py::object& x, const py::object& weight, const py::objec
   copy(dilation, args.dilation);
   args.groups = groups;
   args.algorithm = algorithm ? algorithm->c_str() : nullptr;
+  args.winograd = winograd;
   return run("conv2d", lucid_conv2d, lucid_conv2d_output_shape, args);
 }
 
 std::vector<std::string> conv2d_algorithms(const py::object& x, const py::object& weight, Pair stride, Padding padding,
-                                           Pair dilation, int64_t groups) {
+                                           Pair dilation, int64_t groups, bool winograd) {
   TensorArgument x_arg("conv2d", "x", x), weight_arg("conv2d", "weight", weight);
   lucid_conv2d_args args{};
   args.size = sizeof args;
@@ -35,6 +36,7 @@ std::vector<std::string> conv2d_algorithms(const py::object& x, const py::object
   copy_padding(padding, &args);
   copy(dilation, args.dilation);
   args.groups = groups;
+  args.winograd = winograd;
   const lucid_context context = call_context(x_arg.get()->device);
   if (x_arg.get()->device.type == LUCID_CUDA) args.context = &context;
   const char* names = nullptr;
@@ -267,9 +269,9 @@ py::object mul(const py::object& a, const py::object& b) {
 
 void register_operators(py::module_& module) {
   module.def("conv2d", conv2d, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("stride"), py::arg("padding"),
-             py::arg("dilation"), py::arg("groups"), py::arg("algorithm") = py::none());
+             py::arg("dilation"), py::arg("groups"), py::arg("algorithm") = py::none(), py::arg("winograd") = false);
   module.def("conv2d_algorithms", conv2d_algorithms, py::arg("x"), py::arg("weight"), py::arg("stride"),
-             py::arg("padding"), py::arg("dilation"), py::arg("groups"));
+             py::arg("padding"), py::arg("dilation"), py::arg("groups"), py::arg("winograd") = false);
   module.def("conv2d_backward_input", conv2d_backward_input, py::arg("dy"), py::arg("weight"), py::arg("height"),
              py::arg("width"), py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
              py::arg("winograd"));

@@ -16,6 +16,11 @@ Array: TypeAlias = npt.NDArray[Any]
 Dims: TypeAlias = tuple[int, ...]
 
 
+def _convolved(x: Any, weight: Any, bias: Any, **window: Any) -> tuple[Any, tuple[Any, ...]]:
+    """By Winograd's algorithm where it can: an error of 1e-6 is nothing beside the noise of a batch."""
+    return _core.conv2d(x, weight, bias, **window, winograd=True), ()
+
+
 def _conv2d(
     call: Call,
     dy: Any,
@@ -28,7 +33,6 @@ def _conv2d(
     x, weight, _ = call.values
     dx = dweight = dbias = None
     if call.needed[0]:
-        # By Winograd's algorithm where it can: an error of 1e-6 is nothing beside the noise of a batch.
         dx = _core.conv2d_backward_input(
             dy, weight, x.shape[2], x.shape[3], stride, padding, dilation, groups, winograd=True
         )
@@ -129,7 +133,7 @@ def _split_attention(call: Call, dy: Any, *, radix: int, cardinality: int) -> tu
     return dx, dlogits
 
 
-conv2d = Gradient(_conv2d, ((1,), (0,), (0,)))
+conv2d = Gradient(_conv2d, ((1,), (0,), (0,)), run=_convolved)
 linear = Gradient(_linear, ((1,), (0,), ()))
 batch_norm = Gradient(_batch_norm, ((0, 1, 3, 4),) * 3, run=_normalized)
 batch_norm_training = Gradient(_batch_norm_training, ((0, 1, 3, 4),) * 3, run=_normalized_in_training)

@@ -10,7 +10,7 @@ extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_pointwis
 
 constexpr const Conv2dAlgorithm* kConv2dAlgorithms[] = {
     &conv2d_grouped_3x3,      &conv2d_grouped,
-    &conv2d_pointwise_bf16x3,  // 1x1 inside a plan, on the matrix unit
+    &conv2d_pointwise_bf16x3,  // 1x1 on the matrix unit
     &conv2d_winograd_4x4,     &conv2d_winograd_2x2, &conv2d_dense, nullptr,
 };
 

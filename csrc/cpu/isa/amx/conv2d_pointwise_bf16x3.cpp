@@ -21,8 +21,8 @@ int64_t rows(const Conv2dShape& s) { return s.out_rows(); }
 int64_t panel_bytes(const Conv2dShape& s) { return conv2d_dense.panel_bytes(s); }
 void prepare(const Conv2d& p, int64_t panel, char* prepared) { conv2d_dense.prepare(p, panel, prepared); }
 
-bool accepts(const Conv2dShape& s, const Conv2dOptions& options) {
-  return options.planned && s.taps() == 1 && !s.padded() && s.in_group % kTileTerms == 0 && s.out_group % kPanel == 0 &&
+bool accepts(const Conv2dShape& s, const Conv2dOptions&) {
+  return s.taps() == 1 && !s.padded() && s.in_group % kTileTerms == 0 && s.out_group % kPanel == 0 &&
          s.in_group * s.out_group >= kFewestSplitWeights;
 }
 
