@@ -307,19 +307,20 @@ def topk(x: Array, *, k: int, dim: int, largest: bool) -> tuple[Array, Array]:
 # ---- Layers
 
 
-def batch_norm_training(
+def batch_norm(
     x: Array,
     weight: Array | None,
     bias: Array | None,
     mean: Array,
     var: Array,
+    residual: Array | None,
     *,
     eps: float,
     relu: bool,
-    communicator: Communicator | None,
+    communicator: Communicator | None = None,
 ) -> Array:
-    """The kernel's; whose the statistics are is for the gradient to know."""
-    return _core.batch_norm(x, weight, bias, mean, var, eps, relu)
+    """The kernel's; in training, whose the statistics are is for the gradient to know."""
+    return _core.batch_norm(x, weight, bias, mean, var, eps, relu, residual)
 
 
 def conv2d(

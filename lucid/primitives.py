@@ -103,10 +103,10 @@ def _shape(method: str) -> Primitive[Tensor]:
 
 conv2d: Primitive[Tensor] = Primitive(eager.conv2d, recording.conv2d, layers.conv2d)
 linear: Primitive[Tensor] = Primitive(eager.linear, recording.linear, layers.linear)
-batch_norm: Primitive[Tensor] = Primitive(_core.batch_norm, recording.batch_norm, layers.batch_norm)
+batch_norm: Primitive[Tensor] = Primitive(eager.batch_norm, recording.batch_norm, layers.batch_norm)
 # With the statistics of the batch, whose gradients are part of this row's.
 batch_norm_training: Primitive[Tensor] = Primitive(
-    eager.batch_norm_training,
+    eager.batch_norm,
     refuse("batch_norm with the statistics of the batch"),
     layers.batch_norm_training,
 )

@@ -115,7 +115,16 @@ def linear(recorder: Recorder, x: Any, weight: Any, bias: Any) -> Any:
 
 
 def batch_norm(
-    recorder: Recorder, x: Any, weight: Any, bias: Any, mean: Any, var: Any, *, eps: float, relu: bool
+    recorder: Recorder,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    mean: Any,
+    var: Any,
+    residual: Any,
+    *,
+    eps: float,
+    relu: bool,
 ) -> Any:
     """The statistics become part of weight and bias, in float64, so that folding them later rounds once."""
     [x] = _symbols("batch_norm", [x])
@@ -128,7 +137,11 @@ def batch_norm(
         scale = 1.0 / np.sqrt(arrays["var"].astype(np.float64) + eps)
         scale = scale * arrays.get("weight", 1.0)
         shift = arrays.get("bias", 0.0) - arrays["mean"] * scale
-    return recorder.step("batch_norm", [x], {"relu": relu}, {"weight": scale, "bias": shift})
+    constants = {"weight": scale, "bias": shift}
+    if residual is None:
+        return recorder.step("batch_norm", [x], {"relu": relu}, constants)
+    y = recorder.step("batch_norm", [x], {"relu": False}, constants)
+    return recorder.step("add", [y, *_symbols("batch_norm", [residual])], {"relu": relu})
 
 
 def adaptive_avg_pool2d(recorder: Recorder, x: Any, *, output_size: tuple[int, int]) -> Any:

@@ -46,7 +46,7 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
         (ctypes.c_int32, "reduction"),
     ],
     "lucid_batch_norm_backward": [
-        (TENSOR, "dy x y weight mean var dx dweight dbias"),
+        (TENSOR, "dy x y weight mean var dx dweight dbias dresidual"),
         (ctypes.c_double, "eps"),
         (ctypes.c_int32, "training"),
     ],
@@ -89,13 +89,20 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
     "lucid_average_update": [(TENSOR, "average parameter"), (ctypes.c_double, "decay")],
 }
 
+# And behind the context, where later versions added to a struct.
+ADDED: dict[str, list[tuple[Any, str]]] = {"lucid_batch_norm": [(TENSOR, "residual")]}
+
 
 def call(function: str, **arguments: Any) -> tuple[int, str]:
     """The status of a call and its message; arrays are passed as they lie, None as a null pointer."""
-    fields = [(name, kind) for kind, names in FIELDS[function] for name in names.split()]
-    all_fields = [("size", ctypes.c_size_t), *fields, ("context", ctypes.c_void_p)]
+    fields, added = (
+        [(name, kind) for kind, names in table.get(function, []) for name in names.split()]
+        for table in (FIELDS, ADDED)
+    )
+    all_fields = [("size", ctypes.c_size_t), *fields, ("context", ctypes.c_void_p), *added]
     structure = type("Args", (ctypes.Structure,), {"_fields_": all_fields})
-    values = {name: arguments[name] for name, _ in fields if name in arguments}
+    values: dict[str, Any] = {"size": ctypes.sizeof(structure)}
+    values |= {name: arguments[name] for name, _ in (*fields, *added) if name in arguments}
     for name, value in values.items():
         if isinstance(value, np.ndarray):
             values[name] = ctypes.pointer(c_abi.tensor(value))

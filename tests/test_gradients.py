@@ -174,12 +174,13 @@ def test_float64_gradient_is_the_slope(name: str, place: int) -> None:
 # ---- Of the kernels, which compute in float32
 
 
-def normalized(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Batch norm with the statistics of the batch, in primitives of float64, and a ReLU."""
+def normalized(x: Tensor, weight: Tensor, bias: Tensor, residual: Any = 0.0) -> Tensor:
+    """Batch norm with the statistics of the batch, in primitives of float64, a residual and a ReLU."""
     dims = (0, 2, 3)
     away = x - x.mean(dims, keepdim=True)
     var = (away * away).mean(dims, keepdim=True)
-    return (away / (var + 1e-5).sqrt() * weight.reshape(-1, 1, 1) + bias.reshape(-1, 1, 1)).clamp(min=0.0)
+    y = away / (var + 1e-5).sqrt() * weight.reshape(-1, 1, 1) + bias.reshape(-1, 1, 1)
+    return (y + residual).clamp(min=0.0)
 
 
 def attended(x: Tensor, logits: Tensor) -> Tensor:
@@ -227,9 +228,19 @@ IN_FLOAT32: dict[str, list[tuple[Function, Function | None, tuple[Any, ...]]]] =
                 + b.reshape(-1, 1, 1)
             ).clamp(min=0.0),
             (numbers(*IMAGES), numbers(4), numbers(4)),
-        )
+        ),
+        (
+            lambda x, r: F.batch_norm(x, MEAN, VAR, residual=r),
+            lambda x, r: (x - MEAN[:, None, None]) / (VAR[:, None, None] + 1e-5) ** 0.5 + r,
+            (numbers(*IMAGES), numbers(*IMAGES)),
+        ),
     ],
     "batch_norm_training": [
+        (
+            lambda x, w, b, r: F.batch_norm(x, None, None, w, b, training=True, relu=True, residual=r),
+            normalized,
+            (numbers(*IMAGES), numbers(4, low=0.5), numbers(4), numbers(*IMAGES)),
+        ),
         (
             lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, relu=True),
             normalized,

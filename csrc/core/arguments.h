@@ -16,6 +16,8 @@ template <>
 inline constexpr size_t kSizeInVersion2<lucid_context> = offsetof(lucid_context, tf32);
 template <>
 inline constexpr size_t kSizeInVersion2<lucid_conv2d_args> = offsetof(lucid_conv2d_args, winograd);
+template <>
+inline constexpr size_t kSizeInVersion2<lucid_batch_norm_args> = offsetof(lucid_batch_norm_args, residual);
 
 // Copies `given` to the `known` bytes at `args`: fields that a shorter struct lacks become zeros, and those that a
 // longer one has must be zeros. The context is checked as well.

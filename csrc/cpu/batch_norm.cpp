@@ -1,4 +1,4 @@
-// Batch norm at inference: y = (x - mean) * scale + bias per channel, with an optional ReLU; and the statistics.
+// Batch norm: y = (x - mean) * scale + bias per channel, with an optional residual and ReLU; and the statistics.
 //
 // Bound by memory: each value is read and written once. Channels are contiguous, so mean, scale and bias are read again
 // for every pixel; at most 2048 channels, they stay in L1. The mean is subtracted first, which costs nothing here:
@@ -12,13 +12,14 @@
 namespace lucid::LUCID_ISA {
 namespace {
 
-template <bool kRelu>
+template <bool kResidual, bool kRelu>
 void normalize(const BatchNorm& p, int64_t begin, int64_t end) {
   for (int64_t pixel = begin; pixel < end; ++pixel) {
     const float* x = p.x + pixel * p.c;
     float* y = p.y + pixel * p.c;
     for_each_vector(p.c, [&](int64_t i, auto lanes) {
-      const F32 v = fma(lanes.load(x + i) - lanes.load(p.mean + i), lanes.load(p.scale + i), lanes.load(p.bias + i));
+      F32 v = fma(lanes.load(x + i) - lanes.load(p.mean + i), lanes.load(p.scale + i), lanes.load(p.bias + i));
+      if (kResidual) v = v + lanes.load(p.residual + pixel * p.c + i);
       lanes.store(kRelu ? max(F32::zero(), v) : v, y + i);
     });
   }
@@ -78,7 +79,10 @@ Moments moments_of(const BatchNormStatistics& p, int64_t block, int64_t channel)
 }  // namespace
 
 void batch_norm(const BatchNorm& p, int64_t begin, int64_t end) {
-  (p.relu ? normalize<true> : normalize<false>)(p, begin, end);
+  if (p.residual != nullptr)
+    (p.relu ? normalize<true, true> : normalize<true, false>)(p, begin, end);
+  else
+    (p.relu ? normalize<false, true> : normalize<false, false>)(p, begin, end);
 }
 
 void batch_norm_moments(const BatchNormStatistics& p, int64_t begin, int64_t end) {

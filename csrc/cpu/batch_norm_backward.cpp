@@ -2,9 +2,10 @@
 //   dbias = sum of g, dweight = sum of g * (x - mean) / sqrt(var + eps),
 //   dx = scale * (g - dbias / N - (x - mean) * (sum of g * (x - mean)) / (N * (var + eps))).
 //
-// Bound by memory: dy, x and y are read once for the sums and once more for dx, and nothing of an image's size is kept
-// between. Sums of a block of pixels are float32, four pixels in pairs at a time, and stay in L1; blocks are combined
-// in double and in order.
+// Bound by memory: dy, x and y are read once for the sums and once more for dx. Nothing of an image's size is kept
+// between, unless the gradient of a residual is asked for: that is g, and dx then reads it instead of dy and y. Sums of
+// a block of pixels are float32, four pixels in pairs at a time, and stay in L1; blocks are combined in double and in
+// order.
 #include "cpu/kernels.h"
 #include "cpu/lanes.h"
 #include "cpu/positive.h"
@@ -27,6 +28,7 @@ void add_pixels(const BatchNormBackward& p, int64_t at, int64_t channel, int64_t
 #pragma GCC unroll 4
     for (int m = 0; m < kPixels; ++m) {
       plain[m] = gradient<kRelu>(p, at + m * p.c + i, lanes);
+      if (p.dresidual != nullptr) lanes.store(plain[m], p.dresidual + at + m * p.c + i);
       product[m] = plain[m] * (lanes.load(p.x + at + m * p.c + i) - mean);
     }
 #pragma GCC unroll 2

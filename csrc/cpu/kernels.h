@@ -41,6 +41,7 @@ struct Conv2dBackwardWeight {
 
 struct BatchNorm {
   const float *x, *mean, *scale, *bias;  // [pixels, c], then [c] each
+  const float* residual;                 // [pixels, c], or null
   float* y;
   int64_t c;
   bool relu;
@@ -61,6 +62,7 @@ struct BatchNormBackward {
   static constexpr int64_t kPixels = 128, kChannels = 512;  // of a block of sums; both a multiple of 16
   const float *dy, *x, *y;                                  // [pixels, c]; y where a ReLU follows, or null
   const float *mean, *inverse, *scale;                      // [c] each; inverse is 1 / sqrt(var + eps)
+  float* dresidual;                                         // [pixels, c], which the sums leave; or null
   float* dx;
   int64_t pixels, c, pixel_blocks, channel_blocks;
   float* sums;                  // [pixel_blocks][2][c]: of g, of g * (x - mean)

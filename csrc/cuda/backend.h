@@ -18,7 +18,7 @@
 namespace lucid::cuda {
 
 // Raised whenever anything in this file changes.
-constexpr int32_t kBackendAbi = 4;
+constexpr int32_t kBackendAbi = 5;
 
 using Error = int;
 using Stream = void*;  // cudaStream_t; null is the default stream
@@ -123,8 +123,9 @@ struct Conv2dBackwardWeight {
 // 1, bias 0. y may be the memory of x.
 struct BatchNorm {
   Dtype dtype;
-  int64_t pixels, c;  // of all images
-  const void* x;      // [pixels, c]
+  int64_t pixels, c;     // of all images
+  const void* x;         // [pixels, c]
+  const void* residual;  // as x, or null
   const float *mean, *var, *weight, *bias;
   double eps;
   bool relu;
@@ -151,6 +152,7 @@ struct BatchNormBackward {
   bool training;
   void* dx;
   float *dweight, *dbias;
+  void* dresidual;  // as x: dy as it counts; or null
   void* workspace;  // batch_norm_backward_bytes()
 };
 

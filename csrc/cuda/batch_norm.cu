@@ -1,4 +1,4 @@
-// Batch norm at inference: y = (x - mean) / sqrt(var + eps) * weight + bias of each channel, then a ReLU.
+// Batch norm: y = (x - mean) / sqrt(var + eps) * weight + bias of each channel, plus a residual, then a ReLU.
 //
 // Bound by memory: each value is read and written once. A thread keeps what belongs to its channels in registers. The
 // mean is subtracted first: x * scale + (bias - mean * scale) loses the digits that both products share where the mean
@@ -33,6 +33,12 @@ __global__ void __launch_bounds__(ChannelTile::kThreads) normalize(BatchNorm p, 
     access.load(p.x, pixel * p.c + channel, values);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) values[i] = fmaf(values[i] - mean[i], scale[i], bias[i]);
+    if (p.residual != nullptr) {
+      float residual[kWidth];
+      access.load(p.residual, pixel * p.c + channel, residual);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) values[i] += residual[i];
+    }
     if (p.relu) {
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) values[i] = rectified(values[i]);
@@ -44,7 +50,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads) normalize(BatchNorm p, 
 }  // namespace
 
 Error batch_norm(const BatchNorm& p, Stream stream) {
-  return with_access(p.dtype, p.c, {p.x, p.y, p.mean, p.var, p.weight, p.bias}, [&](auto access) {
+  return with_access(p.dtype, p.c, {p.x, p.residual, p.y, p.mean, p.var, p.weight, p.bias}, [&](auto access) {
     const ChannelTile tile = channel_tile(p.pixels, p.c, decltype(access)::kWidth, ChannelTile::kThreads, 1, 16);
     return launch_blocks(normalize<decltype(access)>, tile.blocks(), tile.threads(), 0, stream, p, tile, access);
   });

@@ -2,7 +2,8 @@
 // dy * d, and dx = weight / sqrt(var + eps) * (dy - mean of dy - d * mean of dy * d), of which dy alone is left where
 // the statistics are constants. Behind a ReLU, dy does not count where y is 0.
 //
-// Bound by memory: x, dy and y are read twice, dx is written once. The sums are formed in two stages.
+// Bound by memory: x, dy and y are read twice, dx is written once; the gradient of a residual, if asked for, is written
+// beside the sums and read instead of dy and y. The sums are formed in two stages.
 #include "cuda/channel_sums.h"
 #include "cuda/kernels.h"
 
@@ -48,6 +49,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
       float x[kWidth], dy[kWidth];
       access.load(p.x, pixel * p.c + channel, x);
       load_gradient(access, p, pixel * p.c + channel, dy);
+      if (p.dresidual != nullptr) access.store(p.dresidual, pixel * p.c + channel, dy);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
         dbias[i] += dy[i];
@@ -124,7 +126,7 @@ size_t batch_norm_backward_bytes(const BatchNormBackward& p) {
 Error batch_norm_backward(const BatchNormBackward& p, Stream stream) {
   float* const sums = static_cast<float*>(p.workspace);
   float* const partial = sums + kKinds * p.c;
-  return with_access(p.dtype, p.c, {p.x, p.dy, p.y, p.dx, p.mean, p.var, sums}, [&](auto access) {
+  return with_access(p.dtype, p.c, {p.x, p.dy, p.y, p.dx, p.dresidual, p.mean, p.var, sums}, [&](auto access) {
     using Access = decltype(access);
     constexpr int kWidth = Access::kWidth;
     const ChannelTile blocks = sum_tile(p.pixels, p.c, kWidth);
@@ -136,7 +138,9 @@ Error batch_norm_backward(const BatchNormBackward& p, Stream stream) {
                           blocks.pixel_blocks(), static_cast<const float*>(partial), sums);
     if (error != cudaSuccess) return error;
     const ChannelTile tile = channel_tile(p.pixels, p.c, kWidth, ChannelTile::kThreads, 1, 16);
-    return launch_blocks(gradient_of_x<Access>, tile.blocks(), tile.threads(), 0, stream, p, tile,
+    BatchNormBackward rest = p;
+    if (p.dresidual != nullptr) rest.dy = p.dresidual, rest.y = nullptr;
+    return launch_blocks(gradient_of_x<Access>, tile.blocks(), tile.threads(), 0, stream, rest, tile,
                          static_cast<const float*>(sums), access);
   });
 }

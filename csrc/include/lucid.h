@@ -351,7 +351,8 @@ typedef struct lucid_radix_sum_pool_args {
 LUCID_API lucid_status lucid_radix_sum_pool(const lucid_radix_sum_pool_args* args);
 LUCID_API lucid_status lucid_radix_sum_pool_output_shape(const lucid_radix_sum_pool_args* args, lucid_shape* y);
 
-/* y = (x - mean) / sqrt(var + eps) * weight + bias per channel, then an optional ReLU (Ioffe & Szegedy 2015). */
+/* y = (x - mean) / sqrt(var + eps) * weight + bias per channel (Ioffe & Szegedy 2015), plus an optional residual, then
+ * an optional ReLU: how a residual block ends. */
 typedef struct lucid_batch_norm_args {
   size_t size;
   const lucid_tensor* x;      /* [n, c], [n, c, l] or [n, c, h, w] */
@@ -363,6 +364,7 @@ typedef struct lucid_batch_norm_args {
   double eps;
   int32_t relu;
   const lucid_context* context;
+  const lucid_tensor* residual; /* as x, or NULL */
 } lucid_batch_norm_args;
 
 LUCID_API lucid_status lucid_batch_norm(const lucid_batch_norm_args* args);
@@ -503,7 +505,7 @@ LUCID_API lucid_status lucid_cross_entropy_output_shape(const lucid_cross_entrop
 /* With `training` the statistics are those of this x, as lucid_batch_norm_statistics gives them, and x moves them:
  * dx = scale * (g - mean of g - (x - mean) / (var + eps) * mean of g * (x - mean)), scale = weight / sqrt(var + eps)
  * (Ioffe & Szegedy 2015); else they are constants, and dx = scale * g. Behind a fused ReLU `y` is what batch_norm gave,
- * and g is dy where y is positive or NaN, else 0; without y it is dy. */
+ * and g is dy where y is positive or NaN, else 0; without y it is dy. g is also the gradient of a residual. */
 typedef struct lucid_batch_norm_backward_args {
   size_t size;
   const lucid_tensor* dy;     /* as x */
@@ -515,6 +517,7 @@ typedef struct lucid_batch_norm_backward_args {
   lucid_tensor* dx;           /* as x */
   lucid_tensor* dweight;      /* [c] of float32: sum of g * (x - mean) / sqrt(var + eps) */
   lucid_tensor* dbias;        /* [c] of float32: sum of g */
+  lucid_tensor* dresidual;    /* as x: g; or NULL */
   double eps;
   int32_t training;
   const lucid_context* context;

@@ -19,6 +19,10 @@ lucid_status check_batch_norm(const lucid_batch_norm_args& a, lucid_shape* y) {
   const int64_t c = a.x->shape[1];
   if (a.weight != nullptr) LUCID_CHECK(check_vector(op, "weight", a.weight, c, a.x->dtype));
   if (a.bias != nullptr) LUCID_CHECK(check_vector(op, "bias", a.bias, c, a.x->dtype));
+  if (a.residual != nullptr) {
+    LUCID_CHECK(check_tensor(op, "residual", a.residual, 2, 4, a.x->dtype));
+    LUCID_CHECK(check_shape(op, "residual", *a.residual, shape_of(*a.x)));
+  }
   LUCID_CHECK(check_vector(op, "mean", a.mean, c, a.x->dtype));
   LUCID_CHECK(check_vector(op, "var", a.var, c, a.x->dtype));
   if (!std::isfinite(a.eps) || a.eps < 0)
@@ -50,10 +54,11 @@ int64_t pixels_of(const lucid_tensor& x) {
 
 lucid_status run_on_cuda(const lucid_batch_norm_args& a) {
   const cuda::Call call("batch_norm", a.x->device.id, stream_of(a.context));
-  cuda::Input x, mean, var, weight, bias;
+  cuda::Input x, residual, mean, var, weight, bias;
   cuda::Output y;
   LUCID_CHECK(call.begin());
   LUCID_CHECK(x.stage(call, *a.x, cuda::Order::kChannelsLast));
+  if (a.residual != nullptr) LUCID_CHECK(residual.stage(call, *a.residual, cuda::Order::kChannelsLast));
   LUCID_CHECK(mean.stage_vector(call, a.mean));
   LUCID_CHECK(var.stage_vector(call, a.var));
   LUCID_CHECK(weight.stage_vector(call, a.weight));
@@ -63,6 +68,7 @@ lucid_status run_on_cuda(const lucid_batch_norm_args& a) {
                           .pixels = pixels_of(*a.x),
                           .c = a.x->shape[1],
                           .x = x.data(),
+                          .residual = residual.data(),
                           .mean = mean.floats(),
                           .var = var.floats(),
                           .weight = weight.floats(),
@@ -79,27 +85,35 @@ lucid_status run_batch_norm(const lucid_batch_norm_args& a) {
   lucid_shape shape;
   lucid_device device;
   LUCID_CHECK(check_batch_norm(a, &shape));
-  LUCID_CHECK(find_device(
-      op, a.context, {{"x", a.x}, {"weight", a.weight}, {"bias", a.bias}, {"mean", a.mean}, {"var", a.var}, {"y", a.y}},
-      &device));
-  for (const auto& [name, tensor] : {std::pair{"x", a.x}, std::pair{"weight", a.weight}, std::pair{"bias", a.bias},
-                                     std::pair{"mean", a.mean}, std::pair{"var", a.var}})
+  LUCID_CHECK(find_device(op, a.context,
+                          {{"x", a.x},
+                           {"weight", a.weight},
+                           {"bias", a.bias},
+                           {"mean", a.mean},
+                           {"var", a.var},
+                           {"residual", a.residual},
+                           {"y", a.y}},
+                          &device));
+  for (const auto& [name, tensor] :
+       {std::pair{"x", a.x}, std::pair{"weight", a.weight}, std::pair{"bias", a.bias}, std::pair{"mean", a.mean},
+        std::pair{"var", a.var}, std::pair{"residual", a.residual}})
     LUCID_CHECK(check_data(op, name, tensor, device));
   LUCID_CHECK(check_output(op, "y", a.y, shape, device));
   if (is_empty(shape)) return ok();
   if (device.type == LUCID_CUDA) return run_on_cuda(a);
   const ImageView x = view_image(*a.x);
-  const StagedInput input(x);
+  const StagedInput input(x), residual(view_image(a.residual != nullptr ? *a.residual : *a.x));
   const StagedOutput output(view_image(*a.y));
   const Scratch<float> folded(3 * x.c);
-  if (input.data() == nullptr || output.data() == nullptr || folded.data() == nullptr)
-    return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x %s and y", op,
+  if (input.data() == nullptr || residual.data() == nullptr || output.data() == nullptr || folded.data() == nullptr)
+    return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x %s, the residual and y", op,
                 ShapeText(a.x->shape, a.x->ndim).c_str());
   fold_parameters(a, folded.data());
   const BatchNorm p{.x = input.data(),
                     .mean = folded.data(),
                     .scale = folded.data() + x.c,
                     .bias = folded.data() + 2 * x.c,
+                    .residual = a.residual != nullptr ? residual.data() : nullptr,
                     .y = output.data(),
                     .c = x.c,
                     .relu = a.relu != 0};

@@ -43,7 +43,7 @@ int64_t pixels_of(const lucid_tensor& x) {
 lucid_status run_on_cuda(const lucid_batch_norm_backward_args& a) {
   const cuda::Call call(kOp, a.x->device.id, stream_of(a.context));
   cuda::Input x, dy, y, mean, var, weight;
-  cuda::Output dx, dweight, dbias;
+  cuda::Output dx, dweight, dbias, dresidual;
   cuda::Workspace workspace;
   LUCID_CHECK(call.begin());
   LUCID_CHECK(x.stage(call, *a.x, cuda::Order::kChannelsLast));
@@ -55,6 +55,7 @@ lucid_status run_on_cuda(const lucid_batch_norm_backward_args& a) {
   LUCID_CHECK(dx.stage(call, *a.dx, cuda::Order::kChannelsLast));
   LUCID_CHECK(dweight.stage(call, *a.dweight, cuda::Order::kRowMajor));
   LUCID_CHECK(dbias.stage(call, *a.dbias, cuda::Order::kRowMajor));
+  if (a.dresidual != nullptr) LUCID_CHECK(dresidual.stage(call, *a.dresidual, cuda::Order::kChannelsLast));
   cuda::BatchNormBackward p{.dtype = cuda::dtype_of(a.x->dtype),
                             .pixels = pixels_of(*a.x),
                             .c = a.x->shape[1],
@@ -69,13 +70,15 @@ lucid_status run_on_cuda(const lucid_batch_norm_backward_args& a) {
                             .dx = dx.data(),
                             .dweight = dweight.floats(),
                             .dbias = dbias.floats(),
+                            .dresidual = a.dresidual != nullptr ? dresidual.data() : nullptr,
                             .workspace = nullptr};
   LUCID_CHECK(workspace.allocate(call, call->batch_norm_backward_bytes(p)));
   p.workspace = workspace.data();
   LUCID_CHECK(call.check(call->batch_norm_backward(p, call.stream())));
   LUCID_CHECK(dx.finish(call));
   LUCID_CHECK(dweight.finish(call));
-  return dbias.finish(call);
+  LUCID_CHECK(dbias.finish(call));
+  return a.dresidual != nullptr ? dresidual.finish(call) : ok();
 }
 
 // Of an empty batch both sums are 0.
@@ -109,11 +112,12 @@ void fold_parameters(const lucid_batch_norm_backward_args& a, float* folded) {
   }
 }
 
-void run_kernels(const BatchNormBackward& p) {
+void run_kernels(BatchNormBackward p) {
   parallel_for(p.pixel_blocks * p.channel_blocks, grain_of(2 * p.kPixels * std::min(p.kChannels, p.c)),
                [&](int64_t begin, int64_t end, int) { kernels().batch_norm_backward_sums(p, begin, end); });
   parallel_for(p.c, grain_of(2 * p.pixel_blocks),
                [&](int64_t begin, int64_t end, int) { kernels().batch_norm_backward_combine(p, begin, end); });
+  if (p.dresidual != nullptr) p.dy = p.dresidual, p.y = nullptr;
   parallel_for(p.pixels, grain_of(2 * p.c),
                [&](int64_t begin, int64_t end, int) { kernels().batch_norm_backward(p, begin, end); });
 }
@@ -124,11 +128,11 @@ lucid_status run_on_cpu(const lucid_batch_norm_backward_args& a) {
   const VectorView dweight = view_vector(a.dweight), dbias = view_vector(a.dbias);
   const int64_t pixels = x.n * x.h * x.w, pixel_blocks = (pixels - 1) / kPixels + 1;
   const StagedInput input(x), gradient(view_image(*a.dy)), result(view_image(a.y != nullptr ? *a.y : *a.x));
-  const StagedOutput output(view_image(*a.dx));
+  const StagedOutput output(view_image(*a.dx)), residual(view_image(a.dresidual != nullptr ? *a.dresidual : *a.dx));
   const Scratch<float> folded(5 * x.c), sums(2 * pixel_blocks * x.c);
   if (input.data() == nullptr || gradient.data() == nullptr || result.data() == nullptr || output.data() == nullptr ||
-      folded.data() == nullptr || sums.data() == nullptr)
-    return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x %s, dy, y and dx", kOp,
+      residual.data() == nullptr || folded.data() == nullptr || sums.data() == nullptr)
+    return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x %s, dy, y, dx and dresidual", kOp,
                 ShapeText(a.x->shape, a.x->ndim).c_str());
   fold_parameters(a, folded.data());
   run_kernels({.dy = gradient.data(),
@@ -137,6 +141,7 @@ lucid_status run_on_cpu(const lucid_batch_norm_backward_args& a) {
                .mean = folded.data(),
                .inverse = folded.data() + x.c,
                .scale = folded.data() + 2 * x.c,
+               .dresidual = a.dresidual != nullptr ? residual.data() : nullptr,
                .dx = output.data(),
                .pixels = pixels,
                .c = x.c,
@@ -151,6 +156,7 @@ lucid_status run_on_cpu(const lucid_batch_norm_backward_args& a) {
                .dbias_stride = dbias.stride,
                .training = a.training != 0});
   output.finish();
+  if (a.dresidual != nullptr) residual.finish();
   return ok();
 }
 
@@ -167,7 +173,8 @@ lucid_status run_batch_norm_backward(const lucid_batch_norm_backward_args& a) {
                            {"var", a.var},
                            {"dx", a.dx},
                            {"dweight", a.dweight},
-                           {"dbias", a.dbias}},
+                           {"dbias", a.dbias},
+                           {"dresidual", a.dresidual}},
                           &device));
   for (const auto& [name, tensor] : {std::pair{"x", a.x}, std::pair{"dy", a.dy}, std::pair{"y", a.y},
                                      std::pair{"weight", a.weight}, std::pair{"mean", a.mean}, std::pair{"var", a.var}})
@@ -175,6 +182,7 @@ lucid_status run_batch_norm_backward(const lucid_batch_norm_backward_args& a) {
   LUCID_CHECK(check_output(kOp, "dx", a.dx, shape, device));
   LUCID_CHECK(check_output(kOp, "dweight", a.dweight, make_shape({shape.sizes[1]}), device));
   LUCID_CHECK(check_output(kOp, "dbias", a.dbias, make_shape({shape.sizes[1]}), device));
+  if (a.dresidual != nullptr) LUCID_CHECK(check_output(kOp, "dresidual", a.dresidual, shape, device));
   if (is_empty(shape)) return clear_sums(a, device);
   return device.type == LUCID_CUDA ? run_on_cuda(a) : run_on_cpu(a);
 }

@@ -19,7 +19,7 @@ py::object run_backward(const char* op, lucid_status (*operation)(const Args*),
 }
 
 py::tuple batch_norm_backward(const py::object& dy, const py::object& x, const py::object& y, const py::object& weight,
-                              const py::object& mean, const py::object& var, double eps, bool training) {
+                              const py::object& mean, const py::object& var, double eps, bool training, bool residual) {
   constexpr const char* op = "batch_norm_backward";
   TensorArgument dy_arg(op, "dy", dy), x_arg(op, "x", x), mean_arg(op, "mean", mean), var_arg(op, "var", var);
   OptionalTensorArgument y_arg(op, "y", y), weight_arg(op, "weight", weight);
@@ -43,8 +43,12 @@ py::tuple batch_norm_backward(const py::object& dy, const py::object& x, const p
   args.dx = dx_arg.get();
   args.dweight = dweight_arg.get();
   args.dbias = dbias_arg.get();
+  const py::object dresidual = residual ? new_result(op, shape, device) : py::none();
+  OptionalTensorArgument dresidual_arg(op, "dresidual", dresidual);
+  args.dresidual = dresidual_arg.get();
   call(lucid_batch_norm_backward, args);
-  return py::make_tuple(dx, dweight, dbias);
+  if (!residual) return py::make_tuple(dx, dweight, dbias);
+  return py::make_tuple(dx, dweight, dbias, dresidual);
 }
 
 py::object relu_backward(const py::object& dy, const py::object& y) {
@@ -176,7 +180,7 @@ py::tuple split_attention_backward(const py::object& dy, const py::object& x, co
 
 void register_gradients(py::module_& module) {
   module.def("batch_norm_backward", batch_norm_backward, py::arg("dy"), py::arg("x"), py::arg("y"), py::arg("weight"),
-             py::arg("mean"), py::arg("var"), py::arg("eps"), py::arg("training"));
+             py::arg("mean"), py::arg("var"), py::arg("eps"), py::arg("training"), py::arg("residual") = false);
   module.def("relu_backward", relu_backward, py::arg("dy"), py::arg("y"));
   module.def("sigmoid_backward", sigmoid_backward, py::arg("dy"), py::arg("y"));
   module.def("softmax_backward", softmax_backward, py::arg("dy"), py::arg("y"), py::arg("dim"), py::arg("log"));

@@ -156,9 +156,10 @@ py::object radix_sum_pool(const py::object& x, int64_t radix) {
 }
 
 py::object batch_norm(const py::object& x, const py::object& weight, const py::object& bias, const py::object& mean,
-                      const py::object& var, double eps, bool relu) {
+                      const py::object& var, double eps, bool relu, const py::object& residual) {
   TensorArgument x_arg("batch_norm", "x", x), mean_arg("batch_norm", "mean", mean), var_arg("batch_norm", "var", var);
   OptionalTensorArgument weight_arg("batch_norm", "weight", weight), bias_arg("batch_norm", "bias", bias);
+  OptionalTensorArgument residual_arg("batch_norm", "residual", residual);
   const lucid_batch_norm_args args{.size = sizeof args,
                                    .x = x_arg.get(),
                                    .y = nullptr,
@@ -168,7 +169,8 @@ py::object batch_norm(const py::object& x, const py::object& weight, const py::o
                                    .var = var_arg.get(),
                                    .eps = eps,
                                    .relu = relu,
-                                   .context = nullptr};
+                                   .context = nullptr,
+                                   .residual = residual_arg.get()};
   return run("batch_norm", lucid_batch_norm, lucid_batch_norm_output_shape, args);
 }
 
@@ -286,7 +288,7 @@ void register_operators(py::module_& module) {
   module.def("adaptive_avg_pool2d", adaptive_avg_pool2d, py::arg("x"), py::arg("output_size"));
   module.def("radix_sum_pool", radix_sum_pool, py::arg("x"), py::arg("radix"));
   module.def("batch_norm", batch_norm, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("mean"),
-             py::arg("var"), py::arg("eps"), py::arg("relu") = false);
+             py::arg("var"), py::arg("eps"), py::arg("relu") = false, py::arg("residual") = py::none());
   module.def("batch_norm_statistics", batch_norm_statistics, py::arg("x"));
   module.def("split_attention", split_attention, py::arg("x"), py::arg("logits"), py::arg("radix"),
              py::arg("cardinality"));

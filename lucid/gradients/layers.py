@@ -70,24 +70,19 @@ def _column_sums(rows: Any) -> Any:
     return _core.linear(ones, _transposed(rows), None).reshape(rows.shape[1])
 
 
-def _normalized(
-    x: Any, weight: Any, bias: Any, mean: Any, var: Any, *, eps: float, relu: bool
-) -> tuple[Any, tuple[Any, ...]]:
+def _normalized(*values: Any, relu: bool, **options: Any) -> tuple[Any, tuple[Any, ...]]:
     """Keeps the result for the ReLU alone, of which it tells where it was 0."""
-    y = _core.batch_norm(x, weight, bias, mean, var, eps=eps, relu=relu)
+    y = eager.batch_norm(*values, relu=relu, **options)
     return y, (y if relu else None,)
 
 
 def _batch_norm(call: Call, dy: Any, *, eps: float, relu: bool, training: bool = False) -> tuple[Any, ...]:
-    x, weight, _, mean, var = call.values
-    dx, dweight, dbias = _core.batch_norm_backward(dy, x, call.kept[0], weight, mean, var, eps, training)
-    return dx, dweight, dbias, None, None
-
-
-def _normalized_in_training(
-    *values: Any, eps: float, relu: bool, communicator: Communicator | None
-) -> tuple[Any, tuple[Any, ...]]:
-    return _normalized(*values, eps=eps, relu=relu)
+    x, weight, _, mean, var, _ = call.values
+    behind_relu = relu and call.needed[5]
+    dx, dweight, dbias, *dresidual = _core.batch_norm_backward(
+        dy, x, call.kept[0], weight, mean, var, eps, training, behind_relu
+    )
+    return dx, dweight, dbias, None, None, dresidual[0] if behind_relu else dy
 
 
 def _batch_norm_training(
@@ -95,7 +90,7 @@ def _batch_norm_training(
 ) -> tuple[Any, ...]:
     dx, dweight, dbias, *rest = _batch_norm(call, dy, eps=eps, relu=relu, training=True)
     if communicator is not None and call.needed[0]:
-        x, weight, _, mean, var = call.values
+        x, weight, _, mean, var, _ = call.values
         dx = spread_batch_norm.input_gradient((dx, dweight, dbias), x, weight, mean, var, eps, communicator)
     return dx, dweight, dbias, *rest
 
@@ -136,7 +131,7 @@ def _split_attention(call: Call, dy: Any, *, radix: int, cardinality: int) -> tu
 conv2d = Gradient(_conv2d, ((1,), (0,), (0,)), run=_convolved)
 linear = Gradient(_linear, ((1,), (0,), ()))
 batch_norm = Gradient(_batch_norm, ((0, 1, 3, 4),) * 3, run=_normalized)
-batch_norm_training = Gradient(_batch_norm_training, ((0, 1, 3, 4),) * 3, run=_normalized_in_training)
+batch_norm_training = Gradient(_batch_norm_training, ((0, 1, 3, 4),) * 3, run=_normalized)
 max_pool2d = Gradient(_max_pool2d, run=_pooled)
 max_pool2d_with_indices = Gradient(_max_pool2d, run=_pooled_with_indices)
 avg_pool2d = Gradient(_avg_pool2d)

@@ -9,8 +9,7 @@ from typing import Any, ClassVar, overload
 from lucid import nn
 from lucid.models.config import ModelConfig, StemType, integer
 from lucid.models.registry import Preset, register, register_family
-from lucid.models.resnet import ResNet, parse_constructor
-from lucid.nn import functional as F
+from lucid.models.resnet import ResNet, end_of_block, parse_constructor
 from lucid.tensor import Tensor
 
 __all__ = ["ResNeSt", "ResNeStBottleneck", "ResNeStConfig"]
@@ -139,9 +138,8 @@ class ResNeStBottleneck(nn.Module):
             out = self.bn2(out, relu=True)
         if self.avd is not None and not self.avd_first:
             out = self.avd(out)
-        out = F.drop_path(self.bn3(self.conv3(out)), self.drop_path, self.training)
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(out + shortcut, inplace=True)
+        return end_of_block(self.bn3, self.conv3(out), shortcut, self.drop_path if self.training else 0.0)
 
 
 class ResNeSt(ResNet):

@@ -157,6 +157,13 @@ class ResNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
+def end_of_block(norm: nn.Module, branch: Tensor, shortcut: Tensor, drop_path: float) -> Tensor:
+    """``relu(norm(branch) + shortcut)``; an image's branch is dropped with probability ``drop_path``."""
+    if drop_path == 0.0:
+        return norm(branch, relu=True, residual=shortcut)
+    return F.relu(F.drop_path(norm(branch), drop_path) + shortcut, inplace=True)
+
+
 def _stem(in_channels: int, stem_type: StemType, width: int) -> tuple[nn.Module, int]:
     """The stem up to its last convolution, and its channels; the norm after it is the network's ``bn1``."""
     if stem_type is None:

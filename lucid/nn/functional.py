@@ -80,13 +80,15 @@ def batch_norm(
     eps: float = 1e-5,
     *,
     relu: bool = False,
+    residual: Input | None = None,
 ) -> Tensor:
     """``(input - mean) / sqrt(var + eps) * weight + bias`` for each channel of an input ``(n, c, ...)``.
 
     The statistics are the running ones, or in training those of the batch, which then also move the running
     ones (if given) by ``momentum`` in place: the mean, and the variance with Bessel's correction, as PyTorch
     does. A batch that is spread over processes (``lucid.distributed.batch_part``) counts as a whole.
-    ``relu=True`` clips the result at 0 in the same pass over memory.
+    ``residual``, of the input's shape, is added to the result, and ``relu=True`` clips it at 0, in the same
+    pass over memory.
 
     Raises:
         ValueError: In training, a channel has only one value, whose variance is 0 and whose output would be
@@ -97,12 +99,21 @@ def batch_norm(
     shift = None if bias is None else as_tensor("batch_norm", "bias", bias)
     mean = None if running_mean is None else as_tensor("batch_norm", "running_mean", running_mean)
     var = None if running_var is None else as_tensor("batch_norm", "running_var", running_var)
+    addend = None if residual is None else as_tensor("batch_norm", "residual", residual)
     if training:
         part = part_in_use()
         communicator = None if part is None else part.communicator
         used_mean, used_var, count = _statistics_of_batch(x, mean, var, momentum, communicator)
         y = primitives.batch_norm_training(
-            x, scale, shift, used_mean, used_var, eps=float(eps), relu=bool(relu), communicator=communicator
+            x,
+            scale,
+            shift,
+            used_mean,
+            used_var,
+            addend,
+            eps=float(eps),
+            relu=bool(relu),
+            communicator=communicator,
         )
         # Last, so that a refused call has changed nothing.
         _move(mean, used_mean.data, momentum)
@@ -110,7 +121,7 @@ def batch_norm(
         return y
     if mean is None or var is None:
         raise ValueError("batch_norm: running_mean and running_var must be given unless training, got None")
-    return primitives.batch_norm(x, scale, shift, mean, var, eps=float(eps), relu=bool(relu))
+    return primitives.batch_norm(x, scale, shift, mean, var, addend, eps=float(eps), relu=bool(relu))
 
 
 def _statistics_of_batch(

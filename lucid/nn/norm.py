@@ -70,8 +70,8 @@ class BatchNorm2d(Module):
             init.ones_(self.running_var)
             init.zeros_(self.num_batches_tracked)
 
-    def forward(self, input: Tensor, relu: bool = False) -> Tensor:
-        """``relu=True`` clips the result at 0 in the same pass, cheaper than a layer of its own."""
+    def forward(self, input: Tensor, relu: bool = False, residual: Tensor | None = None) -> Tensor:
+        """In the same pass, cheaper than layers of their own: adds ``residual``, ``relu=True`` clips at 0."""
         input = as_tensor("BatchNorm2d", "input", input)
         if input.ndim != 4:
             raise ValueError(f"BatchNorm2d: input must have rank 4 (n, c, h, w), got shape {input.shape}")
@@ -85,6 +85,7 @@ class BatchNorm2d(Module):
             momentum=self._share_of_batch(),
             eps=self.eps,
             relu=relu,
+            residual=residual,
         )
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1

@@ -27,14 +27,16 @@ struct Parameters {
         bias(Dtype::kFloat32, random_values(c, 14)) {}
 };
 
-void run_inference(Shape s, Dtype dtype, bool relu, bool parameters, size_t shift) {
+void run_inference(Shape s, Dtype dtype, bool relu, bool parameters, size_t shift, bool residual) {
   constexpr double kEps = 1e-3;
   const Array x(dtype, random_values(s.pixels * s.c, 1, 2.0), shift), y(dtype, x.size());
+  const Array addend(dtype, random_values(s.pixels * s.c, 2));
   const Parameters q(s.c);
   const lucid::cuda::BatchNorm p{.dtype = dtype,
                                  .pixels = s.pixels,
                                  .c = s.c,
                                  .x = x.data(),
+                                 .residual = residual ? addend.data() : nullptr,
                                  .mean = parameters ? q.mean.floats() : nullptr,
                                  .var = parameters ? q.var.floats() : nullptr,
                                  .weight = q.weight.floats(),
@@ -50,9 +52,10 @@ void run_inference(Shape s, Dtype dtype, bool relu, bool parameters, size_t shif
     want[i].add((x.at(i) - mean) * scale);
     want[i].magnitude += std::fabs(mean * scale);
     want[i].add(bias);
+    if (residual) want[i].add(addend.at(i));
     if (relu && want[i].value < 0) want[i].value = 0;
   }
-  check(text_of_shape("batch_norm", s, dtype), {&x, &q.mean, &q.var, &q.weight, &q.bias, &y},
+  check(text_of_shape(residual ? "batch_norm and a residual" : "batch_norm", s, dtype), {&x, &addend, &q.mean, &q.var, &q.weight, &q.bias, &y},
         [&] { return backend().batch_norm(p, nullptr); }, {{y, want, 5.0}});
 }
 
@@ -111,13 +114,13 @@ void run_special_statistics() {
          {var, {{NAN, 0}, {NAN, 0}, {NAN, 0}, {squares / kPixels, 1.0}}, 80.0}});
 }
 
-void run_backward(Shape s, Dtype dtype, bool training, bool relu, bool weighted) {
+void run_backward(Shape s, Dtype dtype, bool training, bool relu, bool weighted, bool residual) {
   constexpr double kEps = 1e-3;
   const int64_t count = s.pixels * s.c;
   std::vector<float> outputs = random_values(count, 5);
   for (float& value : outputs) value = value < 0 ? 0.0f : value;
   const Array x(dtype, random_values(count, 3, 2.0)), dy(dtype, random_values(count, 4)), y(dtype, outputs);
-  const Array dx(dtype, static_cast<size_t>(count));
+  const Array dx(dtype, static_cast<size_t>(count)), dresidual(dtype, static_cast<size_t>(count));
   const Array dweight(Dtype::kFloat32, static_cast<size_t>(s.c)), dbias(Dtype::kFloat32, static_cast<size_t>(s.c));
   const Parameters q(s.c);
   lucid::cuda::BatchNormBackward p{.dtype = dtype,
@@ -134,16 +137,18 @@ void run_backward(Shape s, Dtype dtype, bool training, bool relu, bool weighted)
                                    .dx = dx.data(),
                                    .dweight = dweight.floats(),
                                    .dbias = dbias.floats(),
+                                   .dresidual = residual ? dresidual.data() : nullptr,
                                    .workspace = nullptr};
   const Array workspace(backend().batch_norm_backward_bytes(p));
   p.workspace = workspace.data();
-  std::vector<Value> want_dx(dx.size()), want_dweight(dweight.size()), want_dbias(dbias.size());
+  std::vector<Value> want_dresidual(dx.size()), want_dx(dx.size()), want_dweight(dweight.size()), want_dbias(dbias.size());
   const double pixels = static_cast<double>(s.pixels);
   for (size_t c = 0; c < dbias.size(); ++c) {
     const double factor = 1.0 / std::sqrt(q.var.at(c) + kEps), mean = q.mean.at(c);
     const auto gradient = [&](size_t i) { return relu && y.at(i) == 0 ? 0.0 : dy.at(i); };
     for (size_t i = c; i < x.size(); i += dbias.size()) {
       want_dbias[c].add(gradient(i));
+      want_dresidual[i].add(gradient(i));
       want_dweight[c].add(gradient(i) * (x.at(i) - mean) * factor);
     }
     const double scale = factor * (weighted ? q.weight.at(c) : 1.0);
@@ -160,10 +165,11 @@ void run_backward(Shape s, Dtype dtype, bool training, bool relu, bool weighted)
   // Runs of at most 64 values and a tree over 256; each term was rounded three times.
   const std::string name =
       text_of("batch_norm_backward%s%s", training ? "" : " with constant statistics", relu ? " behind a ReLU" : "");
+  std::vector<Expected> expected = {{dx, want_dx, 80.0}, {dweight, want_dweight, 80.0}, {dbias, want_dbias, 80.0}};
+  if (residual) expected.push_back({dresidual, want_dresidual, 1.0});
   check(text_of_shape(name.c_str(), s, dtype),
-        {&x, &dy, &y, &q.mean, &q.var, &q.weight, &dx, &dweight, &dbias, &workspace},
-        [&] { return backend().batch_norm_backward(p, nullptr); },
-        {{dx, want_dx, 80.0}, {dweight, want_dweight, 80.0}, {dbias, want_dbias, 80.0}});
+        {&x, &dy, &y, &q.mean, &q.var, &q.weight, &dx, &dweight, &dbias, &dresidual, &workspace},
+        [&] { return backend().batch_norm_backward(p, nullptr); }, expected);
 }
 
 }  // namespace
@@ -171,18 +177,19 @@ void run_backward(Shape s, Dtype dtype, bool training, bool relu, bool weighted)
 KERNEL_TEST(batch_norm) {
   for (const Dtype dtype : kDtypes)
     for (const Shape s : kShapes) {
-      run_inference(s, dtype, false, true, 0);
-      run_inference(s, dtype, true, true, 1);
-      run_inference(s, dtype, true, false, 0);
+      run_inference(s, dtype, false, true, 0, false);
+      run_inference(s, dtype, true, true, 1, true);
+      run_inference(s, dtype, true, false, 0, false);
+      run_inference(s, dtype, false, false, 0, true);
       if (s.pixels == 0) continue;
       run_statistics("statistics", s, dtype, 0.25, 1.0);
       for (const bool training : {true, false}) {
-        run_backward(s, dtype, training, false, true);
-        run_backward(s, dtype, training, true, false);
+        run_backward(s, dtype, training, false, true, false);
+        run_backward(s, dtype, training, true, false, true);
       }
     }
   // More channels than a block has threads for. Sums have blocks of 64 threads a pixel, which 520 are too many for.
-  for (const Dtype dtype : kDtypes) run_inference({5, 2056}, dtype, true, true, 0);
+  for (const Dtype dtype : kDtypes) run_inference({5, 2056}, dtype, true, true, 0, false);
   run_statistics("statistics far from zero", {20000, 4}, Dtype::kFloat32, 1000.0, 1.0);
   run_statistics("statistics of a narrow spread", {2000, 8}, Dtype::kFloat32, 1000.0, 0.01);
   run_statistics("statistics of one value", {500, 8}, Dtype::kFloat32, 3.7, 0.0);

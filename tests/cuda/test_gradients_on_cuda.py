@@ -41,7 +41,10 @@ def test_batch_norm(shape: Any, dtype: str, place: Any, rng: np.random.Generator
     for result, factor in ((y, weight), (None, None)):
         given = [None if part is None else place(part) for part in (result, factor)]
         for training in (True, False):
-            got = _core.batch_norm_backward(place(dy), place(x), *given, *vectors, 1e-5, training)
+            *got, dresidual = _core.batch_norm_backward(
+                place(dy), place(x), *given, *vectors, 1e-5, training, True
+            )
+            assert_near(dresidual, dy if result is None else np.where(result > 0, dy, 0), 1, 0.0)
             want = gradients.batch_norm(dy, x, mean, var, factor, 1e-5, result, training)
             # Gradients of vectors are float32, whatever x is.
             assert got[1].dtype == got[2].dtype == np.float32

@@ -175,14 +175,19 @@ def test_batch_norm(shape: Any, relu: bool, dtype: str, place: Any, rng: np.rand
     x, c = drawn(rng, dtype, *shape), shape[1]
     weight, bias, mean = (drawn(rng, dtype, c) for _ in range(3))
     var = rounded(rng.uniform(0.25, 4, c).astype(np.float32), dtype)
+    residual = drawn(rng, dtype, *shape)
     for parts in ((weight, bias), (None, bias), (weight, None), (None, None)):
         scaled = np.abs(reference.batch_norm(x, mean, var, parts[0])).max()
         want = reference.batch_norm(x, mean, var, *parts)
         # Vectors in the dtype of x, and in float32.
         for other in (dtype, "float32"):
             vectors = [None if part is None else place(part, other) for part in (*parts, mean, var)]
+            largest = max(scaled, np.abs(bias).max())
             y = _core.batch_norm(place(x, dtype), *vectors, 1e-5, relu)
-            assert_near(y, reference.relu(want) if relu else want, 2, max(scaled, np.abs(bias).max()))
+            assert_near(y, reference.relu(want) if relu else want, 2, largest)
+            y = _core.batch_norm(place(x, dtype), *vectors, 1e-5, relu, place(residual, dtype))
+            both = want + residual
+            assert_near(y, reference.relu(both) if relu else both, 3, largest + np.abs(residual).max())
 
 
 @pytest.mark.parametrize("shape", [(2, 67, 5, 4), (5, 48, 11), (70, 20)], ids=str)

@@ -41,22 +41,34 @@ class Sample:
         self.weight, self.bias, self.mean = (rng.standard_normal(c).astype(np.float32) for _ in range(3))
         self.var = rng.uniform(0.25, 4, c).astype(np.float32)
 
-    def check(self, y: Array, weight: Array | None, bias: Array | None, relu: bool) -> None:
+    def check(self, weight: Array | None, bias: Array | None, relu: bool, residual: Array | None) -> None:
+        y = _core.batch_norm(self.x, weight, bias, self.mean, self.var, 1e-5, relu, residual)
         want = reference.batch_norm(self.x, self.mean, self.var, weight, bias)
-        # Two terms: the scaled distance from the mean, and the bias.
-        scaled = reference.batch_norm(self.x, self.mean, self.var, weight)
-        products = max(float(np.abs(scaled).max()), 0.0 if bias is None else float(np.abs(bias).max()))
-        assert_close(y, reference.relu(want) if relu else want, terms=2, products=products)
+        # Three terms: the scaled distance from the mean, the bias and the residual.
+        terms = [reference.batch_norm(self.x, self.mean, self.var, weight)]
+        terms += [part for part in (bias, residual) if part is not None]
+        if residual is not None:
+            want = want + residual
+        products = max(float(np.abs(term).max()) for term in terms)
+        assert_close(y, reference.relu(want) if relu else want, terms=len(terms), products=products)
+        assert (y.transpose(0, 2, 3, 1) if y.ndim == 4 else y).flags.c_contiguous
 
 
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_matches_reference(shape: tuple[int, ...], relu: bool, isa: str, rng: np.random.Generator) -> None:
     s = Sample(rng, shape)
+    residual = rng.standard_normal(shape).astype(np.float32)
     for weight, bias in [(s.weight, s.bias), (None, s.bias), (s.weight, None), (None, None)]:
-        y = _core.batch_norm(s.x, weight, bias, s.mean, s.var, 1e-5, relu)
-        s.check(y, weight, bias, relu)
-        assert (y.transpose(0, 2, 3, 1) if y.ndim == 4 else y).flags.c_contiguous
+        for addend in (None, residual):
+            s.check(weight, bias, relu, addend)
+
+
+def test_residual_is_added_before_the_relu(isa: str) -> None:
+    x, residual = np.array([[1.0], [-3.0]], np.float32), np.array([[-2.0], [4.0]], np.float32)
+    zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
+    y = _core.batch_norm(x, None, None, zero, one, 0.0, True, residual)
+    np.testing.assert_array_equal(y, [[0.0], [1.0]])
 
 
 def test_eps_is_added_to_the_variance(isa: str) -> None:
@@ -92,13 +104,18 @@ def test_result_depends_on_values_only(shape: tuple[int, ...], isa: str, rng: np
     s = Sample(rng, shape)
 
     def normalize(
-        x: Array, weight: Array = s.weight, bias: Array = s.bias, mean: Array = s.mean, var: Array = s.var
+        x: Array,
+        residual: Array,
+        weight: Array = s.weight,
+        bias: Array = s.bias,
+        mean: Array = s.mean,
+        var: Array = s.var,
     ) -> Array:
-        return _core.batch_norm(x, weight, bias, mean, var, 1e-5, True)
+        return _core.batch_norm(x, weight, bias, mean, var, 1e-5, True, residual)
 
-    assert_layouts_agree(normalize, s.x, s.weight, s.bias, s.mean, s.var)
-    assert_threads_agree(lambda: normalize(s.x))
-    assert_rows_agree(normalize, s.x)
+    assert_layouts_agree(normalize, s.x, s.x, s.weight, s.bias, s.mean, s.var)
+    assert_threads_agree(lambda: normalize(s.x, s.x))
+    assert_rows_agree(lambda x: normalize(x, x), s.x)
 
 
 # ---- statistics --------------------------------------------------------------------------------------------
@@ -169,6 +186,10 @@ def call(x: Any = X, weight: Any = C, bias: Any = C, mean: Any = C, var: Any = C
 
 
 BAD: dict[str, tuple[Any, str]] = {
+    "residual": (
+        lambda: _core.batch_norm(X, C, C, C, C, 1e-5, True, X[:1]),
+        r"batch_norm: residual must have shape \(2, 6, 3, 4\), got \(1, 6, 3, 4\)",
+    ),
     "rank 1": (lambda: call(C), r"batch_norm: x must have 2 to 4 dimensions, got 1"),
     "rank 5": (lambda: call(X[None]), r"batch_norm: x must have 2 to 4 dimensions, got 5"),
     "rank 0": (lambda: call(np.array(1, np.float32)), r"batch_norm: x must have 2 to 4 dimensions, got 0"),

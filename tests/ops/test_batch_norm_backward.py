@@ -83,6 +83,21 @@ def test_mean_far_from_zero_costs_no_digits(offset: float, isa: str, rng: np.ran
     s.check(s.weight, s.y, True)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradient_of_a_residual_is_what_passes_the_relu(
+    shape: tuple[int, ...], training: bool, isa: str, rng: np.random.Generator
+) -> None:
+    s = Sample(rng, shape)
+    for y in (s.y, None):
+        *with_it, dresidual = _core.batch_norm_backward(
+            s.dy, s.x, y, s.weight, s.mean, s.var, 1e-5, training, True
+        )
+        np.testing.assert_array_equal(dresidual, s.dy if y is None else np.where(y > 0, s.dy, 0))
+        for got, want in zip(with_it, s.run(s.weight, y, training), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
 def test_sums_of_integers_are_exact(isa: str, rng: np.random.Generator) -> None:
     dy, x = (rng.integers(-8, 9, (3, 37, 13, 11)).astype(np.float32) for _ in range(2))
     mean, var = np.full(37, 2, np.float32), np.full(37, 0.25, np.float32)
@@ -131,7 +146,7 @@ def test_result_depends_on_values_only(shape: tuple[int, ...], isa: str, rng: np
     s = Sample(rng, shape)
 
     def run(dy: Array, x: Array, y: Array, weight: Array = s.weight, mean: Array = s.mean) -> Any:
-        return _core.batch_norm_backward(dy, x, y, weight, mean, s.var, 1e-5, True)
+        return _core.batch_norm_backward(dy, x, y, weight, mean, s.var, 1e-5, True, True)
 
     assert_layouts_agree(run, s.dy, s.x, s.y, s.weight, s.mean)
     assert_threads_agree(lambda: run(s.dy, s.x, s.y))

@@ -21,7 +21,7 @@ from conv2d_cases import (
     random_sample,
 )
 from invariance import LAYOUTS, assert_rows_agree, assert_threads_agree
-from tolerance import assert_close
+from tolerance import WINOGRAD_RELATIVE_RMS, assert_close
 
 from lucid import _core
 
@@ -217,6 +217,43 @@ def test_error_of_a_long_sum_is_that_of_a_run(case: Case, isa: str) -> None:
         y = _core.conv2d(x, weight, None, **case.params, algorithm=name)
         error = np.sqrt(np.mean(((y - want) / want) ** 2))
         assert error <= 2.3 * np.finfo(np.float32).eps, (name, error)
+
+
+# ---- by Winograd's algorithms where they are allowed ---------------------------------------------
+
+# Tiles of 4x4 and of 2x2, that fill the image or do not; groups of whole blocks of channels and of pieces.
+WINOGRAD = [
+    Case(2, 64, 64, (25, 29), (3, 3), (1, 1), (1, 1), bias=True),
+    Case(3, 32, 64, (14, 14), (3, 3), (1, 1), (1, 1), groups=2),
+    Case(1, 24, 40, (30, 23), (3, 3), (1, 1), (1, 1), bias=True),
+    Case(2, 48, 48, (27, 32), (3, 3), (1, 1), (2, 0), groups=2),
+    Case(3, 128, 256, (7, 7), (3, 3), (1, 1), (1, 1), groups=2, bias=True),
+]
+
+
+@on_each_isa
+@pytest.mark.parametrize("case", WINOGRAD, ids=str)
+def test_winograd_matches_reference(case: Case, isa: str) -> None:
+    sample = random_sample(case)
+    arrays = (sample.x, sample.weight, sample.bias)
+    names = _core.conv2d_algorithms(sample.x, sample.weight, **case.params, winograd=True)
+    assert names[0].startswith("winograd")
+    assert not any(
+        name.startswith("winograd") for name in _core.conv2d_algorithms(*arrays[:2], **case.params)
+    )
+    for name in filter(lambda name: name.startswith("winograd"), names):
+        run = partial(_core.conv2d, **case.params, algorithm=name, winograd=True)
+        y = run(*arrays)
+        error = np.sqrt(np.mean((y - sample.want) ** 2) / np.mean(sample.want**2))
+        assert error <= WINOGRAD_RELATIVE_RMS, name
+        assert_rows_agree(lambda x, run=run: run(x, sample.weight, sample.bias), sample.x)
+        for lay_out in LAYOUTS.values():
+            np.testing.assert_array_equal(run(lay_out(sample.x), lay_out(sample.weight), sample.bias), y)
+        assert_threads_agree(lambda run=run: run(*arrays))
+    np.testing.assert_array_equal(
+        _core.conv2d(*arrays, **case.params, winograd=True),
+        _core.conv2d(*arrays, **case.params, algorithm=names[0], winograd=True),
+    )
 
 
 # ---- special values ------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Call(NamedTuple):
 INDICES = np.random.default_rng(7).integers(0, 30, (2, 38, 3, 3))
 CLASSES = np.random.default_rng(7).integers(0, 38, (2, 6, 5))
 SUMS = {"dweight": np.empty_like(C), "dbias": np.empty_like(C)}
+DX = {"dx": np.empty_like(X), **SUMS}
 # What an update does not read: the buffer of a first step, and means of which nothing is kept.
 UNREAD = np.zeros((3, *X.shape), np.float32)
 
@@ -69,6 +70,11 @@ CALLS = [
     ),
     Call("lucid_radix_sum_pool", {"x": X, "radix": 2}, lambda: _core.radix_sum_pool(X, 2)),
     Call("lucid_batch_norm", {"x": X, **NORM}, lambda: _core.batch_norm(X, C, C, C, C, 1e-5, True)),
+    Call(
+        "lucid_batch_norm",
+        {"x": X, **NORM, "residual": Z},
+        lambda: _core.batch_norm(X, C, C, C, C, 1e-5, True, Z),
+    ),
     Call("lucid_batch_norm", {"x": LOGITS, **NORM}, lambda: _core.batch_norm(LOGITS, C, C, C, C, 1e-5, True)),
     Call(
         "lucid_batch_norm",
@@ -106,6 +112,12 @@ CALLS = [
         {"dy": Z, "x": X, "y": X, "weight": C, "mean": C, "var": C, **SUMS, "eps": 1e-5, "training": 1},
         lambda: _core.batch_norm_backward(Z, X, X, C, C, C, 1e-5, True)[0],
         "dx",
+    ),
+    Call(
+        "lucid_batch_norm_backward",
+        {"dy": Z, "x": X, "y": X, "weight": C, "mean": C, "var": C, **DX, "eps": 1e-5, "training": 1},
+        lambda: _core.batch_norm_backward(Z, X, X, C, C, C, 1e-5, True, True)[3],
+        "dresidual",
     ),
     Call("lucid_relu_backward", {"dy": Z, "y": X}, lambda: _core.relu_backward(Z, X), "dx"),
     Call("lucid_sigmoid_backward", {"dy": Z, "y": X}, lambda: _core.sigmoid_backward(Z, X), "dx"),
@@ -186,11 +198,11 @@ CALLS = [
 ]
 # Operands that a call may do without.
 OPTIONAL = {
-    "lucid_batch_norm": {"weight", "bias"},
+    "lucid_batch_norm": {"weight", "bias", "residual"},
     "lucid_linear": {"bias"},
     "lucid_cross_entropy": {"weight"},
     "lucid_cross_entropy_backward": {"weight"},
-    "lucid_batch_norm_backward": {"weight", "y"},
+    "lucid_batch_norm_backward": {"weight", "y", "dresidual"},
     "lucid_sgd_update": {"momentum_buffer"},
 }
 IDS = [f"{one.function.removeprefix('lucid_')}{index}" for index, one in enumerate(CALLS)]
