@@ -64,6 +64,17 @@ class Tiles {
   }
   // y is [height][kProductOutputs].
   template <int kTile>
+  [[gnu::always_inline]] void load_sums(const float* y) {
+    constexpr int64_t kBytes = kProductOutputs * sizeof(float);
+    if constexpr (kTile == 0) {
+      _tile_loadd(0, y, kBytes);
+      _tile_loadd(1, y + kProductOutputs / 2, kBytes);
+    } else {
+      _tile_loadd(2, y, kBytes);
+      _tile_loadd(3, y + kProductOutputs / 2, kBytes);
+    }
+  }
+  template <int kTile>
   [[gnu::always_inline]] void store_sums(float* y) {
     constexpr int64_t kBytes = kProductOutputs * sizeof(float);
     if constexpr (kTile == 0) {

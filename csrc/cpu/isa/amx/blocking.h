@@ -5,8 +5,11 @@
 
 namespace lucid::LUCID_ISA {
 
-// conv2d_pointwise_bf16x3.cpp: a chunk's split x; an L2 of 2 MB also holds a panel and y.
-constexpr int64_t kSplitInputBytes = 768 << 10;
+// conv2d_pointwise_bf16x3.cpp: steps of 32 terms that are multiplied before the next, so that split operands stay in an
+// L1 of 48 KB; split weights, or split x, that stay in an L2 of 2 MB; pairs of tiles whose places are known.
+constexpr int64_t kTermSteps = 4;
+constexpr int64_t kSplitWeightsBytes = 1200 << 10, kSplitInputBytes = 1200 << 10;
+constexpr int64_t kPlacedPairs = 16;
 // Below this many weights splitting costs more than it saves: 64 to 64 channels at 56x56 0.22 ms after 0.15, 64 to 128
 // 0.35 after 0.30, but 256 to 64 0.50 after 0.55.
 constexpr int64_t kFewestSplitWeights = 16384;

@@ -1,6 +1,10 @@
-// 1x1 convolution on the matrix unit: pixels by panels of 32 outputs. The pixels of a share are cut into chunks whose
-// split form stays in L2; every chunk meets every panel. x is split while the first panel of a chunk is computed, the
-// weights of a panel while its first two tiles are. Stored split, a weight takes 6 bytes instead of 4.
+// 1x1 convolution on the matrix unit: two tiles of pixels by panels of 32 outputs, kTermSteps steps of terms at a time.
+// Where the split weights of a share stay in L2, pairs of tiles come one after the other and meet all panels; else x
+// stays there, and panels come and meet all pairs. What comes is split into a buffer that stays in L1, where the
+// products hide it: x under the first panel, weights under the products before their own. Measured with what stops them
+// left out, one after the other, in bench/results/amx.md.
+#include <bf16x3_finish.h>
+#include <bf16x3_operands.h>
 #include <bf16x3_product.h>
 #include <blocking.h>
 
@@ -16,6 +20,9 @@ namespace {
 
 // A panel is one of the dense algorithm: bias [32], then weights [in_group][32].
 static_assert(kProductOutputs == kPanel);
+constexpr int64_t kBiasBytes = kPanel * kFloatBytes, kStepBytes = kTileTerms * kPanel * kFloatBytes;
+constexpr int64_t kThirdOfGaps = 8;                    // of a step of two tiles
+constexpr int64_t kSums = 2 * kMostTileRows * kPanel;  // of two tiles
 
 int64_t rows(const Conv2dShape& s) { return s.out_rows(); }
 int64_t panel_bytes(const Conv2dShape& s) { return conv2d_dense.panel_bytes(s); }
@@ -37,26 +44,31 @@ int64_t tile_height(int64_t rows) {
   return best;
 }
 
-// How the scratch memory of a share is used: a chunk's split x, a split panel, the places of pixels.
+// How a share is cut, and how its scratch memory is used: split x, split weights, sums that wait for more terms, the
+// places of pixels.
 struct Blocking {
-  int64_t height, chunk;        // rows of a tile, pixels of a chunk
-  int64_t pair;                 // bytes of the split x of two tiles, and of a split panel
-  int64_t weight, places, end;  // bytes from the start of the scratch memory, which is x
+  int64_t steps, part_steps;  // of 32 terms: all, and those that are multiplied before the others
+  int64_t height, chunk;      // rows of a tile, pixels of a chunk
+  bool weights_stay;          // split, of all panels; else x does, of all pixels of a chunk
+  // Bytes from the start of the scratch memory, which is x.
+  int64_t weight, sums, places, end;
 
   Blocking(const Conv2dShape& s, const Conv2dShare& share) {
     const int64_t pixels = (share.row_end - share.row_begin) * s.out_w;
-    pair = s.in_group / kTileTerms * kSplitWeightBytes;
-    const int64_t most_pairs = max(1, kSplitInputBytes / pair);
-    const int64_t even = ceil_div(pixels, ceil_div(pixels, most_pairs * 2 * kMostTileRows));
-    height = tile_height(even);
-    const int64_t pairs = ceil_div(even, 2 * height);
+    const int64_t panels = min(panels_in_group(s), share.panel_end - share.panel_begin);
+    steps = s.in_group / kTileTerms;
+    part_steps = ceil_div(steps, ceil_div(steps, kTermSteps));
+    height = tile_height(pixels);
+    weights_stay = panels * steps * kSplitWeightBytes <= kSplitWeightsBytes;
+    const int64_t all = ceil_div(pixels, 2 * height);
+    const int64_t most = weights_stay ? kPlacedPairs : max(1, kSplitInputBytes / (steps * kSplitXBytes));
+    const int64_t pairs = ceil_div(all, ceil_div(all, most));
     chunk = pairs * 2 * height;
-    weight = pairs * pair;
-    places = weight + pair;
-    end = places + 3 * place_count() * static_cast<int64_t>(sizeof(int64_t));
+    weight = (weights_stay ? part_steps : pairs * steps) * kSplitXBytes;
+    sums = weight + (weights_stay ? panels * steps : 2 * part_steps) * kSplitWeightBytes;
+    places = sums + (part_steps == steps ? 0 : weights_stay ? panels : pairs) * kSums * kFloatBytes;
+    end = places + 3 * chunk * static_cast<int64_t>(sizeof(int64_t));
   }
-
-  int64_t place_count() const { return chunk + kMostTileRows; }
 };
 
 int64_t scratch_bytes(const Conv2d& p, const Conv2dShare& share) { return Blocking(p.shape, share).end; }
@@ -67,24 +79,26 @@ struct Places {
 
   Places(const Blocking& b, char* scratch) {
     x = reinterpret_cast<int64_t*>(scratch + b.places);
-    y = x + b.place_count();
-    residual = y + b.place_count();
+    y = x + b.chunk;
+    residual = y + b.chunk;
   }
 
-  // For the pixels from `first` on, those of all images numbered through. Tiles beyond the last read it again.
-  void fill(const Conv2d& p, int64_t first, int64_t count, int64_t place_count) const {
+  // For the pixels from `first` on, those of all images numbered through.
+  void fill(const Conv2d& p, int64_t first, int64_t count) const {
     const Conv2dShape& s = p.shape;
+    const InputView& from = p.operands.x;
     const OutputView &to = p.operands.y, &other = p.epilogue.residual;
-    int64_t w = first % s.out_w, h = first / s.out_w % s.out_h, n = first / s.out_w / s.out_h;
-    for (int64_t m = 0; m < count; ++m) {
-      x[m] = p.operands.x.offset(0, n, h * s.stride_h, w * s.stride_w);
-      y[m] = n * to.image + h * to.row + w * to.pixel;
-      residual[m] = n * other.image + h * other.row + w * other.pixel;
-      if (++w < s.out_w) continue;
-      w = 0;
-      if (++h == s.out_h) h = 0, ++n;
+    for (int64_t m = 0; m < count;) {
+      const int64_t w = (first + m) % s.out_w, row = (first + m) / s.out_w, h = row % s.out_h, n = row / s.out_h;
+      const int64_t end = min(count, m + s.out_w - w);
+      int64_t at_x = from.offset(0, n, h * s.stride_h, w * s.stride_w);
+      int64_t at_y = n * to.image + h * to.row + w * to.pixel;
+      int64_t at_residual = n * other.image + h * other.row + w * other.pixel;
+      for (; m < end; ++m) {
+        x[m] = at_x, y[m] = at_y, residual[m] = at_residual;
+        at_x += s.stride_w * from.pixel, at_y += to.pixel, at_residual += other.pixel;
+      }
     }
-    for (int64_t m = count; m < place_count; ++m) x[m] = x[count - 1];
   }
 };
 
@@ -92,71 +106,200 @@ struct Places {
 class Products {
  public:
   Products(const Conv2d& p, const Conv2dShare& share, char* scratch)
-      : p_(p), b_(p.shape, share), tiles_(b_.height), places_(b_, scratch), scratch_(scratch) {
-    finished_.y_block = p.operands.y.block;
-    finished_.residual_block = p.epilogue.residual.block;
-    finished_.floor = floor_of(p.epilogue.relu);
-    product_.tiles = &tiles_;
-    product_.block = p.operands.x.block;
-    product_.height = b_.height;
-    product_.steps = p.shape.in_group / kTileTerms;
-    product_.split_weight = scratch + b_.weight;
-    product_.y = products_[0];
-    product_.finished = &finished_;
-  }
-
-  int64_t chunk() const { return b_.chunk; }
-
-  // The panels [begin, end) of one group, for `count` pixels from `pixel`.
-  void run(int64_t begin, int64_t end, int64_t pixel, int64_t count) {
-    const Conv2dShape& s = p_.shape;
-    const int64_t group = begin / panels_in_group(s);
-    product_.x = p_.operands.x.data + p_.operands.x.offset(group * s.in_group, 0, 0, 0);
-    places_.fill(p_, pixel, count, b_.place_count());
-    for (int64_t panel = begin; panel < end; ++panel) run_panel(panel, panel == begin, count);
-    finished_.store();  // before the places change
-  }
-
- private:
-  void run_panel(int64_t panel, bool split_x, int64_t count) {
-    const float* bias = reinterpret_cast<const float*>(p_.operands.prepared + panel * panel_bytes(p_.shape));
-    product_.weight = bias + kPanel;
-    product_.split_x = scratch_;
-    for (int64_t m = 0; m < count; m += 2 * b_.height, product_.split_x += b_.pair) {
-      product_.places = places_.x + m;
-      const auto multiply = count - m > b_.height ? run_bf16x3_product<2> : run_bf16x3_product<1>;
-      multiply(product_, split_x, m == 0);
-      finished_.product = product_.y;
-      finished_.bias = bias;
-      finished_.y = p_.operands.y.at(panel * kPanel, 0, 0, 0);
-      finished_.y_places = places_.y + m;
-      const OutputView& residual = p_.epilogue.residual;
-      finished_.residual = residual.data != nullptr ? residual.at(panel * kPanel, 0, 0, 0) : nullptr;
-      finished_.residual_places = places_.residual + m;
-      finished_.rows = min(2 * b_.height, count - m);
-      finished_.stored = 0;
-      product_.y = products_[product_.y == products_[0]];  // the other one
+      : p_(p), share_(share), b_(p.shape, share), tiles_(b_.height), places_(b_, scratch), scratch_(scratch) {
+    for (int i = 0; i < 2; ++i) {
+      rows_[i].product = products_[i];
+      rows_[i].y_block = p.operands.y.block;
+      rows_[i].residual_block = p.epilogue.residual.block;
+      rows_[i].floor = floor_of(p.epilogue.relu);
     }
   }
 
+  // The panels [begin, end) of one group.
+  void run(int64_t begin, int64_t end) {
+    const int64_t first = share_.row_begin * p_.shape.out_w, last = share_.row_end * p_.shape.out_w;
+    begin_ = begin, end_ = end;
+    for (int64_t pixel = first; pixel < last; pixel += b_.chunk) {
+      count_ = min(b_.chunk, last - pixel);
+      places_.fill(p_, pixel, count_);
+      b_.weights_stay ? pass_pixels(pixel == first, pixel + count_ == last) : pass_panels(pixel + count_ == last);
+      finished().store();  // before the places change
+    }
+  }
+
+ private:
+  // Two tiles of pixels, from `pixel` of the chunk, by a panel: some steps.
+  struct Product {
+    int64_t panel, pixel, pixels, step, steps;
+  };
+  Product product(int64_t panel, int64_t pixel, int64_t step) const {
+    return {panel, pixel, min(pair(), count_ - pixel), step, min(b_.part_steps, b_.steps - step)};
+  }
+  bool ends(const Product& product) const { return product.step + product.steps == b_.steps; }
+  int64_t pair() const { return 2 * b_.height; }
+  FinishedRows& finished() { return rows_[1 - coming_]; }
+
+  void pass_pixels(bool first_chunk, bool last_chunk) {
+    for (int64_t m = 0; m < count_; m += pair())
+      for (int64_t step = 0; step < b_.steps; step += b_.part_steps) {
+        const Product some = product(begin_, m, step);
+        const int64_t times = some.steps * kThirdOfGaps;
+        const bool first = first_chunk && m == 0, last = last_chunk && m + pair() >= count_ && ends(some);
+        aim_at_x(some, times * (end_ - begin_));
+        weight_ahead_ = {share_.next, last ? share_.next_bytes : 0, times * (end_ - begin_)};
+        for (int64_t panel = begin_; panel < end_; ++panel) {
+          const Product a = product(panel, m, step);
+          if (first) split_next(a, times);
+          multiply(a, panel == begin_);
+        }
+      }
+  }
+
+  void pass_panels(bool last_chunk) {
+    for (int64_t panel = begin_; panel < end_; ++panel)
+      for (int64_t step = 0; step < b_.steps; step += b_.part_steps) {
+        const Product a = product(panel, 0, step);
+        const int64_t times = a.steps * kThirdOfGaps * ceil_div(count_, pair());
+        split_next(a, times);
+        if (!exists(following(following(a))))
+          weight_ahead_ = last_chunk ? WeightAhead(share_.next, min(share_.next_bytes, a.steps * kStepBytes), times)
+                                     : WeightAhead(weight(begin_, 0), a.steps * kStepBytes, times);
+        for (int64_t m = 0; m < count_; m += pair()) multiply(product(panel, m, step), panel == begin_);
+      }
+  }
+
+  // The weights that are multiplied after those of `a`.
+  Product following(const Product& a) const {
+    if (b_.weights_stay)
+      return a.panel + 1 < end_ ? product(a.panel + 1, a.pixel, a.step)
+                                : product(begin_, a.pixel, a.step + b_.part_steps);
+    return ends(a) ? product(a.panel + 1, a.pixel, 0) : product(a.panel, a.pixel, a.step + b_.part_steps);
+  }
+  bool exists(const Product& a) const { return a.panel < end_ && a.step < b_.steps; }
+
+  // Those of `a` are there from now on; meanwhile the following ones are split, and those behind them fetched.
+  void split_next(const Product& a, int64_t times) {
+    if (a.panel == begin_ && a.step == 0) split_weight_ = split_weight(a, 1);
+    split_weight_.finish();
+    const Product next = following(a), later = following(next);
+    if (exists(next)) split_weight_ = split_weight(next, times);
+    if (exists(next) && exists(later))
+      weight_ahead_ = {weight(later.panel, later.step), later.steps * kStepBytes, times};
+  }
+  SplitWeight split_weight(const Product& a, int64_t times) const {
+    return {reinterpret_cast<const float*>(weight(a.panel, a.step)), split_place(a), 0, 32 * a.steps,
+            ceil_div(32 * a.steps, times)};
+  }
+  char* split_place(const Product& a) const {
+    const int64_t parts = ceil_div(b_.steps, b_.part_steps), panel = a.panel - begin_;
+    const int64_t step =
+        b_.weights_stay ? panel * b_.steps + a.step : (panel * parts + a.step / b_.part_steps) % 2 * b_.part_steps;
+    return scratch_ + b_.weight + step * kSplitWeightBytes;
+  }
+
+  const char* weight(int64_t panel, int64_t step) const {
+    return p_.operands.prepared + panel * panel_bytes(p_.shape) + kBiasBytes + step * kStepBytes;
+  }
+  const float* x(int64_t step) const {
+    const InputView& x = p_.operands.x;
+    const int64_t group = begin_ / panels_in_group(p_.shape);
+    return x.data + x.offset(group * p_.shape.in_group + step * kTileTerms, 0, 0, 0);
+  }
+
+  // What follows `some`: more terms of its pixels, or the next pixels.
+  void aim_at_x(const Product& some, int64_t times) {
+    const Product next =
+        ends(some) ? product(begin_, some.pixel + pair(), 0) : product(begin_, some.pixel, some.step + some.steps);
+    const int64_t lines = next.pixel < count_ ? 2 * next.steps * next.pixels : 0;
+    x_ahead_ = {x(next.step), places_.x + next.pixel, p_.operands.x.block, next.pixels, 0,
+                lines,        ceil_div(lines, times)};
+  }
+
+  void begin_rows(const Product& a) {
+    const OutputView& residual = p_.epilogue.residual;
+    FinishedRows& rows = rows_[coming_];
+    rows.bias = reinterpret_cast<const float*>(weight(a.panel, 0) - kBiasBytes);
+    rows.y = p_.operands.y.at(a.panel * kPanel, 0, 0, 0);
+    rows.y_places = places_.y + a.pixel;
+    rows.residual = residual.data != nullptr ? residual.at(a.panel * kPanel, 0, 0, 0) : nullptr;
+    rows.residual_places = places_.residual + a.pixel;
+    rows.rows = a.pixels;
+    rows.stored = 0;
+  }
+
+  void multiply(const Product& a, bool split_x) {
+    if (ends(a)) begin_rows(a);
+    if (a.pixels > b_.height)
+      split_x ? multiply<2, true>(a) : multiply<2, false>(a);
+    else
+      split_x ? multiply<1, true>(a) : multiply<1, false>(a);
+    finished().store();
+    if (ends(a)) coming_ = 1 - coming_;
+  }
+
+  // With kSplitX, the split x is formed on the way; else it is there already.
+  template <int kTiles, bool kSplitX>
+  [[gnu::noinline]] void multiply(const Product& a) {
+    constexpr int kGaps = 12 * kTiles;
+    const int64_t pair_index = a.pixel / pair(), panel_index = a.panel - begin_;
+    const SplitX x_split{
+        x(a.step),           places_.x + a.pixel,
+        p_.operands.x.block, a.pixels,
+        b_.height,           scratch_ + (b_.weights_stay ? 0 : pair_index * b_.steps + a.step) * kSplitXBytes};
+    const char* const split_weight = split_place(a);
+    float* const sums =
+        reinterpret_cast<float*>(scratch_ + b_.sums) + (b_.weights_stay ? panel_index : pair_index) * kSums;
+    if constexpr (kSplitX)
+#pragma GCC unroll 24
+      for (int64_t gap = 0; gap < kGaps; ++gap) x_split.split_some<kTiles, kGaps>(0, gap);
+    if (a.step == 0) {
+      tiles_.clear_sums();
+    } else {
+      tiles_.load_sums<0>(sums);
+      if constexpr (kTiles == 2) tiles_.load_sums<1>(sums + b_.height * kPanel);
+    }
+    FinishedRows& done = finished();
+    const int64_t rows = ceil_div(4, a.steps);  // in a third of the gaps
+    for (int64_t step = 0; step < a.steps; ++step) {
+      const auto fill = [&](int64_t gap) __attribute__((always_inline)) {
+        if constexpr (kSplitX)
+          if (step + 1 < a.steps) x_split.split_some<kTiles, kGaps>(step + 1, gap);
+        if (gap % 3 == 0)
+          for (int64_t i = 0; i < rows && done.stored < done.rows; ++i) done.store_row();
+        if (gap % 3 == 1) split_weight_.split_some(), weight_ahead_.fetch_some();
+        if (gap % 3 == 2) x_ahead_.fetch_some();
+      };
+      Bf16x3Step<kTiles, decltype(fill)>{tiles_, fill, x_split.to + step * kSplitXBytes,
+                                         split_weight + step * kSplitWeightBytes}
+          .run();
+    }
+    float* const to = ends(a) ? products_[coming_] : sums;
+    tiles_.store_sums<0>(to);
+    if constexpr (kTiles == 2) tiles_.store_sums<1>(to + b_.height * kPanel);
+    keep_order();
+  }
+
   const Conv2d& p_;
+  const Conv2dShare& share_;
   const Blocking b_;
   Tiles tiles_;
   const Places places_;
   char* const scratch_;
-  alignas(64) float products_[2][2 * kMostTileRows * kPanel];
-  FinishedRows finished_ = {};
-  Bf16x3Product product_ = {};
+  int64_t begin_ = 0, end_ = 0, count_ = 0;  // panels of a group, pixels of a chunk
+  SplitWeight split_weight_ = {};
+  WeightAhead weight_ahead_ = {};
+  XAhead x_ahead_ = {};
+  alignas(64) float products_[2][kSums];
+  FinishedRows rows_[2] = {};
+  int64_t coming_ = 0;
 };
 
 void run(const Conv2d& p, const Conv2dShare& share, char* scratch) {
-  const Conv2dShape& s = p.shape;
+  const int64_t in_group = panels_in_group(p.shape);
   Products products(p, share, scratch);
-  const int64_t pixel_end = share.row_end * s.out_w;
   for (int64_t begin = share.panel_begin; begin < share.panel_end;) {
-    const int64_t end = min(share.panel_end, (begin / panels_in_group(s) + 1) * panels_in_group(s));
-    for (int64_t pixel = share.row_begin * s.out_w; pixel < pixel_end; pixel += products.chunk())
-      products.run(begin, end, pixel, min(products.chunk(), pixel_end - pixel));
+    const int64_t end = min(share.panel_end, (begin / in_group + 1) * in_group);
+    products.run(begin, end);
     begin = end;
   }
 }

@@ -37,6 +37,12 @@ class Tiles {
     }
   }
   template <int kTile>
+  void load_sums(const float* y) {
+    for (int64_t m = 0; m < height_; ++m)
+      for (int64_t half = 0; half < 2; ++half)
+        F32::load(y + m * kProductOutputs + half * F32::kLanes).store(sums_[kTile][half][m]);
+  }
+  template <int kTile>
   void store_sums(float* y) {
     for (int64_t m = 0; m < height_; ++m)
       for (int64_t half = 0; half < 2; ++half)
