@@ -8,6 +8,7 @@
 // fewer, a vector of dy meets permuted vectors of x instead, as in group_tile.h. Bound by FMAs while a chunk of rows is
 // in L2 and one block of both in L1.
 #include "blocking.h"
+#include "cpu/conv2d_weight_task.h"
 #include "cpu/integers.h"
 #include "cpu/kernels.h"
 #include "cpu/pack.h"
@@ -207,32 +208,8 @@ void add_bias(const Run& run, float* total) {
   (F32::load(total) + sum).store(total);
 }
 
-// What a task computes: channels of a group, or in narrow groups of several.
-struct Task {
-  int64_t group, k_block, k_blocks, c_block, c_blocks;  // blocks of the group
-  int64_t outputs, inputs;                              // channels of those blocks
-  int64_t k, c;                                         // the first of them in dy and x
-
-  Task(const Conv2dBackwardWeight& p, int64_t index) {
-    const Conv2dShape& s = p.shape;
-    c_block = index % p.c_tasks() * p.c_together;
-    k_block = index / p.c_tasks() % p.k_tasks() * p.k_together;
-    group = index / p.c_tasks() / p.k_tasks();
-    k_blocks = min(p.k_together, p.k_blocks() - k_block);
-    outputs = min(k_blocks * kBlock, (p.narrow() ? s.out_channels() : s.out_group) - k_block * kBlock);
-    k = group * s.out_group + k_block * kBlock;
-    if (p.narrow()) {
-      c_blocks = k_blocks, inputs = outputs, c = k;
-    } else {
-      c_blocks = min(p.c_together, p.c_blocks() - c_block);
-      inputs = min(c_blocks * kBlock, s.in_group - c_block * kBlock);
-      c = group * s.in_group + c_block * kBlock;
-    }
-  }
-};
-
 // Rows [row, row + rows) of y, those of all images numbered through, and what they see of x.
-void pack_chunk(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task, int64_t row, int64_t rows,
+void pack_chunk(const Conv2dBackwardWeight& p, const Blocking& b, const WeightTask& task, int64_t row, int64_t rows,
                 float* scratch) {
   const Conv2dShape& s = p.shape;
   Conv2dShape y = s;  // dy as the input of a convolution that sees each of its pixels once
@@ -250,7 +227,8 @@ void pack_chunk(const Conv2dBackwardWeight& p, const Blocking& b, const Task& ta
 
 // The vectors [v, v + kVectors) of dy by all channels and taps of x.
 template <int kRows, int kVectors>
-void add_vectors(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task, const Run& run, float* totals) {
+void add_vectors(const Conv2dBackwardWeight& p, const Blocking& b, const WeightTask& task, const Run& run,
+                 float* totals) {
   const Conv2dShape& s = p.shape;
   const bool split = kLanes == kBlock;  // whether the second vector lies in the next block
   const int64_t dy_vector = split ? b.dy_plane : kLanes, totals_vector = split ? b.totals_pitch : kLanes;
@@ -276,7 +254,7 @@ void add_vectors(const Conv2dBackwardWeight& p, const Blocking& b, const Task& t
       }
 }
 
-void add_run(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task, const Run& run, float* scratch) {
+void add_run(const Conv2dBackwardWeight& p, const Blocking& b, const WeightTask& task, const Run& run, float* scratch) {
   const int64_t vectors = ceil_div(task.outputs, kLanes);
   for (int64_t v = 0; v < vectors;) {
     const int64_t block = v * kLanes / kBlock, lane = v * kLanes % kBlock;
@@ -309,26 +287,29 @@ void add_run(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task,
   }
 }
 
-// Of a pointwise convolution, whose weights of an output lie side by side: a transposition of what exists of whole
-// vectors; returns how many channels of each output it wrote.
-int64_t write_transposed(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task, const float* scratch,
+// Where the weights of a tap lie side by side: a transposition of what exists of whole vectors; returns how many
+// channels of each output it wrote.
+int64_t write_transposed(const Conv2dBackwardWeight& p, const Blocking& b, const WeightTask& task, const float* scratch,
                          int64_t output) {
-  if (p.narrow() || !b.pointwise || p.dweight_c != 1 || task.outputs - output < kLanes) return 0;
+  if (p.narrow() || p.dweight_c != 1 || task.outputs - output < kLanes) return 0;
   const float* totals = scratch + b.totals + output / kBlock * b.totals_pitch + output % kBlock;
   float* out = p.dweight + (task.k + output) * p.dweight_k + task.c_block * kBlock;
-  int64_t c = 0;
-  for (; c + kLanes <= task.inputs; c += kLanes) {
-    F32 rows[kLanes];
+  const int64_t channels = task.inputs / kLanes * kLanes;
+  for (int64_t i = 0; i < p.shape.kernel_h; ++i)
+    for (int64_t j = 0; j < p.shape.kernel_w; ++j, totals += b.taps_pitch)
+      for (int64_t c = 0; c < channels; c += kLanes) {
+        F32 rows[kLanes];
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) rows[i] = F32::load(totals + (c + i) * kBlock);
-    transpose(rows);
+        for (int lane = 0; lane < kLanes; ++lane) rows[lane] = F32::load(totals + (c + lane) * kBlock);
+        transpose(rows);
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) rows[i].store(out + i * p.dweight_k + c);
-  }
-  return c;
+        for (int lane = 0; lane < kLanes; ++lane)
+          rows[lane].store(out + lane * p.dweight_k + i * p.dweight_h + j * p.dweight_w + c);
+      }
+  return channels;
 }
 
-void write_totals(const Conv2dBackwardWeight& p, const Blocking& b, const Task& task, const float* scratch) {
+void write_totals(const Conv2dBackwardWeight& p, const Blocking& b, const WeightTask& task, const float* scratch) {
   const Conv2dShape& s = p.shape;
   const int64_t channels = p.narrow() ? s.in_group : task.inputs;
   for (int64_t o = 0, written = 0; o < task.outputs; ++o) {
@@ -348,18 +329,16 @@ void write_totals(const Conv2dBackwardWeight& p, const Blocking& b, const Task& 
   }
 }
 
-}  // namespace
+bool accepts(const Conv2dShape&) { return true; }
 
-int64_t conv2d_backward_weight_scratch(const Conv2dBackwardWeight&);
-int64_t conv2d_backward_weight_scratch(const Conv2dBackwardWeight& p) { return Blocking(p).end * kFloatBytes; }
+int64_t scratch_bytes(const Conv2dBackwardWeight& p) { return Blocking(p).end * kFloatBytes; }
 
-void conv2d_backward_weight(const Conv2dBackwardWeight&, int64_t, int64_t);
-void conv2d_backward_weight(const Conv2dBackwardWeight& p, int64_t begin, int64_t end) {
+void run(const Conv2dBackwardWeight& p, int64_t begin, int64_t end) {
   const Conv2dShape& s = p.shape;
   const Blocking b(p);
   float* scratch = reinterpret_cast<float*>(p.scratch);
   for (int64_t index = begin; index < end; ++index) {
-    const Task task(p, index);
+    const WeightTask task(p, index);
     __builtin_memset(scratch + b.totals, 0, static_cast<size_t>((b.end - b.totals) * kFloatBytes));
     for (int64_t row = 0; row < s.out_rows();) {
       const int64_t behind = b.pointwise ? s.out_rows() : (row / s.out_h + 1) * s.out_h;
@@ -379,5 +358,17 @@ void conv2d_backward_weight(const Conv2dBackwardWeight& p, int64_t begin, int64_
     write_totals(p, b, task, scratch);
   }
 }
+
+}  // namespace
+
+extern const Conv2dBackwardWeightAlgorithm conv2d_backward_weight_fma;
+const Conv2dBackwardWeightAlgorithm conv2d_backward_weight_fma = {
+    .block = kBlock,
+    .most_outputs = 256,
+    .most_terms = 512,
+    .accepts = accepts,
+    .scratch_bytes = scratch_bytes,
+    .run = run,
+};
 
 }  // namespace lucid::LUCID_ISA

@@ -11,8 +11,9 @@
 
 namespace lucid {
 
-// The gradient of the weights, in blocks of kBlock channels of dy by kBlock of x. A task holds its sums while it goes
-// over all images in chunks of rows, so that no sum is cut between tasks.
+// The gradient of the weights, in blocks of channels of dy by blocks of x. A task holds its sums while it goes over all
+// images in chunks of rows, so that no sum is cut between tasks. Those of x are numbered fastest, then those of dy,
+// then groups.
 struct Conv2dBackwardWeight {
   static constexpr int64_t kBlock = 16;
   Conv2dShape shape;
@@ -22,6 +23,7 @@ struct Conv2dBackwardWeight {
   float* dbias;  // or null
   int64_t dbias_stride;
   int64_t lanes;                   // of the instruction set
+  int64_t block;                   // channels of a block, as the algorithm has them
   int64_t k_together, c_together;  // blocks of a task, of dy and of x
   char* scratch;                   // of this thread
 
@@ -31,12 +33,20 @@ struct Conv2dBackwardWeight {
     return group == shape.out_group && group <= 8 && group <= lanes && (group & (group - 1)) == 0;
   }
   LUCID_INLINE int64_t k_blocks() const {
-    return ((narrow() ? shape.out_channels() : shape.out_group) + kBlock - 1) / kBlock;
+    return ((narrow() ? shape.out_channels() : shape.out_group) + block - 1) / block;
   }
-  LUCID_INLINE int64_t c_blocks() const { return narrow() ? 1 : (shape.in_group + kBlock - 1) / kBlock; }
+  LUCID_INLINE int64_t c_blocks() const { return narrow() ? 1 : (shape.in_group + block - 1) / block; }
   LUCID_INLINE int64_t k_tasks() const { return (k_blocks() + k_together - 1) / k_together; }
   LUCID_INLINE int64_t c_tasks() const { return (c_blocks() + c_together - 1) / c_together; }
   LUCID_INLINE int64_t tasks() const { return (narrow() ? 1 : shape.groups) * k_tasks() * c_tasks(); }
+};
+
+struct Conv2dBackwardWeightAlgorithm {
+  int64_t block;
+  int64_t most_outputs, most_terms;  // of a task: channels of dy, and taps times channels of x
+  bool (*accepts)(const Conv2dShape&);
+  int64_t (*scratch_bytes)(const Conv2dBackwardWeight&);  // of a thread
+  void (*run)(const Conv2dBackwardWeight&, int64_t begin, int64_t end);
 };
 
 struct BatchNorm {
@@ -209,34 +219,33 @@ struct Elementwise {
 
 // Every kernel but those of conv2d: its name, its arguments, and what a task is. cpu/table.cpp declares them from here.
 #define LUCID_KERNELS(X) \
-  X(adamw_update, AdamwUpdate)                      /* an element */ \
-  X(add, Elementwise)                               /* an element */ \
-  X(average_update, AverageUpdate)                  /* an element */ \
-  X(avg_pool2d, AvgPool2d)                          /* a row of y */ \
-  X(avg_pool2d_backward, AvgPool2dBackward)         /* a row of dx */ \
-  X(batch_norm, BatchNorm)                          /* a pixel */ \
-  X(batch_norm_backward, BatchNormBackward)         /* a pixel */ \
-  X(batch_norm_backward_combine, BatchNormBackward) /* a channel */ \
-  X(batch_norm_backward_sums, BatchNormBackward)    /* a block, channels fastest */ \
-  X(batch_norm_combine, BatchNormStatistics)        /* a block of channels */ \
-  X(batch_norm_moments, BatchNormStatistics)        /* a block, channels fastest */ \
-  X(conv2d_backward_weight, Conv2dBackwardWeight)  /* some blocks by some, those of x fastest, then dy, then groups */ \
-  X(cross_entropy, CrossEntropy)                   /* the row */ \
-  X(cross_entropy_backward, CrossEntropyBackward)  /* the row */ \
-  X(linear, Linear)                                /* a block, rows fastest, then outputs, then groups */ \
-  X(max_pool2d, MaxPool2d)                         /* a row of y */ \
-  X(max_pool2d_backward, MaxPool2dBackward)        /* a row of dx */ \
-  X(mul, Elementwise)                              /* an element */ \
-  X(radix_sum_pool, RadixSumPool)                  /* a block of an image's channels */ \
-  X(radix_sum_pool_backward, RadixSumPoolBackward) /* a row of dx */ \
-  X(relu, Elementwise)                             /* an element */ \
-  X(relu_backward, Elementwise)                    /* an element */ \
-  X(sgd_update, SgdUpdate)                         /* an element */ \
-  X(sigmoid, Elementwise)                          /* an element */ \
-  X(sigmoid_backward, Elementwise)                 /* an element */ \
-  X(softmax, Softmax)                              /* a row */ \
-  X(softmax_backward, SoftmaxBackward)             /* the row */ \
-  X(split_attention, SplitAttention)               /* a row of y */ \
+  X(adamw_update, AdamwUpdate)                               /* an element */ \
+  X(add, Elementwise)                                        /* an element */ \
+  X(average_update, AverageUpdate)                           /* an element */ \
+  X(avg_pool2d, AvgPool2d)                                   /* a row of y */ \
+  X(avg_pool2d_backward, AvgPool2dBackward)                  /* a row of dx */ \
+  X(batch_norm, BatchNorm)                                   /* a pixel */ \
+  X(batch_norm_backward, BatchNormBackward)                  /* a pixel */ \
+  X(batch_norm_backward_combine, BatchNormBackward)          /* a channel */ \
+  X(batch_norm_backward_sums, BatchNormBackward)             /* a block, channels fastest */ \
+  X(batch_norm_combine, BatchNormStatistics)                 /* a block of channels */ \
+  X(batch_norm_moments, BatchNormStatistics)                 /* a block, channels fastest */ \
+  X(cross_entropy, CrossEntropy)                             /* the row */ \
+  X(cross_entropy_backward, CrossEntropyBackward)            /* the row */ \
+  X(linear, Linear)                                          /* a block, rows fastest, then outputs, then groups */ \
+  X(max_pool2d, MaxPool2d)                                   /* a row of y */ \
+  X(max_pool2d_backward, MaxPool2dBackward)                  /* a row of dx */ \
+  X(mul, Elementwise)                                        /* an element */ \
+  X(radix_sum_pool, RadixSumPool)                            /* a block of an image's channels */ \
+  X(radix_sum_pool_backward, RadixSumPoolBackward)           /* a row of dx */ \
+  X(relu, Elementwise)                                       /* an element */ \
+  X(relu_backward, Elementwise)                              /* an element */ \
+  X(sgd_update, SgdUpdate)                                   /* an element */ \
+  X(sigmoid, Elementwise)                                    /* an element */ \
+  X(sigmoid_backward, Elementwise)                           /* an element */ \
+  X(softmax, Softmax)                                        /* a row */ \
+  X(softmax_backward, SoftmaxBackward)                       /* the row */ \
+  X(split_attention, SplitAttention)                         /* a row of y */ \
   X(split_attention_backward, SplitAttentionBackward)        /* a block, of all images */ \
   X(split_attention_backward_logits, SplitAttentionBackward) /* a channel of an image */ \
   X(split_attention_weights, SplitAttention)                 /* a channel of an image */ \
@@ -246,14 +255,15 @@ struct Kernels {
   const char* isa;
   uint32_t required_features;  // CpuFeature bits; the table is usable when all are present
 
-  const Conv2dAlgorithm* const* conv2d;  // best first, then null
+  // Best first, then null.
+  const Conv2dAlgorithm* const* conv2d;
+  const Conv2dBackwardWeightAlgorithm* const* conv2d_backward_weight;
 
 #define LUCID_KERNEL(name, Arguments) void (*name)(const Arguments&, int64_t begin, int64_t end);
   LUCID_KERNELS(LUCID_KERNEL)
 #undef LUCID_KERNEL
 
-  int64_t lanes;                                                           // floats of a vector
-  int64_t (*conv2d_backward_weight_scratch)(const Conv2dBackwardWeight&);  // bytes a thread
+  int64_t lanes;  // floats of a vector
 
   // What bounds all of them, to be measured. Their results only keep the compiler from leaving the work out.
   int64_t (*fma_peak)(int64_t iterations, float factor, float* result);  // gives the floating-point operations done

@@ -10,7 +10,6 @@ namespace lucid::LUCID_ISA {
 #define LUCID_KERNEL(name, Arguments) void name(const Arguments&, int64_t, int64_t);
 LUCID_KERNELS(LUCID_KERNEL)
 #undef LUCID_KERNEL
-int64_t conv2d_backward_weight_scratch(const Conv2dBackwardWeight&);
 int64_t fma_peak(int64_t, float, float*);
 float read_memory(const float*, int64_t);
 
@@ -19,11 +18,11 @@ const Kernels kernels = {
     .isa = kName,
     .required_features = kRequired,
     .conv2d = kConv2dAlgorithms,
+    .conv2d_backward_weight = kConv2dBackwardWeightAlgorithms,
 #define LUCID_KERNEL(name, Arguments) .name = name,
     LUCID_KERNELS(LUCID_KERNEL)
 #undef LUCID_KERNEL
         .lanes = F32::kLanes,
-    .conv2d_backward_weight_scratch = conv2d_backward_weight_scratch,
     .fma_peak = fma_peak,
     .read_memory = read_memory,
     .matrix_peak = kMatrixPeak,

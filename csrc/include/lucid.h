@@ -275,7 +275,10 @@ LUCID_API lucid_status lucid_conv2d_backward_input_output_shape(const lucid_conv
                                                                 lucid_shape* dx);
 
 /* dweight[k, c, i, j] is the sum of dy[n, k, oh, ow] * x[n, ., oh*stride + i*dilation - top, ...] over all images and
- * pixels, where x is 0 in the padding; dbias[k] that of dy[n, k, oh, ow]. Zeros for an empty batch. */
+ * pixels, where x is 0 in the padding; dbias[k] that of dy[n, k, oh, ow]. Zeros for an empty batch. Where the
+ * instruction set is "amx", the matrix unit computes dweight of groups whose channels in and out are multiples of 32,
+ * unless there are few pixels: every float32 as a sum of three bfloat16, as exact as sums in float32 are. There an
+ * infinity gives NaN, and what is no number at the sides of an image may reach all taps of its channel. */
 typedef struct lucid_conv2d_backward_weight_args {
   size_t size;
   const lucid_tensor* dy;                                                               /* [n, k, oh, ow] */

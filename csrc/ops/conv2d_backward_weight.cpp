@@ -62,15 +62,26 @@ InputView input_view(const lucid_tensor& tensor) {
   return {v.data, stride_c, InputView::kBlock * stride_c, v.stride_n, v.stride_h, v.stride_w};
 }
 
+const Conv2dBackwardWeightAlgorithm& choose_algorithm(const Conv2dShape& s) {
+  const Conv2dBackwardWeightAlgorithm* const* algorithm = kernels().conv2d_backward_weight;
+  while (!(*algorithm)->accepts(s)) ++algorithm;  // the last one takes everything
+  return **algorithm;
+}
+
 // The more blocks a task has, the less often is a block packed; but each thread should have as much to do.
-void choose_blocks(int64_t threads, Conv2dBackwardWeight* p) {
-  constexpr int64_t kEnough = 4;  // tasks a thread, of which one more or less does not matter
+void choose_blocks(const Conv2dBackwardWeightAlgorithm& algorithm, int64_t threads, Conv2dBackwardWeight* p) {
+  constexpr int64_t kEnough = 4;                        // tasks a thread, of which one more or less does not matter
+  const auto even = [](int64_t blocks, int64_t most) {  // blocks of each part
+    const int64_t parts = (blocks + most - 1) / most;
+    return (blocks + parts - 1) / parts;
+  };
   const auto more = [&] {
     const int64_t tasks = p->tasks();
     return tasks < threads || (tasks < kEnough * threads && tasks % threads != 0);
   };
-  p->k_together = std::min<int64_t>(p->k_blocks(), p->narrow() ? 4 : 16);
-  p->c_together = std::clamp<int64_t>(32 / p->shape.taps(), 1, p->c_blocks());
+  p->block = algorithm.block;
+  p->k_together = even(p->k_blocks(), p->narrow() ? 4 : algorithm.most_outputs / p->block);
+  p->c_together = even(p->c_blocks(), std::max<int64_t>(1, algorithm.most_terms / p->block / p->shape.taps()));
   while (p->k_together > 2 && more()) p->k_together = (p->k_together + 1) / 2;
   while (p->c_together > 1 && more()) p->c_together = (p->c_together + 1) / 2;
   while (p->k_together > 1 && more()) p->k_together = (p->k_together + 1) / 2;
@@ -78,10 +89,11 @@ void choose_blocks(int64_t threads, Conv2dBackwardWeight* p) {
 
 lucid_status compute(Conv2dBackwardWeight p) {
   constexpr double kParallelFrom = 1e5;  // as of conv2d
+  const Conv2dBackwardWeightAlgorithm& algorithm = choose_algorithm(p.shape);
   const int64_t threads = p.shape.multiplications() < kParallelFrom ? 1 : num_threads();
-  choose_blocks(threads, &p);
+  choose_blocks(algorithm, threads, &p);
   const int64_t shares = std::min(threads, p.tasks());
-  const int64_t each = (kernels().conv2d_backward_weight_scratch(p) + kAlignment - 1) / kAlignment * kAlignment;
+  const int64_t each = (algorithm.scratch_bytes(p) + kAlignment - 1) / kAlignment * kAlignment;
   const Scratch<char> scratch(each * shares);
   if (scratch.data() == nullptr)
     return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for %lld bytes of scratch", kOp,
@@ -89,7 +101,7 @@ lucid_status compute(Conv2dBackwardWeight p) {
   parallel_for(shares, 1, [&](int64_t begin, int64_t end, int) {
     Conv2dBackwardWeight mine = p;
     mine.scratch = scratch.data() + begin * each;
-    kernels().conv2d_backward_weight(mine, p.tasks() * begin / shares, p.tasks() * end / shares);
+    algorithm.run(mine, p.tasks() * begin / shares, p.tasks() * end / shares);
   });
   return ok();
 }
@@ -142,6 +154,7 @@ lucid_status run_conv2d_backward_weight(const lucid_conv2d_backward_weight_args&
                   .dbias = dbias.data,
                   .dbias_stride = dbias.stride,
                   .lanes = kernels().lanes,
+                  .block = 1,
                   .k_together = 1,
                   .c_together = 1,
                   .scratch = nullptr});

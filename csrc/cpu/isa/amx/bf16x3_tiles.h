@@ -41,11 +41,11 @@ class Tiles {
     _tile_zero(3);
   }
   template <int kTile>
-  [[gnu::always_inline]] void load_x(const char* x) {
+  [[gnu::always_inline]] void load_x(const char* x, int64_t row_bytes) {
     if constexpr (kTile == 0)
-      _tile_loadd(4, x, kTileRowBytes);
+      _tile_loadd(4, x, row_bytes);
     else
-      _tile_loadd(5, x, kTileRowBytes);
+      _tile_loadd(5, x, row_bytes);
   }
   template <int kHalf>
   [[gnu::always_inline]] void load_weight(const char* weight) {

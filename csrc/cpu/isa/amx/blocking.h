@@ -14,4 +14,9 @@ constexpr int64_t kPlacedPairs = 16;
 // 0.35 after 0.30, but 256 to 64 0.50 after 0.55.
 constexpr int64_t kFewestSplitWeights = 16384;
 
+// conv2d_backward_weight_bf16x3.cpp: pixels of a chunk. Of 512 channels each of x and dy, 128 pixels take 0.8 MB beside
+// 1 MB of totals. Rows of a window end in zeros, and a chunk in part of a step: longer ones waste less.
+constexpr int64_t kPointwisePixels = 128;
+constexpr int64_t kWindowPixels = 512;
+
 }  // namespace lucid::LUCID_ISA

@@ -269,8 +269,8 @@ class Products {
         if (gap % 3 == 1) split_weight_.split_some(), weight_ahead_.fetch_some();
         if (gap % 3 == 2) x_ahead_.fetch_some();
       };
-      Bf16x3Step<kTiles, decltype(fill)>{tiles_, fill, x_split.to + step * kSplitXBytes,
-                                         split_weight + step * kSplitWeightBytes}
+      Bf16x3Step<kTiles, decltype(fill)>{tiles_, fill, split_x_at(x_split.to + step * kSplitXBytes),
+                                         split_weight_at(split_weight + step * kSplitWeightBytes)}
           .run();
     }
     float* const to = ends(a) ? products_[coming_] : sums;

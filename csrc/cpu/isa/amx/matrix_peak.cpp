@@ -12,8 +12,8 @@ int64_t matrix_peak(int64_t iterations, float* result) {
   alignas(64) float sums[2 * kMostTileRows * kProductOutputs];
   Tiles tiles(kMostTileRows);
   tiles.clear_sums();
-  tiles.load_x<0>(operand);
-  tiles.load_x<1>(operand);
+  tiles.load_x<0>(operand, kTileRowBytes);
+  tiles.load_x<1>(operand, kTileRowBytes);
   tiles.load_weight<0>(operand);
   tiles.load_weight<1>(operand);
   for (int64_t step = 0; step < iterations; ++step) {

@@ -17,12 +17,12 @@ class Tiles {
 
   void clear_sums() { __builtin_memset(sums_, 0, sizeof sums_); }
   template <int kTile>
-  void load_x(const char* x) {
-    load(x, height_, x_[kTile]);
+  void load_x(const char* x, int64_t row_bytes) {
+    load(x, row_bytes, height_, x_[kTile]);
   }
   template <int kHalf>
   void load_weight(const char* weight) {
-    load(weight, kMostTileRows, weight_[kHalf]);
+    load(weight, kTileRowBytes, kMostTileRows, weight_[kHalf]);
   }
   template <int kTile, int kHalf>
   void multiply() {
@@ -56,10 +56,10 @@ class Tiles {
   };
   using Bits = uint32_t __attribute__((vector_size(64)));
 
-  static void load(const char* from, int64_t rows, Pairs& to) {
+  static void load(const char* from, int64_t row_bytes, int64_t rows, Pairs& to) {
     for (int64_t row = 0; row < rows; ++row) {
       Bits pairs;
-      __builtin_memcpy(&pairs, from + row * kTileRowBytes, sizeof pairs);
+      __builtin_memcpy(&pairs, from + row * row_bytes, sizeof pairs);
       normal({reinterpret_cast<F32::Register>(pairs << 16)}).store(to.even[row]);
       normal({reinterpret_cast<F32::Register>(pairs & 0xffff0000u)}).store(to.odd[row]);
     }

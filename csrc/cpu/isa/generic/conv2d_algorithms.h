@@ -1,7 +1,8 @@
-// The algorithms of conv2d, best first: the first that accepts a problem computes it.
+// The algorithms of conv2d and of its weights' gradient, best first: the first that accepts a problem computes it.
 #pragma once
 
 #include "cpu/conv2d_problem.h"
+#include "cpu/kernels.h"
 
 namespace lucid::LUCID_ISA {
 
@@ -15,5 +16,10 @@ constexpr const Conv2dAlgorithm* kConv2dAlgorithms[] = {
     &conv2d_dense,  // everything
     nullptr,
 };
+
+extern const Conv2dBackwardWeightAlgorithm conv2d_backward_weight_fma;
+
+constexpr const Conv2dBackwardWeightAlgorithm* kConv2dBackwardWeightAlgorithms[] = {&conv2d_backward_weight_fma,
+                                                                                    nullptr};
 
 }  // namespace lucid::LUCID_ISA
