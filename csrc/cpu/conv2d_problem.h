@@ -62,7 +62,9 @@ struct Conv2dAlgorithm {
   const char* name;
   int64_t output_tile;  // rows and columns of y computed together: if x has a halo, it must cover whole tiles
   bool sums_rows;       // whether it can sum y up for a global pooling
-  bool packs_input;     // whether it takes an x of any strides, without padding, and raw weights; else only a plan's
+  // Whether it takes x of any strides and raw weights; else the channels of a block of x must lie side by side, and
+  // weights be prepared.
+  bool packs_input;
   bool (*accepts)(const Conv2dShape&, const Conv2dOptions&);
   int64_t (*panels)(const Conv2dShape&);
   int64_t (*rows)(const Conv2dShape&);

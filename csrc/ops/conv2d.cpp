@@ -181,12 +181,9 @@ Conv2dShare Conv2dShares::operator[](int64_t index) const {
           0};
 }
 
-lucid_status compute_conv2d(const char* op, const Conv2d& p, const Conv2dAlgorithm& algorithm) {
-  if (!algorithm.packs_input && !p.operands.x_has_halo) {
-    const PackedOperands operands(p, algorithm);
-    if (!operands.allocated()) return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x and the weights", op);
-    return compute_conv2d(op, operands.pack(p, algorithm), algorithm);
-  }
+namespace {
+
+lucid_status compute_packed(const char* op, const Conv2d& p, const Conv2dAlgorithm& algorithm) {
   // A parallel region costs a microsecond, about 50 000 multiplications.
   constexpr double kParallelFrom = 1e5;
   const Conv2dShape& s = p.shape;
@@ -203,6 +200,15 @@ lucid_status compute_conv2d(const char* op, const Conv2d& p, const Conv2dAlgorit
     for (int64_t i = begin; i < end; ++i) algorithm.run(p, shares[i], bytes + i * each);
   });
   return ok();
+}
+
+}  // namespace
+
+lucid_status compute_conv2d(const char* op, const Conv2d& p, const Conv2dAlgorithm& algorithm) {
+  if (algorithm.packs_input) return compute_packed(op, p, algorithm);
+  const PackedOperands operands(p, algorithm);
+  if (!operands.allocated()) return fail(LUCID_OUT_OF_MEMORY, "%s: no memory for copies of x and the weights", op);
+  return compute_packed(op, operands.pack(p, algorithm), algorithm);
 }
 
 namespace {

@@ -12,12 +12,7 @@ constexpr int64_t kBlock = InputView::kBlock;
 
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-// Whether nothing is read around an image, and the channels of a pixel lie side by side.
-bool reads_in_place(const Conv2d& p, const Conv2dAlgorithm& algorithm) {
-  const InputView& x = p.operands.x;
-  return algorithm.output_tile == 1 && !p.shape.padded() && x.channel == 1 && x.block == kBlock &&
-         p.shape.in_channels() % kBlock == 0;
-}
+bool reads_in_place(const Conv2d& p) { return p.operands.x.channel == 1 && p.shape.in_channels() % kBlock == 0; }
 
 // Pixels that whole tiles of outputs see.
 int64_t seen(int64_t out, int64_t tile, int64_t stride, int64_t kernel, int64_t dilation) {
@@ -27,7 +22,7 @@ int64_t seen(int64_t out, int64_t tile, int64_t stride, int64_t kernel, int64_t 
 }  // namespace
 
 PackedOperands::PackedOperands(const Conv2d& p, const Conv2dAlgorithm& algorithm)
-    : x_in_place_(reads_in_place(p, algorithm)),
+    : x_in_place_(reads_in_place(p)),
       h_(seen(p.shape.out_h, algorithm.output_tile, p.shape.stride_h, p.shape.kernel_h, p.shape.dilation_h)),
       w_(seen(p.shape.out_w, algorithm.output_tile, p.shape.stride_w, p.shape.kernel_w, p.shape.dilation_w)),
       x_(x_in_place_ ? 0 : round_up(p.shape.in_channels(), kBlock) * p.shape.n * h_ * w_),
@@ -39,8 +34,10 @@ Conv2d PackedOperands::pack(const Conv2d& p, const Conv2dAlgorithm& algorithm) c
     pack_weights(p, algorithm);
     packed.operands.prepared = weights_.data();
   }
-  if (!x_in_place_) packed.operands.x = pack_x(p);
-  packed.operands.x_has_halo = true;
+  if (!x_in_place_) {
+    packed.operands.x = pack_x(p);
+    packed.operands.x_has_halo = true;
+  }
   return packed;
 }
 

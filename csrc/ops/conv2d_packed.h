@@ -1,4 +1,4 @@
-// Operands as an algorithm takes them that takes those of a plan only, in a call outside of a plan.
+// The operands of a call outside of a plan, as an algorithm takes them that packs none itself.
 #pragma once
 
 #include "core/memory.h"
@@ -8,8 +8,8 @@ namespace lucid {
 
 class PackedOperands {
  public:
-  // Memory for x in blocks of channels, with its padding and what the last tiles reach beyond it, unless x can be read
-  // where it lies; and for the weights, unless they are prepared.
+  // Memory for x in blocks of channels, with its padding and what the last tiles reach beyond it, unless it is read
+  // where it lies: channels-last, without a block that is not full. And for the weights, unless they are prepared.
   PackedOperands(const Conv2d& p, const Conv2dAlgorithm& algorithm);
   bool allocated() const { return x_.data() != nullptr && weights_.data() != nullptr; }
 

@@ -24,4 +24,6 @@ namespace lucid::LUCID_ISA {
   _mm512_storeu_si512(to + 2 * part_bytes, pack());
 }
 
+[[gnu::always_inline]] inline bool any_nan(F32 x) { return _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q) != 0; }
+
 }  // namespace lucid::LUCID_ISA

@@ -219,6 +219,10 @@ class Products {
     const OutputView& residual = p_.epilogue.residual;
     FinishedRows& rows = rows_[coming_];
     rows.bias = reinterpret_cast<const float*>(weight(a.panel, 0) - kBiasBytes);
+    rows.x = x(0);
+    rows.x_places = places_.x + a.pixel;
+    rows.x_block = p_.operands.x.block;
+    rows.terms = p_.shape.in_group;
     rows.y = p_.operands.y.at(a.panel * kPanel, 0, 0, 0);
     rows.y_places = places_.y + a.pixel;
     rows.residual = residual.data != nullptr ? residual.at(a.panel * kPanel, 0, 0, 0) : nullptr;

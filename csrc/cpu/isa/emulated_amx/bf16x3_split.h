@@ -20,4 +20,12 @@ inline void split(F32 even, F32 odd, char* to, int64_t part_bytes) {
   }
 }
 
+inline bool any_nan(F32 x) {
+  float lanes[F32::kLanes];
+  x.store(lanes);
+  for (const float lane : lanes)
+    if (lane != lane) return true;
+  return false;
+}
+
 }  // namespace lucid::LUCID_ISA
