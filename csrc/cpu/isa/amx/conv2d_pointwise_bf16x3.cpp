@@ -1,4 +1,4 @@
-// 1x1 convolution on the matrix unit: two tiles of pixels by panels of 32 outputs, kTermSteps steps of terms at a time.
+// 1x1 convolution on the matrix unit: two tiles of pixels by panels of 32 outputs, 128 or 256 terms at a time.
 // Where the split weights of a share stay in L2, pairs of tiles come one after the other and meet all panels; else x
 // stays there, and panels come and meet all pairs. What comes is split into a buffer that stays in L1, where the
 // products hide it: x under the first panel, weights under the products before their own. Measured with what stops them
@@ -57,9 +57,9 @@ struct Blocking {
     const int64_t pixels = (share.row_end - share.row_begin) * s.out_w;
     const int64_t panels = min(panels_in_group(s), share.panel_end - share.panel_begin);
     steps = s.in_group / kTileTerms;
-    part_steps = ceil_div(steps, ceil_div(steps, kTermSteps));
     height = tile_height(pixels);
     weights_stay = panels * steps * kSplitWeightBytes <= kSplitWeightsBytes;
+    part_steps = ceil_div(steps, ceil_div(steps, weights_stay ? kStepsOfX : kStepsOfWeights));
     const int64_t all = ceil_div(pixels, 2 * height);
     const int64_t most = weights_stay ? kPlacedPairs : max(1, kSplitInputBytes / (steps * kSplitXBytes));
     const int64_t pairs = ceil_div(all, ceil_div(all, most));
