@@ -21,8 +21,8 @@ namespace lucid::LUCID_ISA {
 // Where 32 terms of a split operand lie, in bytes from each to the next: in three parts, two tiles each. A row of x has
 // 32 terms of a pixel, one of the weights two of 16 outputs.
 struct SplitTerms {
-  const char* data;
-  int64_t row, part, tile;
+  const char* data = nullptr;
+  int64_t row = 0, part = 0, tile = 0;
 
   [[gnu::always_inline]] const char* at(int64_t of_tile, int64_t of_part) const {
     return data + of_tile * tile + of_part * part;
