@@ -15,9 +15,10 @@ namespace {
 
 // Asked of the processor itself: GCC 11 and Clang 14 do not know the feature's name.
 bool has_amx() {
-  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kAvx512Bf16 = 1u << 5;
   unsigned eax, ebx, ecx, edx;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & (kBf16 | kTile)) == (kBf16 | kTile);
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & (kBf16 | kTile)) == (kBf16 | kTile) &&
+         __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
 }
 
 // Linux hands the 8 KB of tile registers out on request only, and refuses where a thread's signal stack is too small

@@ -9,7 +9,7 @@ enum CpuFeature : uint32_t {
   kBaseline = 0,
   kAvx2 = 1u << 0,    // avx2, fma
   kAvx512 = 1u << 1,  // f, bw, vl, dq
-  kAmx = 1u << 2,     // tile, bf16
+  kAmx = 1u << 2,     // tile, bf16, and AVX512_BF16
   kNeon = 1u << 3,    // Advanced SIMD of AArch64, with FMA
 };
 

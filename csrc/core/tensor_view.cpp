@@ -20,8 +20,6 @@ const char* dtype_kind(uint8_t code) {
   }
 }
 
-bool same(lucid_dtype a, lucid_dtype b) { return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes; }
-
 // Whether the offset of the furthest element of the tensor fits as well.
 bool strides_fit(const lucid_tensor& t) {
   int64_t reach = 0;
@@ -37,7 +35,7 @@ bool strides_fit(const lucid_tensor& t) {
 
 // Whether operators on the tensor's device compute in its dtype.
 bool computable(const lucid_tensor& t) {
-  if (same(t.dtype, kFloat32)) return true;
+  if (same_dtype(t.dtype, kFloat32)) return true;
   const bool narrow = (t.dtype.code == LUCID_FLOAT || t.dtype.code == LUCID_BFLOAT) && t.dtype.bits == 16;
   return t.device.type == LUCID_CUDA && narrow && t.dtype.lanes == 1;
 }
@@ -50,6 +48,8 @@ lucid_status check_rank(const char* op, const char* name, int rank, int least, i
 }
 
 }  // namespace
+
+bool same_dtype(lucid_dtype a, lucid_dtype b) { return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes; }
 
 DtypeText::DtypeText(lucid_dtype dtype) {
   std::snprintf(text_, sizeof text_, dtype.code == LUCID_BOOL ? "%s" : "%s%d", dtype_kind(dtype.code), dtype.bits);
@@ -91,7 +91,7 @@ lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* 
                           lucid_dtype dtype) {
   if (t == nullptr) return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be a tensor, got NULL", op, name);
   LUCID_CHECK(check_rank(op, name, t->ndim, min_rank, max_rank));
-  if (!same(t->dtype, dtype))
+  if (!same_dtype(t->dtype, dtype))
     return fail(LUCID_INVALID_ARGUMENT, "%s: %s must be %s, got %s", op, name, DtypeText(dtype).c_str(),
                 DtypeText(t->dtype).c_str());
   if (t->shape == nullptr && t->ndim > 0)
@@ -115,7 +115,7 @@ lucid_status check_tensor(const char* op, const char* name, const lucid_tensor* 
 }
 
 lucid_status check_vector(const char* op, const char* name, const lucid_tensor* t, int64_t size, lucid_dtype dtype) {
-  LUCID_CHECK(check_tensor(op, name, t, 1, 1, t != nullptr && same(t->dtype, dtype) ? dtype : kFloat32));
+  LUCID_CHECK(check_tensor(op, name, t, 1, 1, t != nullptr && same_dtype(t->dtype, dtype) ? dtype : kFloat32));
   if (t->shape[0] == size) return ok();
   return fail(LUCID_INVALID_ARGUMENT, "%s: %s must have %lld elements, got %lld", op, name,
               static_cast<long long>(size), static_cast<long long>(t->shape[0]));

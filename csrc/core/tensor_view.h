@@ -13,8 +13,12 @@ constexpr int kMaxDims = 8;
 constexpr int64_t kMostElements = int64_t{1} << 58;
 
 constexpr lucid_dtype kFloat32 = {LUCID_FLOAT, 32, 1};
+constexpr lucid_dtype kFloat16 = {LUCID_FLOAT, 16, 1};
+constexpr lucid_dtype kBfloat16 = {LUCID_BFLOAT, 16, 1};
 constexpr lucid_dtype kInt64 = {LUCID_INT, 64, 1};
 constexpr lucid_device kCpu = {LUCID_CPU, 0};
+
+bool same_dtype(lucid_dtype a, lucid_dtype b);
 
 // "float32", "bfloat16".
 class DtypeText {

@@ -12,17 +12,25 @@
 namespace lucid::LUCID_ISA {
 namespace {
 
-template <bool kResidual, bool kRelu>
-void normalize(const BatchNorm& p, int64_t begin, int64_t end) {
+template <bool kResidual, bool kRelu, class Element>
+void normalize_pixels(const BatchNormOf<Element>& p, int64_t begin, int64_t end) {
   for (int64_t pixel = begin; pixel < end; ++pixel) {
-    const float* x = p.x + pixel * p.c;
-    float* y = p.y + pixel * p.c;
+    const Element* x = p.x + pixel * p.c;
+    Element* y = p.y + pixel * p.c;
     for_each_vector(p.c, [&](int64_t i, auto lanes) {
       F32 v = fma(lanes.load(x + i) - lanes.load(p.mean + i), lanes.load(p.scale + i), lanes.load(p.bias + i));
       if (kResidual) v = v + lanes.load(p.residual + pixel * p.c + i);
       lanes.store(kRelu ? max(F32::zero(), v) : v, y + i);
     });
   }
+}
+
+template <class Element>
+void normalize(const BatchNormOf<Element>& p, int64_t begin, int64_t end) {
+  if (p.residual != nullptr)
+    (p.relu ? normalize_pixels<true, true, Element> : normalize_pixels<true, false, Element>)(p, begin, end);
+  else
+    (p.relu ? normalize_pixels<false, true, Element> : normalize_pixels<false, false, Element>)(p, begin, end);
 }
 
 // Pixels that are added one by one; sums of sums are rounded less often than one long sum.
@@ -78,12 +86,9 @@ Moments moments_of(const BatchNormStatistics& p, int64_t block, int64_t channel)
 
 }  // namespace
 
-void batch_norm(const BatchNorm& p, int64_t begin, int64_t end) {
-  if (p.residual != nullptr)
-    (p.relu ? normalize<true, true> : normalize<true, false>)(p, begin, end);
-  else
-    (p.relu ? normalize<false, true> : normalize<false, false>)(p, begin, end);
-}
+void batch_norm(const BatchNorm& p, int64_t begin, int64_t end) { normalize(p, begin, end); }
+
+void batch_norm_bfloat16(const BatchNormOf<Bfloat16>& p, int64_t begin, int64_t end) { normalize(p, begin, end); }
 
 void batch_norm_moments(const BatchNormStatistics& p, int64_t begin, int64_t end) {
   for (int64_t task = begin; task < end; ++task) {

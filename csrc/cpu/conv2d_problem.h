@@ -44,10 +44,18 @@ struct Conv2dOptions {
   bool winograd;  // whether the faster and less exact algorithms may be chosen
 };
 
+// Of an algorithm in bfloat16, instead of the float32 x, y and residual above. Channels that the last block of x lacks
+// are finite, and those of y become zeros.
+struct Conv2dBfloat16 {
+  BlockedView<const Bfloat16> x;
+  BlockedView<Bfloat16> y, residual;  // data of the residual may be null
+};
+
 struct Conv2d {
   Conv2dShape shape;
   Conv2dOperands operands;
   Conv2dEpilogue epilogue;
+  Conv2dBfloat16 bfloat16 = {};
 };
 
 // A rectangle of the output: panels (runs of output channels) by rows of pixels, those of all images numbered through;

@@ -37,27 +37,30 @@ struct SigmoidBackward {
   static float of(float dy, float y) { return dy * (y * (1.0f - y)); }
 };
 
-template <class Function>
-void run(const Elementwise& p, const float* a, const float* b, float* y, int64_t count) {
-  const int64_t a_step = p.a_stride[p.dims - 1], b_step = p.b_stride[p.dims - 1], y_step = p.y_stride[p.dims - 1];
-  if (a_step == 1 && b_step == 1 && y_step == 1)
-    for_each_vector(
-        count, [&](int64_t i, auto lanes) { lanes.store(Function::of(lanes.load(a + i), lanes.load(b + i)), y + i); });
-  else
-    for (int64_t i = 0; i < count; ++i) y[i * y_step] = Function::of(a[i * a_step], b[i * b_step]);
-}
-
 // One exponential after the other: a sigmoid in these networks has one value a channel.
-struct Sigmoid {};
-
-template <>
-void run<Sigmoid>(const Elementwise& p, const float* a, const float*, float* y, int64_t count) {
-  const int64_t a_step = p.a_stride[p.dims - 1], y_step = p.y_stride[p.dims - 1];
-  for (int64_t i = 0; i < count; ++i) y[i * y_step] = 1.0f / (1.0f + expf(-a[i * a_step]));
-}
+struct Sigmoid {
+  static float of(float a, float) { return 1.0f / (1.0f + expf(-a)); }
+};
 
 template <class Function>
-void elementwise(const Elementwise& p, int64_t begin, int64_t end) {
+constexpr bool kHasVectors = true;
+template <>
+constexpr bool kHasVectors<Sigmoid> = false;
+
+template <class Function, class Element>
+void run(const ElementwiseOf<Element>& p, const Element* a, const Element* b, Element* y, int64_t count) {
+  const int64_t a_step = p.a_stride[p.dims - 1], b_step = p.b_stride[p.dims - 1], y_step = p.y_stride[p.dims - 1];
+  if constexpr (kHasVectors<Function>)
+    if (a_step == 1 && b_step == 1 && y_step == 1)
+      return for_each_vector(count, [&](int64_t i, auto lanes) {
+        lanes.store(Function::of(lanes.load(a + i), lanes.load(b + i)), y + i);
+      });
+  for (int64_t i = 0; i < count; ++i)
+    assign(y[i * y_step], Function::of(to_float(a[i * a_step]), to_float(b[i * b_step])));
+}
+
+template <class Function, class Element>
+void elementwise(const ElementwiseOf<Element>& p, int64_t begin, int64_t end) {
   const int last = p.dims - 1;
   while (begin < end) {
     const int64_t first = begin % p.size[last];
@@ -87,6 +90,14 @@ void relu_backward(const Elementwise& p, int64_t begin, int64_t end) { elementwi
 void sigmoid_backward(const Elementwise& p, int64_t begin, int64_t end) { elementwise<SigmoidBackward>(p, begin, end); }
 
 void add(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Add>(p, begin, end); }
+
+void relu_bfloat16(const ElementwiseOf<Bfloat16>& p, int64_t begin, int64_t end) { elementwise<Relu>(p, begin, end); }
+
+void sigmoid_bfloat16(const ElementwiseOf<Bfloat16>& p, int64_t begin, int64_t end) {
+  elementwise<Sigmoid>(p, begin, end);
+}
+
+void add_bfloat16(const ElementwiseOf<Bfloat16>& p, int64_t begin, int64_t end) { elementwise<Add>(p, begin, end); }
 
 void mul(const Elementwise& p, int64_t begin, int64_t end) { elementwise<Mul>(p, begin, end); }
 

@@ -49,13 +49,16 @@ struct Conv2dBackwardWeightAlgorithm {
   void (*run)(const Conv2dBackwardWeight&, int64_t begin, int64_t end);
 };
 
-struct BatchNorm {
-  const float *x, *mean, *scale, *bias;  // [pixels, c], then [c] each
-  const float* residual;                 // [pixels, c], or null
-  float* y;
+template <class Element>
+struct BatchNormOf {
+  const Element* x;                  // [pixels, c]
+  const float *mean, *scale, *bias;  // [c] each
+  const Element* residual;           // [pixels, c], or null
+  Element* y;
   int64_t c;
   bool relu;
 };
+using BatchNorm = BatchNormOf<float>;
 
 // Two kernels: moments of blocks of pixels, then their combination.
 struct BatchNormStatistics {
@@ -82,24 +85,28 @@ struct BatchNormBackward {
   bool training;
 };
 
-struct MaxPool2d {
-  BlockedView<const float> x;  // [n, h.size, w.size, c]
-  BlockedView<float> y;        // [n, h.out, w.out, c]
+template <class Element>
+struct MaxPool2dOf {
+  BlockedView<const Element> x;  // [n, h.size, w.size, c]
+  BlockedView<Element> y;        // [n, h.out, w.out, c]
   int64_t c;
   PoolAxis h, w;
   // Where the largest values are, with any strides; or null.
   int64_t* indices;
   int64_t indices_image, indices_channel, indices_row, indices_pixel;
 };
+using MaxPool2d = MaxPool2dOf<float>;
 
-struct AvgPool2d {
-  BlockedView<const float> x;  // [n, h.size, w.size, c]
-  BlockedView<float> y;        // [n, h.out, w.out, c]
+template <class Element>
+struct AvgPool2dOf {
+  BlockedView<const Element> x;  // [n, h.size, w.size, c]
+  BlockedView<Element> y;        // [n, h.out, w.out, c]
   int64_t c;
   PoolAxis h, w;
   bool count_include_pad;
   int64_t divisor;  // or 0 for the size of the window
 };
+using AvgPool2d = AvgPool2dOf<float>;
 
 struct MaxPool2dBackward {
   const float* dy;         // [n, h.out, w.out, c]
@@ -119,13 +126,15 @@ struct AvgPool2dBackward {
   int64_t divisor;
 };
 
-struct RadixSumPool {
+template <class Element>
+struct RadixSumPoolOf {
   static constexpr int64_t kChannels = 16;  // of a block
-  BlockedView<const float> x;               // [n, h, w, radix * c]
+  BlockedView<const Element> x;             // [n, h, w, radix * c]
   float* y;                                 // [n, c]
   int64_t h, w, radix, c;
   LUCID_INLINE int64_t channel_blocks() const { return (c + kChannels - 1) / kChannels; }
 };
+using RadixSumPool = RadixSumPoolOf<float>;
 
 struct RadixSumPoolBackward {
   const float* dy;  // [n, c]
@@ -142,13 +151,15 @@ struct SumRows {
 };
 
 // Two kernels: the weights of an image's channels, then the weighted sums of channels [first, last).
-struct SplitAttention {
-  BlockedView<const float> x;  // [n, h, w, radix * c]
-  const float* logits;         // [n, cardinality, radix, c / cardinality]
-  float* weights;              // [n, radix, c]
-  BlockedView<float> y;        // [n, h, w, c]
+template <class Element>
+struct SplitAttentionOf {
+  BlockedView<const Element> x;  // [n, h, w, radix * c]
+  const float* logits;           // [n, cardinality, radix, c / cardinality]
+  float* weights;                // [n, radix, c]
+  BlockedView<Element> y;        // [n, h, w, c]
   int64_t h, w, radix, c, cardinality, first, last;
 };
+using SplitAttention = SplitAttentionOf<float>;
 
 // Two kernels behind split_attention_weights: dx with sums over blocks of an image's pixels, then dlogits.
 struct SplitAttentionBackward {
@@ -162,9 +173,12 @@ struct SplitAttentionBackward {
 };
 
 // In blocks of rows by outputs. Each group takes its slice of x and of the weight.
-struct Linear {
+template <class Element>
+struct LinearOf {
   static constexpr int64_t kOutputs = 4, kRows = 64;  // of a block
-  const float *x, *weight, *bias;  // [rows, groups * in], [groups * outputs, in], [groups * outputs] or null
+  const float* x;                                     // [rows, groups * in]
+  const Element* weight;                              // [groups * outputs, in]
+  const float* bias;                                  // [groups * outputs] or null
   int64_t bias_stride;
   float* y;                   // [rows, groups * outputs]
   int64_t rows, in, outputs;  // of a group
@@ -173,6 +187,7 @@ struct Linear {
   LUCID_INLINE int64_t row_blocks() const { return (rows + kRows - 1) / kRows; }
   LUCID_INLINE int64_t tasks() const { return groups * ((outputs + kOutputs - 1) / kOutputs) * row_blocks(); }
 };
+using Linear = LinearOf<float>;
 
 // Rows with any strides.
 struct Softmax {
@@ -209,22 +224,30 @@ struct CrossEntropyBackward {
 };
 
 // Takes any strides; elements are numbered in the order of the dimensions, the last one fastest.
-struct Elementwise {
+template <class Element>
+struct ElementwiseOf {
   static constexpr int kMaxDims = 8;
-  const float *a, *b;  // b is unused by functions of one argument
-  float* y;
+  const Element *a, *b;  // b is unused by functions of one argument
+  Element* y;
   int dims;  // at least 1
   int64_t size[kMaxDims], a_stride[kMaxDims], b_stride[kMaxDims], y_stride[kMaxDims];
 };
+using Elementwise = ElementwiseOf<float>;
+
+// Images, and the weights of linear, are also in bfloat16 inside a plan: `Of` is by the type of their elements. Rows
+// and constants are float32 always.
 
 // Every kernel but those of conv2d: its name, its arguments, and what a task is. cpu/table.cpp declares them from here.
 #define LUCID_KERNELS(X) \
   X(adamw_update, AdamwUpdate)                               /* an element */ \
   X(add, Elementwise)                                        /* an element */ \
+  X(add_bfloat16, ElementwiseOf<Bfloat16>)                   /* an element */ \
   X(average_update, AverageUpdate)                           /* an element */ \
   X(avg_pool2d, AvgPool2d)                                   /* a row of y */ \
+  X(avg_pool2d_bfloat16, AvgPool2dOf<Bfloat16>)              /* a row of y */ \
   X(avg_pool2d_backward, AvgPool2dBackward)                  /* a row of dx */ \
   X(batch_norm, BatchNorm)                                   /* a pixel */ \
+  X(batch_norm_bfloat16, BatchNormOf<Bfloat16>)              /* a pixel */ \
   X(batch_norm_backward, BatchNormBackward)                  /* a pixel */ \
   X(batch_norm_backward_combine, BatchNormBackward)          /* a channel */ \
   X(batch_norm_backward_sums, BatchNormBackward)             /* a block, channels fastest */ \
@@ -233,19 +256,25 @@ struct Elementwise {
   X(cross_entropy, CrossEntropy)                             /* the row */ \
   X(cross_entropy_backward, CrossEntropyBackward)            /* the row */ \
   X(linear, Linear)                                          /* a block, rows fastest, then outputs, then groups */ \
+  X(linear_bfloat16, LinearOf<Bfloat16>)                     /* a block, rows fastest, then outputs, then groups */ \
   X(max_pool2d, MaxPool2d)                                   /* a row of y */ \
+  X(max_pool2d_bfloat16, MaxPool2dOf<Bfloat16>)              /* a row of y */ \
   X(max_pool2d_backward, MaxPool2dBackward)                  /* a row of dx */ \
   X(mul, Elementwise)                                        /* an element */ \
   X(radix_sum_pool, RadixSumPool)                            /* a block of an image's channels */ \
+  X(radix_sum_pool_bfloat16, RadixSumPoolOf<Bfloat16>)       /* a block of an image's channels */ \
   X(radix_sum_pool_backward, RadixSumPoolBackward)           /* a row of dx */ \
   X(relu, Elementwise)                                       /* an element */ \
+  X(relu_bfloat16, ElementwiseOf<Bfloat16>)                  /* an element */ \
   X(relu_backward, Elementwise)                              /* an element */ \
   X(sgd_update, SgdUpdate)                                   /* an element */ \
   X(sigmoid, Elementwise)                                    /* an element */ \
+  X(sigmoid_bfloat16, ElementwiseOf<Bfloat16>)               /* an element */ \
   X(sigmoid_backward, Elementwise)                           /* an element */ \
   X(softmax, Softmax)                                        /* a row */ \
   X(softmax_backward, SoftmaxBackward)                       /* the row */ \
   X(split_attention, SplitAttention)                         /* a row of y */ \
+  X(split_attention_bfloat16, SplitAttentionOf<Bfloat16>)    /* a row of y */ \
   X(split_attention_backward, SplitAttentionBackward)        /* a block, of all images */ \
   X(split_attention_backward_logits, SplitAttentionBackward) /* a channel of an image */ \
   X(split_attention_weights, SplitAttention)                 /* a channel of an image */ \
@@ -258,6 +287,7 @@ struct Kernels {
   // Best first, then null.
   const Conv2dAlgorithm* const* conv2d;
   const Conv2dBackwardWeightAlgorithm* const* conv2d_backward_weight;
+  const Conv2dAlgorithm* conv2d_bfloat16;  // for every shape
 
 #define LUCID_KERNEL(name, Arguments) void (*name)(const Arguments&, int64_t begin, int64_t end);
   LUCID_KERNELS(LUCID_KERNEL)

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/bfloat16.h"
 #include "core/geometry.h"
 #include "lucid.h"
 

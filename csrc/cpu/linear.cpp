@@ -11,9 +11,9 @@ namespace lucid::LUCID_ISA {
 namespace {
 
 // One vector of each row times one of each output.
-template <int kRows, int kOutputs, class Lanes>
-[[gnu::always_inline]] inline void add_products(F32 (&sums)[kRows][kOutputs], const Linear& p, const float* x,
-                                                const float* weight, Lanes lanes) {
+template <int kRows, int kOutputs, class Element, class Lanes>
+[[gnu::always_inline]] inline void add_products(F32 (&sums)[kRows][kOutputs], const LinearOf<Element>& p,
+                                                const float* x, const Element* weight, Lanes lanes) {
   F32 rows[kRows];
 #pragma GCC unroll 4
   for (int n = 0; n < kRows; ++n) rows[n] = lanes.load(x + n * p.groups * p.in);
@@ -26,9 +26,10 @@ template <int kRows, int kOutputs, class Lanes>
 }
 
 // `output` is one of all groups, the others of the tile are in the same.
-template <int kRows, int kOutputs>
-void dot_tile(const Linear& p, int64_t group, int64_t row, int64_t output) {
-  const float *x = p.x + (row * p.groups + group) * p.in, *weight = p.weight + output * p.in;
+template <int kRows, int kOutputs, class Element>
+void dot_tile(const LinearOf<Element>& p, int64_t group, int64_t row, int64_t output) {
+  const float* x = p.x + (row * p.groups + group) * p.in;
+  const Element* weight = p.weight + output * p.in;
   F32 sums[kRows][kOutputs];
 #pragma GCC unroll 4
   for (int n = 0; n < kRows; ++n)
@@ -47,15 +48,14 @@ void dot_tile(const Linear& p, int64_t group, int64_t row, int64_t output) {
     }
 }
 
-template <int kOutputs>
-void dot_rows(const Linear& p, int64_t group, int64_t row, int64_t end, int64_t output) {
+template <int kOutputs, class Element>
+void dot_rows(const LinearOf<Element>& p, int64_t group, int64_t row, int64_t end, int64_t output) {
   for (; row + kDotRows <= end; row += kDotRows) dot_tile<kDotRows, kOutputs>(p, group, row, output);
   for (; row < end; ++row) dot_tile<1, kOutputs>(p, group, row, output);
 }
 
-}  // namespace
-
-void linear(const Linear& p, int64_t begin, int64_t end) {
+template <class Element>
+void multiply(const LinearOf<Element>& p, int64_t begin, int64_t end) {
   const int64_t row_blocks = p.row_blocks(), output_blocks = (p.outputs + p.kOutputs - 1) / p.kOutputs;
   for (int64_t task = begin; task < end; ++task) {
     const int64_t row = task % row_blocks * p.kRows, block = task / row_blocks, group = block / output_blocks;
@@ -67,5 +67,11 @@ void linear(const Linear& p, int64_t begin, int64_t end) {
       for (int64_t o = output; o < last; ++o) dot_rows<1>(p, group, row, row_end, o);
   }
 }
+
+}  // namespace
+
+void linear(const Linear& p, int64_t begin, int64_t end) { multiply(p, begin, end); }
+
+void linear_bfloat16(const LinearOf<Bfloat16>& p, int64_t begin, int64_t end) { multiply(p, begin, end); }
 
 }  // namespace lucid::LUCID_ISA

@@ -8,7 +8,8 @@ namespace lucid::LUCID_ISA {
 namespace {
 
 // How many channels from `channel` on lie side by side in every split.
-int64_t contiguous(const RadixSumPool& p, int64_t channel, int64_t end) {
+template <class Element>
+int64_t contiguous(const RadixSumPoolOf<Element>& p, int64_t channel, int64_t end) {
   int64_t count = end - channel < WindowSum::kChannels ? end - channel : WindowSum::kChannels;
   for (int64_t r = 0; r < p.radix; ++r) {
     const int64_t run = p.x.contiguous(r * p.c + channel);
@@ -17,10 +18,9 @@ int64_t contiguous(const RadixSumPool& p, int64_t channel, int64_t end) {
   return count;
 }
 
-}  // namespace
-
 // A share's blocks of one image are one range of channels.
-void radix_sum_pool(const RadixSumPool& p, int64_t begin, int64_t end) {
+template <class Element>
+void pool(const RadixSumPoolOf<Element>& p, int64_t begin, int64_t end) {
   const int64_t blocks = p.channel_blocks();
   const double pixels = static_cast<double>(p.h * p.w);
   WindowSum sum;
@@ -32,13 +32,19 @@ void radix_sum_pool(const RadixSumPool& p, int64_t begin, int64_t end) {
       const int64_t count = contiguous(p, c, last);
       sum.clear(count);
       for (int64_t r = 0; r < p.radix; ++r)
-        sum.add({p.x.at(r * p.c + c, 0, 0, 0) + image * p.x.image, p.h, p.w, p.x.row, p.x.pixel}, count);
+        sum.add(Window<Element>{p.x.at(r * p.c + c, 0, 0, 0) + image * p.x.image, p.h, p.w, p.x.row, p.x.pixel}, count);
       sum.store_mean(pixels, count, p.y + image * p.c + c);
       c += count;
     }
     begin += taken;
   }
 }
+
+}  // namespace
+
+void radix_sum_pool(const RadixSumPool& p, int64_t begin, int64_t end) { pool(p, begin, end); }
+
+void radix_sum_pool_bfloat16(const RadixSumPoolOf<Bfloat16>& p, int64_t begin, int64_t end) { pool(p, begin, end); }
 
 void sum_rows(const SumRows& p, int64_t begin, int64_t end) {
   const int64_t images = p.images, width = p.radix * p.c;

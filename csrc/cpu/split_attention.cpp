@@ -22,7 +22,8 @@ void softmax(const float* logits, int64_t width, float* weights, int64_t c, int6
 }
 
 // How many channels from c on lie side by side, in y and in every split of x.
-int64_t contiguous(const SplitAttention& p, int64_t c) {
+template <class Element>
+int64_t contiguous(const SplitAttentionOf<Element>& p, int64_t c) {
   int64_t count = p.last - c;
   if (p.y.contiguous(c) < count) count = p.y.contiguous(c);
   for (int64_t r = 0; r < p.radix; ++r)
@@ -31,8 +32,10 @@ int64_t contiguous(const SplitAttention& p, int64_t c) {
 }
 
 // A row of pixels of `count` channels; x is that row in every split, `x_offset` from its first pixel.
-void sum_row(const SplitAttention& p, const float* weights, int64_t c, int64_t count, int64_t x_offset, float* y) {
-  const float* first = p.x.at(c, 0, 0, 0) + x_offset;
+template <class Element>
+void sum_row(const SplitAttentionOf<Element>& p, const float* weights, int64_t c, int64_t count, int64_t x_offset,
+             Element* y) {
+  const Element* first = p.x.at(c, 0, 0, 0) + x_offset;
   for (int64_t column = 0; column < p.w; ++column)
     for_each_vector(count, [&](int64_t i, auto lanes) {
       const int64_t pixel = column * p.x.pixel + i;
@@ -41,6 +44,19 @@ void sum_row(const SplitAttention& p, const float* weights, int64_t c, int64_t c
         sum = fma(lanes.load(p.x.at(r * p.c + c, 0, 0, 0) + x_offset + pixel), lanes.load(weights + r * p.c + i), sum);
       lanes.store(sum, y + column * p.y.pixel + i);
     });
+}
+
+template <class Element>
+void sum_splits(const SplitAttentionOf<Element>& p, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t image = row / p.h, x_offset = image * p.x.image + row % p.h * p.x.row;
+    const int64_t y_offset = image * p.y.image + row % p.h * p.y.row;
+    for (int64_t c = p.first; c < p.last;) {
+      const int64_t count = contiguous(p, c);
+      sum_row(p, p.weights + image * p.radix * p.c + c, c, count, x_offset, p.y.at(c, 0, 0, 0) + y_offset);
+      c += count;
+    }
+  }
 }
 
 }  // namespace
@@ -61,16 +77,10 @@ void split_attention_weights(const SplitAttention& p, int64_t begin, int64_t end
   }
 }
 
-void split_attention(const SplitAttention& p, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t image = row / p.h, x_offset = image * p.x.image + row % p.h * p.x.row;
-    const int64_t y_offset = image * p.y.image + row % p.h * p.y.row;
-    for (int64_t c = p.first; c < p.last;) {
-      const int64_t count = contiguous(p, c);
-      sum_row(p, p.weights + image * p.radix * p.c + c, c, count, x_offset, p.y.at(c, 0, 0, 0) + y_offset);
-      c += count;
-    }
-  }
+void split_attention(const SplitAttention& p, int64_t begin, int64_t end) { sum_splits(p, begin, end); }
+
+void split_attention_bfloat16(const SplitAttentionOf<Bfloat16>& p, int64_t begin, int64_t end) {
+  sum_splits(p, begin, end);
 }
 
 }  // namespace lucid::LUCID_ISA

@@ -6,9 +6,10 @@
 
 namespace lucid::LUCID_ISA {
 
-// Pixels of a run of channels: rows and columns are steps apart, in floats.
+// Pixels of a run of channels: rows and columns are steps apart, in elements.
+template <class Element>
 struct Window {
-  const float* x;
+  const Element* x;
   int64_t rows, columns, row_step, column_step;
 };
 
@@ -22,8 +23,8 @@ struct WindowSum {
   }
 
   // The sum of kPixels pixels of at most kChannels channels.
-  template <int kPixels>
-  void add_pixels(const float* x, int64_t step, int64_t channels) {
+  template <int kPixels, class Element>
+  void add_pixels(const Element* x, int64_t step, int64_t channels) {
     for_each_vector(channels, [&](int64_t i, auto lanes) {
       F32 sum[kPixels];
 #pragma GCC unroll 8
@@ -37,13 +38,14 @@ struct WindowSum {
     for (int64_t i = 0; i < channels; ++i) sums[i] += static_cast<double>(pixels[i]);
   }
 
-  void add(const Window& window, int64_t channels) {
+  template <class Element>
+  void add(const Window<Element>& window, int64_t channels) {
     constexpr int kPixels = 8;
     // Rows without gaps between them are one.
     const bool flat = window.row_step == window.columns * window.column_step;
     const int64_t rows = flat ? 1 : window.rows, columns = flat ? window.rows * window.columns : window.columns;
     for (int64_t row = 0; row < rows; ++row) {
-      const float* x = window.x + row * window.row_step;
+      const Element* x = window.x + row * window.row_step;
       int64_t m = 0;
       for (; m + kPixels <= columns; m += kPixels)
         add_pixels<kPixels>(x + m * window.column_step, window.column_step, channels);
@@ -51,8 +53,9 @@ struct WindowSum {
     }
   }
 
-  void store_mean(double divisor, int64_t channels, float* y) const {
-    for (int64_t i = 0; i < channels; ++i) y[i] = static_cast<float>(sums[i] / divisor);
+  template <class Element>
+  void store_mean(double divisor, int64_t channels, Element* y) const {
+    for (int64_t i = 0; i < channels; ++i) assign(y[i], static_cast<float>(sums[i] / divisor));
   }
 };
 

@@ -784,8 +784,9 @@ typedef struct lucid_plan_args {
                        has none of these, and ignores it */
   const lucid_context* context; /* its stream does not matter: on CUDA a plan that is made is ready for every one */
   lucid_device device;          /* zeros are the CPU; weights of the description are there in any case */
-  lucid_dtype dtype; /* of the activations and weights in the plan: float32 (zeros are, too), on CUDA also float16 and
-                        bfloat16. Vectors, and the values that a caller sees, stay float32 */
+  lucid_dtype dtype; /* of the activations and weights in the plan: float32 (zeros are, too) or bfloat16, on CUDA also
+                        float16. Vectors, and the values that a caller sees, stay float32; on the CPU so do values
+                        (n, c). In bfloat16 there, a value that is not finite may spread over its pixel's channels */
   int32_t tf32;      /* as in a lucid_context, for all runs of the plan */
 } lucid_plan_args;
 
@@ -800,7 +801,8 @@ LUCID_API void lucid_plan_destroy(lucid_plan* plan);
  * TEXT is JSON:
  *   {"inputs": {NAME: [sizes]}, "nodes": [{"kind": "conv2d", "inputs": [NAMES], "output": NAME,
  *    "attributes": {NAME: true, 1, [1, 1] or [1, 1, 1, 1]}, "weights": {"weight": CRC-32, "bias": CRC-32}}],
- *    "outputs": [NAMES], "as_tuple": bool, "winograd": bool}
+ *    "outputs": [NAMES], "as_tuple": bool, "winograd": bool, "dtype": "float32", "float16" or "bfloat16"}
+ * (float32 if there is no dtype).
  * A node is a lucid_plan_step; its tensors are named OUTPUT.weight and OUTPUT.bias. A checksum is CRC-32 as zlib has
  * it, in 8 hexadecimal digits. Weights are folded, and packed for no machine in particular.
  *
@@ -809,12 +811,12 @@ LUCID_API void lucid_plan_destroy(lucid_plan* plan);
 typedef struct lucid_plan_load_args {
   size_t size;
   lucid_device device; /* as in lucid_plan_args, like those that follow */
-  lucid_dtype dtype;
+  lucid_dtype dtype;   /* zeros: that of the file */
   int32_t tf32;
   const lucid_context* context;
 } lucid_plan_load_args;
 
-/* `args` may be NULL: float32 on the CPU. */
+/* `args` may be NULL: on the CPU, in the dtype of the file. */
 LUCID_API lucid_status lucid_plan_load(const char* path, const lucid_plan_load_args* args, lucid_plan** plan);
 /* The same from memory that holds such a file, aligned or not; the plan keeps no pointer into it. */
 LUCID_API lucid_status lucid_plan_load_buffer(const void* data, size_t bytes, const lucid_plan_load_args* args,

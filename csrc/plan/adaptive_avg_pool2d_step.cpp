@@ -27,8 +27,8 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   AvgPool2d pool;
   lucid_shape y;
   LUCID_CHECK(describe(step, &pool, &y));
-  *made =
-      std::make_unique<PoolStep<AvgPool2d>>("adaptive_avg_pool2d", &Kernels::avg_pool2d, pool, values.x(), values.y);
+  *made = std::make_unique<PoolStep<AvgPool2dOf>>("adaptive_avg_pool2d", &Kernels::avg_pool2d,
+                                                  &Kernels::avg_pool2d_bfloat16, pool, values.x(), values.y);
   return ok();
 }
 

@@ -15,7 +15,8 @@ lucid_status check(const Description& step, lucid_shape* y) {
 }
 
 lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
-  *made = elementwise_step("add", &Kernels::add, step.flag("relu"), values.x(), *values.inputs[1], values.y);
+  *made = elementwise_step("add", {&Kernels::add, &Kernels::add_bfloat16}, step.flag("relu"), values.x(),
+                           *values.inputs[1], values.y);
   return ok();
 }
 

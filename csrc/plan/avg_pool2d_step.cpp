@@ -35,7 +35,8 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   AvgPool2d pool;
   lucid_shape y;
   LUCID_CHECK(describe(step, &pool, &y));
-  *made = std::make_unique<PoolStep<AvgPool2d>>("avg_pool2d", &Kernels::avg_pool2d, pool, values.x(), values.y);
+  *made = std::make_unique<PoolStep<AvgPool2dOf>>("avg_pool2d", &Kernels::avg_pool2d, &Kernels::avg_pool2d_bfloat16,
+                                                  pool, values.x(), values.y);
   return ok();
 }
 

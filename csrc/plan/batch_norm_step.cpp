@@ -35,26 +35,29 @@ class BatchNormStep final : public Step {
       if (team.id() == 0) normalize(x_.rows(run.arena), constants_, y_.rows(run.arena), y_.c, y_.n);
       return;
     }
-    const OutputView x = x_.view(run.arena), y = y_.view(run.arena);
-    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
-      for (int64_t row = first; row < first + count; ++row)
-        normalize(row_of(x, y_, block, row), constants_ + block * kBlock, row_of(y, y_, block, row), kBlock, y_.w);
+    with_element(y_, [&](auto element) {
+      const auto x = x_.view<decltype(element)>(run.arena), y = y_.view<decltype(element)>(run.arena);
+      for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+        for (int64_t row = first; row < first + count; ++row)
+          normalize(row_of(x, y_, block, row), constants_ + block * y.pixel, row_of(y, y_, block, row), y.pixel, y_.w);
+      });
     });
     clear_halo(y_, run.arena, team);
   }
 
  private:
-  int64_t channels() const { return y_.blocks() * kBlock; }
+  int64_t channels() const { return y_.blocks() * y_.layout.block; }
 
-  void normalize(const float* x, const float* constants, float* y, int64_t c, int64_t pixels) const {
-    kernels().batch_norm({.x = x,
-                          .mean = constants,
-                          .scale = constants + channels(),
-                          .bias = constants + 2 * channels(),
-                          .y = y,
-                          .c = c,
-                          .relu = relu_},
-                         0, pixels);
+  template <class Element>
+  void normalize(const Element* x, const float* constants, Element* y, int64_t c, int64_t pixels) const {
+    kernel_for<Element>(kernels().batch_norm, kernels().batch_norm_bfloat16)({.x = x,
+                                                                              .mean = constants,
+                                                                              .scale = constants + channels(),
+                                                                              .bias = constants + 2 * channels(),
+                                                                              .y = y,
+                                                                              .c = c,
+                                                                              .relu = relu_},
+                                                                             0, pixels);
   }
 
   std::vector<float> weight_, bias_;  // until they are packed

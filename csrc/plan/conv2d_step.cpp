@@ -2,8 +2,10 @@
 #include <iterator>
 
 #include "core/status.h"
+#include "cpu/kernels.h"
 #include "ops/conv2d.h"
 #include "ops/shapes.h"
+#include "plan/image_rows.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -105,18 +107,24 @@ class Conv2dStep final : public Step {
   Conv2d problem(std::byte* arena, const ImageView* inputs) const {
     Conv2d p{.shape = shape_, .operands = {}, .epilogue = {}};
     p.operands.x_has_halo = !x_.stays_outside;
+    p.epilogue.relu = relu_;
+    p.operands.prepared = prepared_;
+    if (x_.is_bfloat16()) {
+      p.bfloat16 = {.x = as_input(x_.view<Bfloat16>(arena)),
+                    .y = y_.view<Bfloat16>(arena),
+                    .residual = residual_ != nullptr ? residual_->view<Bfloat16>(arena) : BlockedView<Bfloat16>{}};
+      return p;
+    }
     if (p.operands.x_has_halo) {
-      const OutputView x = x_.view(arena);
+      const auto x = x_.view<float>(arena);
       p.operands.x = {x.data, 1, x.block, x.image, x.row, x.pixel};
     } else if (inputs != nullptr) {
       const ImageView& x = inputs[x_.input];
       const int64_t channel = x.c == 1 ? 1 : x.stride_c;
       p.operands.x = {x.data, channel, InputView::kBlock * channel, x.stride_n, x.stride_h, x.stride_w};
     }
-    p.operands.prepared = prepared_;
-    p.operands.y = y_.view(arena);
-    if (residual_ != nullptr) p.epilogue.residual = residual_->view(arena);
-    p.epilogue.relu = relu_;
+    p.operands.y = y_.view<float>(arena);
+    if (residual_ != nullptr) p.epilogue.residual = residual_->view<float>(arena);
     if (row_sums_ != nullptr) p.epilogue.row_sums = row_sums_->rows(arena);
     return p;
   }
@@ -164,7 +172,10 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   const Conv2dAlgorithm* algorithm;
   LUCID_CHECK(check_conv2d("conv2d", args, &shape));
   const Conv2dOptions options{.winograd = values.winograd};
-  LUCID_CHECK(choose_conv2d(shape, options, nullptr, &algorithm));
+  if (values.bfloat16)
+    algorithm = kernels().conv2d_bfloat16;
+  else
+    LUCID_CHECK(choose_conv2d(shape, options, nullptr, &algorithm));
   Conv2d problem = view_conv2d(args, shape);
   problem.epilogue.relu = step.flag("relu");
   *made = std::make_unique<Conv2dStep>(problem, *algorithm, values);

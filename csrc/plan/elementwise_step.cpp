@@ -7,8 +7,9 @@ namespace {
 
 class ElementwiseStep final : public Step {
  public:
-  ElementwiseStep(const char* name, ElementwiseKernel kernel, bool relu, const Value& a, const Value& b, const Value& y)
-      : name_(name), kernel_(kernel), relu_(relu), a_(a), b_(b), y_(y) {}
+  ElementwiseStep(const char* name, const ElementwiseKernels& kernels, bool relu, const Value& a, const Value& b,
+                  const Value& y)
+      : name_(name), kernels_(kernels), relu_(relu), a_(a), b_(b), y_(y) {}
   const char* algorithm() const override { return name_; }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
@@ -17,35 +18,41 @@ class ElementwiseStep final : public Step {
       return apply(a_.rows(run.arena) + first, b_.rows(run.arena) + first, y_.rows(run.arena) + first,
                    team.end(floats) - first);
     }
-    const OutputView a = a_.view(run.arena), b = b_.view(run.arena), y = y_.view(run.arena);
-    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
-      for (int64_t row = first; row < first + count; ++row)
-        apply(row_of(a, y_, block, row), row_of(b, y_, block, row), row_of(y, y_, block, row), y_.w * kBlock);
-    });
+    with_element(y_, [&](auto element) { run_on_images<decltype(element)>(run, team); });
     clear_halo(y_, run.arena, team);
   }
 
  private:
-  void apply(const float* a, const float* b, float* y, int64_t floats) const {
-    Elementwise p{
-        .a = a, .b = b, .y = y, .dims = 1, .size = {floats}, .a_stride = {1}, .b_stride = {1}, .y_stride = {1}};
-    (kernels().*kernel_)(p, 0, floats);
+  template <class Element>
+  void run_on_images(const Run& run, const Team& team) const {
+    const auto a = a_.view<Element>(run.arena), b = b_.view<Element>(run.arena), y = y_.view<Element>(run.arena);
+    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+      for (int64_t row = first; row < first + count; ++row)
+        apply(row_of(a, y_, block, row), row_of(b, y_, block, row), row_of(y, y_, block, row), y_.w * y.pixel);
+    });
+  }
+
+  template <class Element>
+  void apply(const Element* a, const Element* b, Element* y, int64_t count) const {
+    ElementwiseOf<Element> p{
+        .a = a, .b = b, .y = y, .dims = 1, .size = {count}, .a_stride = {1}, .b_stride = {1}, .y_stride = {1}};
+    (kernels().*kernel_for<Element>(kernels_.for_float, kernels_.for_bfloat16))(p, 0, count);
     if (!relu_) return;
     p.a = y;
-    kernels().relu(p, 0, floats);
+    kernel_for<Element>(kernels().relu, kernels().relu_bfloat16)(p, 0, count);
   }
 
   const char* name_;
-  ElementwiseKernel kernel_;
+  ElementwiseKernels kernels_;
   bool relu_;
   const Value &a_, &b_, &y_;
 };
 
 }  // namespace
 
-std::unique_ptr<Step> elementwise_step(const char* name, ElementwiseKernel kernel, bool relu, const Value& a,
+std::unique_ptr<Step> elementwise_step(const char* name, const ElementwiseKernels& kernels, bool relu, const Value& a,
                                        const Value& b, const Value& y) {
-  return std::make_unique<ElementwiseStep>(name, kernel, relu, a, b, y);
+  return std::make_unique<ElementwiseStep>(name, kernels, relu, a, b, y);
 }
 
 LaunchKernel elementwise_kernel(cuda::ElementwiseFunction function, bool relu, const Value& a, const Value& b,

@@ -1,5 +1,6 @@
 #include "core/status.h"
 #include "ops/shapes.h"
+#include "plan/image_rows.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -12,12 +13,14 @@ class FlattenStep final : public Step {
   const char* algorithm() const override { return "flatten"; }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const OutputView x = x_.view(run.arena);
     const int64_t planes = x_.n * x_.c;
     float* y = y_.rows(run.arena) + team.begin(planes) * x_.h * x_.w;
-    for (int64_t i = team.begin(planes); i < team.end(planes); ++i)
-      for (int64_t h = 0; h < x_.h; ++h)
-        for (int64_t w = 0; w < x_.w; ++w) *y++ = *x.at(i % x_.c, i / x_.c, h, w);
+    with_element(x_, [&](auto element) {
+      const auto x = x_.view<decltype(element)>(run.arena);
+      for (int64_t i = team.begin(planes); i < team.end(planes); ++i)
+        for (int64_t h = 0; h < x_.h; ++h)
+          for (int64_t w = 0; w < x_.w; ++w) *y++ = to_float(*x.at(i % x_.c, i / x_.c, h, w));
+    });
   }
 
  private:

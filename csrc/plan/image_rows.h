@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "plan/plan.h"
 
@@ -19,22 +20,42 @@ void for_rows(const Value& v, const Team& team, const Body& body) {
   }
 }
 
-inline float* row_of(const OutputView& view, const Value& v, int64_t block, int64_t row) {
+// Calls body(Element{}) for the type of the elements of an image.
+template <class Body>
+void with_element(const Value& image, const Body& body) {
+  if (image.is_bfloat16())
+    body(Bfloat16{});
+  else
+    body(float{});
+}
+
+// That of two kernels which is for the type.
+template <class Element, class Float, class Half>
+constexpr auto kernel_for(Float for_float, Half for_bfloat16) {
+  if constexpr (std::is_same_v<Element, float>)
+    return for_float;
+  else
+    return for_bfloat16;
+}
+
+template <class Element>
+Element* row_of(const BlockedView<Element>& view, const Value& v, int64_t block, int64_t row) {
   return view.data + block * view.block + row / v.h * view.image + row % v.h * view.row;
 }
 
 // One block of channels as an image of its own.
 template <class Element>
-BlockedView<Element> block_of(const OutputView& view, int64_t block) {
+BlockedView<Element> block_of(const BlockedView<Element>& view, int64_t block) {
   return {.data = view.data + block * view.block,
-          .block = kBlock,
+          .block = kBlockOf<Element>,
           .image = view.image,
           .row = view.row,
           .pixel = view.pixel};
 }
 
 // The same image, to be read.
-inline BlockedView<const float> as_input(const OutputView& view) {
+template <class Element>
+BlockedView<const Element> as_input(const BlockedView<Element>& view) {
   return {.data = view.data, .block = view.block, .image = view.image, .row = view.row, .pixel = view.pixel};
 }
 

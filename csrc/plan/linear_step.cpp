@@ -4,6 +4,7 @@
 #include "core/status.h"
 #include "cpu/kernels.h"
 #include "ops/checks.h"
+#include "plan/image_rows.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -11,6 +12,7 @@ namespace {
 
 constexpr lucid_attribute_kind kAttributes[] = {{"groups", LUCID_ATTRIBUTE_INT}, {"relu", LUCID_ATTRIBUTE_BOOL}};
 
+template <class Element>
 class LinearStep final : public Step {
  public:
   LinearStep(std::vector<float> weight, std::vector<float> bias, int64_t groups, bool relu, const Value& x,
@@ -20,11 +22,14 @@ class LinearStep final : public Step {
   }
   const char* algorithm() const override { return "linear"; }
 
-  int64_t weight_bytes() const override { return (weights_ + biases_) * static_cast<int64_t>(sizeof(float)); }
+  int64_t weight_bytes() const override {
+    return weights_ * static_cast<int64_t>(sizeof(Element)) + biases_ * static_cast<int64_t>(sizeof(float));
+  }
   void pack_weights(std::byte* packed) override {
-    float* to = reinterpret_cast<float*>(packed);
-    std::copy(bias_.begin(), bias_.end(), std::copy(weight_.begin(), weight_.end(), to));
-    packed_ = to;
+    float* bias = reinterpret_cast<float*>(packed);
+    Element* weight = reinterpret_cast<Element*>(std::copy(bias_.begin(), bias_.end(), bias));
+    for (int64_t i = 0; i < weights_; ++i) assign(weight[i], weight_[i]);
+    packed_bias_ = bias, packed_weight_ = weight;
     weight_ = bias_ = {};
   }
 
@@ -36,15 +41,15 @@ class LinearStep final : public Step {
   double multiplications() const override { return static_cast<double>(x_.n) * static_cast<double>(weights_); }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const Linear p = described(run.arena);
-    kernels().linear(p, team.begin(p.tasks()), team.end(p.tasks()));
+    const LinearOf<Element> p = described(run.arena);
+    kernel_for<Element>(kernels().linear, kernels().linear_bfloat16)(p, team.begin(p.tasks()), team.end(p.tasks()));
   }
 
  private:
-  Linear described(std::byte* arena) const {
+  LinearOf<Element> described(std::byte* arena) const {
     return {.x = x_.rows(arena),
-            .weight = packed_,
-            .bias = biases_ > 0 ? packed_ + weights_ : nullptr,
+            .weight = packed_weight_,
+            .bias = biases_ > 0 ? packed_bias_ : nullptr,
             .bias_stride = 1,
             .y = y_.rows(arena),
             .rows = y_.n,
@@ -59,7 +64,8 @@ class LinearStep final : public Step {
   const Value &x_, &y_;
   std::vector<float> weight_, bias_;  // until they are packed
   int64_t weights_, biases_;          // their numbers
-  const float* packed_ = nullptr;
+  const float* packed_bias_ = nullptr;
+  const Element* packed_weight_ = nullptr;
 };
 
 lucid_status check(const Description& step, lucid_shape* y) {
@@ -75,8 +81,12 @@ lucid_status check(const Description& step, lucid_shape* y) {
 }
 
 lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
-  *made = std::make_unique<LinearStep>(dense_copy(step.step.weight), dense_copy(step.step.bias), step.integer("groups"),
-                                       step.flag("relu"), values.x(), values.y);
+  const auto make_of = [&](auto element) {
+    *made = std::make_unique<LinearStep<decltype(element)>>(dense_copy(step.step.weight), dense_copy(step.step.bias),
+                                                            step.integer("groups"), step.flag("relu"), values.x(),
+                                                            values.y);
+  };
+  values.bfloat16 ? make_of(Bfloat16{}) : make_of(float{});
   return ok();
 }
 

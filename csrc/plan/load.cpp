@@ -67,7 +67,8 @@ class Loader {
       v.n = shape.sizes[0], v.c = shape.sizes[1];
       if (v.image) v.h = shape.sizes[2], v.w = shape.sizes[3];
       v.on_cuda = plan_.cuda != nullptr;
-      v.layout.dtype = v.on_cuda ? args_.dtype : shape.dtype;
+      v.layout.dtype = v.on_cuda || v.image ? args_.dtype : kFloat32;
+      v.layout.block = kBlockBytes / v.layout.element_bytes();
     }
     for (int i = 0; i < args_.input_count; ++i) {
       const int input = args_.inputs[i];
@@ -106,7 +107,10 @@ class Loader {
 
   lucid_status make_step(int index, const Description& description, const StepKind& kind) {
     const lucid_plan_step& step = description.step;
-    Operands operands{.inputs = {}, .y = plan_.values[step.output], .winograd = args_.winograd != 0};
+    Operands operands{.inputs = {},
+                      .y = plan_.values[step.output],
+                      .winograd = args_.winograd != 0,
+                      .bfloat16 = args_.dtype.code == LUCID_BFLOAT};
     Entry entry{.step = nullptr,
                 .launch = nullptr,
                 .described = index,
@@ -186,17 +190,16 @@ class Loader {
 
 lucid_status check_cpu(const lucid_plan_args& args) {
   LUCID_CHECK(check_no_stream("plan", args.context));
-  const lucid_dtype& dtype = args.dtype;
-  const bool given = dtype.code != 0 || dtype.bits != 0 || dtype.lanes != 0;
-  if (!given || (dtype.code == LUCID_FLOAT && dtype.bits == 32 && dtype.lanes == 1)) return ok();
-  return fail(LUCID_UNSUPPORTED, "plan: dtype must be float32 on the CPU, got another of %d bits", dtype.bits);
+  if (same_dtype(args.dtype, kFloat32) || same_dtype(args.dtype, kBfloat16)) return ok();
+  return fail(LUCID_UNSUPPORTED, "plan: dtype must be float32 or bfloat16 on the CPU, got %s",
+              DtypeText(args.dtype).c_str());
 }
 
 lucid_status choose_device(lucid_plan_args* args, lucid_plan* plan) {
+  if (same_dtype(args->dtype, {})) args->dtype = kFloat32;
   if (args->device.type == 0 || args->device.type == LUCID_CPU) return check_cpu(*args);
   if (args->device.type != LUCID_CUDA)
     return fail(LUCID_UNSUPPORTED, "plan: the device must be the CPU or cuda, got device type %d", args->device.type);
-  if (args->dtype.bits == 0) args->dtype = kFloat32;
   LUCID_CHECK(CudaPlan::create(*args, &plan->cuda));
   plan->device = args->device;
   return ok();

@@ -35,7 +35,8 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   MaxPool2d pool;
   lucid_shape y;
   LUCID_CHECK(describe(step, &pool, &y));
-  *made = std::make_unique<PoolStep<MaxPool2d>>("max_pool2d", &Kernels::max_pool2d, pool, values.x(), values.y);
+  *made = std::make_unique<PoolStep<MaxPool2dOf>>("max_pool2d", &Kernels::max_pool2d, &Kernels::max_pool2d_bfloat16,
+                                                  pool, values.x(), values.y);
   return ok();
 }
 

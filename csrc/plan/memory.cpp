@@ -149,17 +149,8 @@ lucid_status assign_offsets(lucid_plan& plan) {
 int64_t Value::plane_bytes() const { return (n * image_bytes() / kBlockBytes | 1) * kBlockBytes; }
 
 bool Value::same_layout(const Value& o) const {
-  return image == o.image && n == o.n && c == o.c && h == o.h && w == o.w && layout.halo == o.layout.halo;
-}
-
-OutputView Value::view(std::byte* arena) const {
-  constexpr int64_t kFloat = sizeof(float);
-  const int64_t inside = layout.halo.top * row_bytes() + layout.halo.left * pixel_bytes();
-  return {.data = reinterpret_cast<float*>(arena + offset + inside),
-          .block = plane_bytes() / kFloat,
-          .image = image_bytes() / kFloat,
-          .row = row_bytes() / kFloat,
-          .pixel = layout.block};
+  return image == o.image && n == o.n && c == o.c && h == o.h && w == o.w && layout.block == o.layout.block &&
+         layout.halo == o.layout.halo;
 }
 
 lucid_status lay_out(lucid_plan& plan) {
@@ -190,6 +181,15 @@ void clear_halo(const Value& v, std::byte* arena, const Team& team) {
     }
     clear(image + (halo.top + v.h) * row, halo.bottom * row);
   }
+}
+
+void clear_unused_channels(const Value& v, std::byte* arena, const Team& team) {
+  const int64_t used = v.c % v.layout.block * v.layout.element_bytes(), rows = v.n * v.h;
+  if (!v.is_bfloat16() || used == 0) return;
+  const auto view = v.view<Bfloat16>(arena + (v.blocks() - 1) * v.plane_bytes() + used);
+  for (int64_t i = team.begin(rows); i < team.end(rows); ++i)
+    for (int64_t w = 0; w < v.w; ++w)
+      std::memset(view.at(0, i / v.h, i % v.h, w), 0, static_cast<size_t>(v.pixel_bytes() - used));
 }
 
 }  // namespace lucid::plan

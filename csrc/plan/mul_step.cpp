@@ -12,21 +12,28 @@ class MulStep final : public Step {
   MulStep(const Value& a, const Value& b, const Value& y) : a_(a), b_(b), y_(y) {}
   const char* algorithm() const override { return "mul"; }
 
+  // The sum over one split, whose weights are given.
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const OutputView a = a_.view(run.arena), y = y_.view(run.arena);
-    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
-      const int64_t channels = std::min(kBlock, y_.c - block * kBlock);
-      for (int64_t row = first; row < first + count; ++row)
-        kernels().mul({.a = row_of(a, y_, block, row),
-                       .b = b_.rows(run.arena) + row / y_.h * y_.c + block * kBlock,
-                       .y = row_of(y, y_, block, row),
-                       .dims = 2,
-                       .size = {y_.w, channels},
-                       .a_stride = {kBlock, 1},
-                       .b_stride = {0, 1},
-                       .y_stride = {kBlock, 1}},
-                      0, y_.w * channels);
+    with_element(y_, [&](auto element) {
+      using Element = decltype(element);
+      SplitAttentionOf<Element> p{.x = as_input(a_.view<Element>(run.arena)),
+                                  .logits = nullptr,
+                                  .weights = b_.rows(run.arena),
+                                  .y = y_.view<Element>(run.arena),
+                                  .h = y_.h,
+                                  .w = y_.w,
+                                  .radix = 1,
+                                  .c = y_.c,
+                                  .cardinality = 1,
+                                  .first = 0,
+                                  .last = 0};
+      for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+        p.first = block * y_.layout.block;
+        p.last = std::min(p.first + y_.layout.block, y_.c);
+        kernel_for<Element>(kernels().split_attention, kernels().split_attention_bfloat16)(p, first, first + count);
+      });
     });
+    clear_unused_channels(y_, run.arena, team);
     clear_halo(y_, run.arena, team);
   }
 

@@ -16,11 +16,9 @@
 
 namespace lucid::plan {
 
-constexpr int64_t kBlock = kBlockOf<float>;  // channels that lie together in the images of a plan
-
 class CudaPlan;
 
-// An image in the layout of a plan, or rows [n][c].
+// An image in the layout of a plan, or rows [n][c], which are float32 on the CPU.
 struct Value {
   bool image = false;
   bool on_cuda = false;  // images are channels-last without gaps then
@@ -43,10 +41,20 @@ struct Value {
     return image && !on_cuda ? blocks() * plane_bytes() : n * h * w * c * layout.element_bytes();
   }
   bool same_layout(const Value& other) const;
+  bool is_bfloat16() const { return layout.dtype.code == LUCID_BFLOAT; }
 
   float* rows(std::byte* arena) const { return reinterpret_cast<float*>(arena + offset); }
-  // From pixel (0, 0) inside the halo.
-  OutputView view(std::byte* arena) const;
+  // From pixel (0, 0) inside the halo, by the type of the elements.
+  template <class Element>
+  BlockedView<Element> view(std::byte* arena) const {
+    constexpr auto kBytes = static_cast<int64_t>(sizeof(Element));
+    const int64_t inside = layout.halo.top * row_bytes() + layout.halo.left * pixel_bytes();
+    return {.data = reinterpret_cast<Element*>(arena + offset + inside),
+            .block = plane_bytes() / kBytes,
+            .image = image_bytes() / kBytes,
+            .row = row_bytes() / kBytes,
+            .pixel = layout.block};
+  }
 };
 
 // One call of a plan.
@@ -116,6 +124,10 @@ lucid_status assign_places(lucid_plan& plan);
 
 // Writes zeros into the halo of an image, this thread's share of them.
 void clear_halo(const Value& value, std::byte* arena, const Team& team);
+
+// Likewise into the channels that the last block lacks, after a step that computes channel by channel. In bfloat16 they
+// are multiplied by weights of zero, and must be finite.
+void clear_unused_channels(const Value& value, std::byte* arena, const Team& team);
 
 }  // namespace lucid::plan
 

@@ -120,7 +120,9 @@ lucid_status GraphReader::read(const Json& graph) {
   LUCID_CHECK(field(*fields, "as_tuple", &as_tuple));  // of Python alone
   LUCID_CHECK(field(*fields, "winograd", &winograd));
   LUCID_CHECK(field(*fields, "nodes", &nodes));
-  LUCID_CHECK(check_field_count(*fields, 5));
+  const bool says_dtype = find(*fields, "dtype") != nullptr;  // float32 if not
+  if (says_dtype) LUCID_CHECK(read_dtype(*fields));
+  LUCID_CHECK(check_field_count(*fields, says_dtype ? 6 : 5));
   winograd_ = *winograd;
   for (const auto& [name, shape] : *inputs) LUCID_CHECK(read_input(name, shape));
   for (const Json& node : *nodes) LUCID_CHECK(read_node(node));
@@ -128,6 +130,18 @@ lucid_status GraphReader::read(const Json& graph) {
   if (used_tensors_ == file_.tensors().size()) return ok();
   return fail(LUCID_INVALID_ARGUMENT, "it must hold the %zu tensors of its graph only, got %zu", used_tensors_,
               file_.tensors().size());
+}
+
+lucid_status GraphReader::read_dtype(const JsonObject& fields) {
+  const std::string* name = nullptr;
+  LUCID_CHECK(field(fields, "dtype", &name));
+  for (const lucid_dtype dtype : {kFloat32, kFloat16, kBfloat16})
+    if (*name == DtypeText(dtype).c_str()) {
+      dtype_ = dtype;
+      return ok();
+    }
+  return fail(LUCID_INVALID_ARGUMENT, "its dtype must be one of float32, float16, bfloat16, got '%.*s'", kLongestName,
+              name->c_str());
 }
 
 void GraphReader::describe(lucid_plan_args* args) const {
@@ -140,6 +154,7 @@ void GraphReader::describe(lucid_plan_args* args) const {
   args->input_count = static_cast<int32_t>(inputs_.size());
   args->output_count = static_cast<int32_t>(outputs_.size());
   args->winograd = winograd_;
+  if (same_dtype(args->dtype, {})) args->dtype = dtype_;
 }
 
 lucid_status GraphReader::read_input(const std::string& name, const Json& json) {

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/tensor_view.h"
 #include "lucid.h"
 #include "plan/json.h"
 #include "plan/tensor_file.h"
@@ -22,6 +23,7 @@ class GraphReader {
   explicit GraphReader(const TensorFile& file) : file_(file) {}
 
   lucid_status read(const Json& graph);
+  // The dtype only where none is given.
   void describe(lucid_plan_args* args) const;
   const std::vector<std::string>& input_names() const { return input_names_; }
   const std::vector<std::string>& output_names() const { return output_names_; }
@@ -34,6 +36,7 @@ class GraphReader {
     lucid_tensor weight, bias;
   };
 
+  lucid_status read_dtype(const JsonObject& fields);
   lucid_status read_input(const std::string& name, const Json& json);
   lucid_status read_output(const Json& json);
   lucid_status read_node(const Json& json);
@@ -50,6 +53,7 @@ class GraphReader {
   std::vector<std::string> input_names_, output_names_;
   std::deque<Parts> parts_;  // stay where they are
   bool winograd_ = false;
+  lucid_dtype dtype_ = kFloat32;
   size_t used_tensors_ = 0;
 };
 

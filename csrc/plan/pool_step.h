@@ -7,33 +7,60 @@
 
 namespace lucid::plan {
 
-template <class Pool>
+template <class Element>
+MaxPool2dOf<Element> on_views(const MaxPool2d& p, const BlockedView<Element>& x, const BlockedView<Element>& y) {
+  return {.x = as_input(x),
+          .y = y,
+          .c = kBlockOf<Element>,
+          .h = p.h,
+          .w = p.w,
+          .indices = nullptr,
+          .indices_image = 0,
+          .indices_channel = 0,
+          .indices_row = 0,
+          .indices_pixel = 0};
+}
+
+template <class Element>
+AvgPool2dOf<Element> on_views(const AvgPool2d& p, const BlockedView<Element>& x, const BlockedView<Element>& y) {
+  return {.x = as_input(x),
+          .y = y,
+          .c = kBlockOf<Element>,
+          .h = p.h,
+          .w = p.w,
+          .count_include_pad = p.count_include_pad,
+          .divisor = p.divisor};
+}
+
+template <template <class> class Pool>
 class PoolStep final : public Step {
  public:
-  using Kernel = void (*Kernels::*)(const Pool&, int64_t begin, int64_t end);
+  template <class Element>
+  using Kernel = void (*Kernels::*)(const Pool<Element>&, int64_t begin, int64_t end);
 
   // `pool` lacks only the memory.
-  PoolStep(const char* name, Kernel kernel, const Pool& pool, const Value& x, const Value& y)
-      : name_(name), kernel_(kernel), pool_(pool), x_(x), y_(y) {
-    pool_.c = kBlock;
-  }
+  PoolStep(const char* name, Kernel<float> for_float, Kernel<Bfloat16> for_bfloat16, const Pool<float>& pool,
+           const Value& x, const Value& y)
+      : name_(name), for_float_(for_float), for_bfloat16_(for_bfloat16), pool_(pool), x_(x), y_(y) {}
   const char* algorithm() const override { return name_; }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const OutputView x = x_.view(run.arena), y = y_.view(run.arena);
-    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
-      Pool pool = pool_;
-      pool.x = block_of<const float>(x, block);
-      pool.y = block_of<float>(y, block);
-      (kernels().*kernel_)(pool, first, first + count);
+    with_element(y_, [&](auto element) {
+      using Element = decltype(element);
+      const auto x = x_.view<Element>(run.arena), y = y_.view<Element>(run.arena);
+      for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+        (kernels().*kernel_for<Element>(for_float_, for_bfloat16_))(
+            on_views(pool_, block_of(x, block), block_of(y, block)), first, first + count);
+      });
     });
     clear_halo(y_, run.arena, team);
   }
 
  private:
   const char* name_;
-  Kernel kernel_;
-  Pool pool_;
+  Kernel<float> for_float_;
+  Kernel<Bfloat16> for_bfloat16_;
+  Pool<float> pool_;
   const Value &x_, &y_;
 };
 

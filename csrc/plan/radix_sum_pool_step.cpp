@@ -21,11 +21,19 @@ class RadixSumPoolStep final : public Step {
 
   void run(const Run& run, const Team& team, std::byte*) const override {
     if (row_sums_ != nullptr) return sum_rows(run, team);
-    const RadixSumPool p{
-        .x = as_input(x_.view(run.arena)), .y = y_.rows(run.arena), .h = x_.h, .w = x_.w, .radix = radix_, .c = y_.c};
-    const int64_t blocks = p.channel_blocks();
-    for (int64_t block = team.begin(blocks); block < team.end(blocks); ++block)
-      for (int64_t n = 0; n < y_.n; ++n) kernels().radix_sum_pool(p, n * blocks + block, n * blocks + block + 1);
+    with_element(x_, [&](auto element) {
+      using Element = decltype(element);
+      const RadixSumPoolOf<Element> p{.x = as_input(x_.view<Element>(run.arena)),
+                                      .y = y_.rows(run.arena),
+                                      .h = x_.h,
+                                      .w = x_.w,
+                                      .radix = radix_,
+                                      .c = y_.c};
+      const auto kernel = kernel_for<Element>(kernels().radix_sum_pool, kernels().radix_sum_pool_bfloat16);
+      const int64_t blocks = p.channel_blocks();
+      for (int64_t block = team.begin(blocks); block < team.end(blocks); ++block)
+        for (int64_t n = 0; n < y_.n; ++n) kernel(p, n * blocks + block, n * blocks + block + 1);
+    });
   }
 
  private:

@@ -11,7 +11,8 @@ lucid_status check(const Description& step, lucid_shape* y) {
 }
 
 lucid_status make(const Description&, const Operands& values, std::unique_ptr<Step>* made) {
-  *made = elementwise_step("sigmoid", &Kernels::sigmoid, false, values.x(), values.x(), values.y);
+  *made = elementwise_step("sigmoid", {&Kernels::sigmoid, &Kernels::sigmoid_bfloat16}, false, values.x(), values.x(),
+                           values.y);
   return ok();
 }
 

@@ -26,7 +26,9 @@ class SoftmaxStep final : public Step {
     const int64_t rows = y_.n * y_.c * y_.h * y_.w / size[dim_];
     for (int64_t row = team.begin(rows); row < team.end(rows); ++row)
       y_.image ? softmax_of_image(run, row, reinterpret_cast<float*>(scratch)) : softmax_of_rows(run, row);
-    if (y_.image) clear_halo(y_, run.arena, team);
+    if (!y_.image) return;
+    clear_unused_channels(y_, run.arena, team);
+    clear_halo(y_, run.arena, team);
   }
 
  private:
@@ -45,10 +47,13 @@ class SoftmaxStep final : public Step {
       at[d] = row % size[d];
       row /= size[d];
     }
-    const OutputView x = x_.view(run.arena), y = y_.view(run.arena);
-    for (at[dim_] = 0; at[dim_] < size[dim_]; ++at[dim_]) scratch[at[dim_]] = *x.at(at[1], at[0], at[2], at[3]);
-    compute(scratch, scratch, 1);
-    for (at[dim_] = 0; at[dim_] < size[dim_]; ++at[dim_]) *y.at(at[1], at[0], at[2], at[3]) = scratch[at[dim_]];
+    with_element(y_, [&](auto element) {
+      const auto x = x_.view<decltype(element)>(run.arena), y = y_.view<decltype(element)>(run.arena);
+      int64_t& i = at[dim_];
+      for (i = 0; i < size[dim_]; ++i) scratch[i] = to_float(*x.at(at[1], at[0], at[2], at[3]));
+      compute(scratch, scratch, 1);
+      for (i = 0; i < size[dim_]; ++i) assign(*y.at(at[1], at[0], at[2], at[3]), scratch[i]);
+    });
   }
 
   void compute(const float* x, float* y, int64_t step) const {

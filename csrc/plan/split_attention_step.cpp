@@ -20,27 +20,45 @@ class SplitAttentionStep final : public Step {
   int64_t scratch_bytes(int) const override { return y_.n * radix_ * y_.c * static_cast<int64_t>(sizeof(float)); }
 
   void run(const Run& run, const Team& team, std::byte* scratch) const override {
-    SplitAttention p{.x = as_input(x_.view(run.arena)),
-                     .logits = logits_.rows(run.arena),
-                     .weights = reinterpret_cast<float*>(scratch),
-                     .y = y_.view(run.arena),
-                     .h = y_.h,
-                     .w = y_.w,
-                     .radix = radix_,
-                     .c = y_.c,
-                     .cardinality = cardinality_,
-                     .first = 0,
-                     .last = 0};
-    const int64_t begin = team.begin(y_.blocks()) * kBlock, end = std::min(team.end(y_.blocks()) * kBlock, y_.c);
-    for (int64_t n = 0; n < y_.n; ++n) kernels().split_attention_weights(p, n * y_.c + begin, n * y_.c + end);
-    for (p.first = begin; p.first < end; p.first = p.last) {
-      p.last = std::min(p.first + kBlock, end);
-      kernels().split_attention(p, 0, y_.n * y_.h);
-    }
+    with_element(y_, [&](auto element) { run_on<decltype(element)>(run, team, reinterpret_cast<float*>(scratch)); });
+    clear_unused_channels(y_, run.arena, team);
     clear_halo(y_, run.arena, team);
   }
 
  private:
+  template <class Element>
+  void run_on(const Run& run, const Team& team, float* weights) const {
+    const int64_t block = y_.layout.block;
+    const int64_t begin = team.begin(y_.blocks()) * block, end = std::min(team.end(y_.blocks()) * block, y_.c);
+    const SplitAttention logits{.x = {},
+                                .logits = logits_.rows(run.arena),
+                                .weights = weights,
+                                .y = {},
+                                .h = y_.h,
+                                .w = y_.w,
+                                .radix = radix_,
+                                .c = y_.c,
+                                .cardinality = cardinality_,
+                                .first = 0,
+                                .last = 0};
+    for (int64_t n = 0; n < y_.n; ++n) kernels().split_attention_weights(logits, n * y_.c + begin, n * y_.c + end);
+    SplitAttentionOf<Element> p{.x = as_input(x_.view<Element>(run.arena)),
+                                .logits = nullptr,
+                                .weights = weights,
+                                .y = y_.view<Element>(run.arena),
+                                .h = y_.h,
+                                .w = y_.w,
+                                .radix = radix_,
+                                .c = y_.c,
+                                .cardinality = cardinality_,
+                                .first = 0,
+                                .last = 0};
+    for (p.first = begin; p.first < end; p.first = p.last) {
+      p.last = std::min(p.first + block, end);
+      kernel_for<Element>(kernels().split_attention, kernels().split_attention_bfloat16)(p, 0, y_.n * y_.h);
+    }
+  }
+
   int64_t radix_, cardinality_;
   const Value &x_, &logits_, &y_;
 };

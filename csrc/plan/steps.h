@@ -60,6 +60,7 @@ struct Operands {
   std::vector<const Value*> inputs;
   const Value& y;
   bool winograd;  // whether the faster and less exact algorithms may be chosen
+  bool bfloat16;  // whether images and weights on the CPU are
 
   const Value& x() const { return *inputs[0]; }
 };

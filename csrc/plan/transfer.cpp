@@ -6,15 +6,19 @@
 namespace lucid::plan {
 namespace {
 
-// Some channels of a row of pixels; strides in floats.
-void copy_pixels(const float* from, int64_t from_pixel, int64_t from_channel, float* to, int64_t to_pixel,
+// Some channels of a row of pixels; strides in elements.
+template <class From, class To>
+void copy_pixels(const From* from, int64_t from_pixel, int64_t from_channel, To* to, int64_t to_pixel,
                  int64_t to_channel, int64_t pixels, int64_t channels) {
-  if (channels == kBlock && from_channel == 1 && to_channel == 1) {  // channels-last: a cache line at a time
-    for (int64_t w = 0; w < pixels; ++w) std::memcpy(to + w * to_pixel, from + w * from_pixel, kBlock * sizeof(float));
-    return;
-  }
-  for (int64_t w = 0; w < pixels; ++w)
-    for (int64_t c = 0; c < channels; ++c) to[w * to_pixel + c * to_channel] = from[w * from_pixel + c * from_channel];
+  constexpr int64_t kLine = kBlockOf<float>;
+  if constexpr (std::is_same_v<From, To>)
+    if (channels == kLine && from_channel == 1 && to_channel == 1) {  // channels-last: a cache line at a time
+      for (int64_t w = 0; w < pixels; ++w) std::memcpy(to + w * to_pixel, from + w * from_pixel, kBlockBytes);
+      return;
+    }
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t w = 0; w < pixels; ++w)
+      assign(to[w * to_pixel + c * to_channel], to_float(from[w * from_pixel + c * from_channel]));
 }
 
 class ImportStep final : public Step {
@@ -29,14 +33,17 @@ class ImportStep final : public Step {
         y_.rows(run.arena)[i] = x.data[i / y_.c * x.stride_n + i % y_.c * x.stride_c];
       return;
     }
-    const OutputView y = y_.view(run.arena);
-    for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
-      const int64_t channels = std::min(kBlock, y_.c - block * kBlock);
-      for (int64_t row = first; row < first + count; ++row) {
-        const float* from = x.data + row / y_.h * x.stride_n + row % y_.h * x.stride_h + block * kBlock * x.stride_c;
-        copy_pixels(from, x.stride_w, x.stride_c, row_of(y, y_, block, row), kBlock, 1, y_.w, channels);
-      }
+    with_element(y_, [&](auto element) {
+      const auto y = y_.view<decltype(element)>(run.arena);
+      for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
+        const int64_t channel = block * y.pixel, channels = std::min(y.pixel, y_.c - channel);
+        for (int64_t row = first; row < first + count; ++row) {
+          const float* from = x.data + row / y_.h * x.stride_n + row % y_.h * x.stride_h + channel * x.stride_c;
+          copy_pixels(from, x.stride_w, x.stride_c, row_of(y, y_, block, row), y.pixel, 1, y_.w, channels);
+        }
+      });
     });
+    clear_unused_channels(y_, run.arena, team);
     clear_halo(y_, run.arena, team);
   }
 
@@ -57,13 +64,15 @@ class ExportStep final : public Step {
         y.data[i / x_.c * y.stride_n + i % x_.c * y.stride_c] = x_.rows(run.arena)[i];
       return;
     }
-    const OutputView x = x_.view(run.arena);
-    for_rows(x_, team, [&](int64_t block, int64_t first, int64_t count) {
-      const int64_t channels = std::min(kBlock, x_.c - block * kBlock);
-      for (int64_t row = first; row < first + count; ++row) {
-        float* to = y.data + row / x_.h * y.stride_n + row % x_.h * y.stride_h + block * kBlock * y.stride_c;
-        copy_pixels(row_of(x, x_, block, row), kBlock, 1, to, y.stride_w, y.stride_c, x_.w, channels);
-      }
+    with_element(x_, [&](auto element) {
+      const auto x = x_.view<decltype(element)>(run.arena);
+      for_rows(x_, team, [&](int64_t block, int64_t first, int64_t count) {
+        const int64_t channel = block * x.pixel, channels = std::min(x.pixel, x_.c - channel);
+        for (int64_t row = first; row < first + count; ++row) {
+          float* to = y.data + row / x_.h * y.stride_n + row % x_.h * y.stride_h + channel * y.stride_c;
+          copy_pixels(row_of(x, x_, block, row), x.pixel, 1, to, y.stride_w, y.stride_c, x_.w, channels);
+        }
+      });
     });
   }
 

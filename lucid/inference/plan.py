@@ -57,8 +57,8 @@ def compile(
             for ``lucid.onnx.load``.
         input_shape: ``(n, c, h, w)`` or ``(n, c)``; for a ``forward`` of several tensors, a sequence of
             shapes. None takes those of the graph or the file.
-        dtype: Of the activations and weights in the plan: float32; on CUDA also "float16" and "bfloat16".
-            Sums are formed in float32 in any case, and inputs and outputs are float32.
+        dtype: Of the activations and weights in the plan: "float32", or "bfloat16" with float32 sums, inputs
+            and outputs, which is fast with AMX (a NaN may spread over a pixel); on CUDA also "float16".
         winograd: Whether 3x3 convolutions of stride 1 may be computed by Winograd's algorithm (Lavin and
             Gray, 2015, https://arxiv.org/abs/1509.09308), the fastest there is for them. Its sums cancel more
             than those of the definition: up to 3e-6 of the largest value in the root mean square, where the
@@ -74,7 +74,7 @@ def compile(
         NotImplementedError: ``forward`` does something that no plan can; the message names the line. Or
             ``dtype`` is another.
         RuntimeError: ``device`` is not there; the message says why.
-        ValueError: The model is in training mode, or does not fit ``input_shape``; or the file is damaged.
+        ValueError: A model in training mode, or that ``input_shape`` does not fit; a damaged file; no dtype.
         TypeError: ``model`` is none of the above, or does not return tensors.
         FileNotFoundError, ImportError: As for ``lucid.onnx.load``.
     """
@@ -93,12 +93,13 @@ def compile(
 def load_plan(
     path: str | PathLike[str],
     device: str = "cpu",
-    dtype: npt.DTypeLike = "float32",
+    dtype: npt.DTypeLike | None = None,
     allow_tf32: bool | None = None,
 ) -> InferencePlan:
     """The plan that ``InferencePlan.save`` wrote, packed for this machine.
 
-    A file is for no device or dtype in particular; see ``compile`` for both, and for ``allow_tf32``.
+    A file is for no device in particular, and its weights are float32: ``dtype`` may be another than that of
+    the plan that was saved, which is the default. See ``compile`` for both, and for ``allow_tf32``.
 
     The file is checked before anything is computed from it: its graph, the shape and dtype of each tensor,
     and a checksum of each.
@@ -109,9 +110,11 @@ def load_plan(
         NotImplementedError, RuntimeError: As for ``compile``.
     """
     place = _device("load_plan", device)
-    name = _dtype("load_plan", dtype, place)
     source = Path(path).absolute()
-    graph, winograd = read_plan(source)
+    if dtype is not None:
+        _dtype("load_plan", dtype, place)
+    graph, winograd, saved = read_plan(source)
+    name = _dtype("load_plan", saved if dtype is None else dtype, place)
     try:
         return InferencePlan(graph, winograd, place, name, _allows_tf32(allow_tf32, place, name))
     except (NotImplementedError, ValueError) as error:
@@ -243,7 +246,7 @@ class InferencePlan:
         Raises:
             OSError: It cannot be written.
         """
-        write_plan(Path(path), self.graph, self.winograd)
+        write_plan(Path(path), self.graph, self.winograd, self.internal_dtype)
 
     def export_onnx(self, path: str | PathLike[str]) -> None:
         """Writes the plan's graph, with its folded weights, as an ONNX model for other engines.
@@ -273,19 +276,24 @@ def _device(op: str, device: Any) -> str:
 
 
 def _dtype(op: str, dtype: Any, device: str) -> str:
-    """The name of a dtype that a plan on ``device`` may have; else NotImplementedError."""
+    """The name of a dtype that a plan on ``device`` may have.
+
+    NotImplementedError for another one, ValueError for what is none.
+    """
+    error: type[Exception] = NotImplementedError
     try:
         found = np.dtype(dtype)
         name: str = found.name if found.isnative else found.str
     except TypeError:  # NumPy knows bfloat16 with the package ml_dtypes only
         name = str(dtype)
-    if name == "float32" or (device != "cpu" and name in ("float16", "bfloat16")):
+        error = ValueError
+    if name in ("float32", "bfloat16") or (device != "cpu" and name == "float16"):
         return name
     if device == "cpu":
-        raise NotImplementedError(
-            f"{op}: dtype must be 'float32', got {dtype!r}; on cuda it may also be 'float16' or 'bfloat16'"
+        raise error(
+            f"{op}: dtype must be 'float32' or 'bfloat16', got {dtype!r}; on cuda it may also be 'float16'"
         )
-    raise NotImplementedError(f"{op}: dtype must be 'float32', 'float16' or 'bfloat16', got {dtype!r}")
+    raise error(f"{op}: dtype must be 'float32', 'float16' or 'bfloat16', got {dtype!r}")
 
 
 def _allows_tf32(given: bool | None, device: str, dtype: str) -> bool:

@@ -1,8 +1,9 @@
 """Plan files: safetensors, with the graph as JSON in the metadata.
 
 ``{"format": "lucid-plan", "version": "2", "graph": JSON, "checksum": CRC-32 of that JSON}``. The JSON holds a
-CRC-32 of each tensor, so that no damage goes unseen. Tensors are float32, named ``NODE.weight`` and
-``NODE.bias``; they are the folded weights as NumPy has them, packed for no machine in particular.
+CRC-32 of each tensor, so that no damage goes unseen, and the dtype that the plan computes in. Tensors are
+float32, named ``NODE.weight`` and ``NODE.bias``; they are the folded weights as NumPy has them, packed for no
+machine in particular.
 
 ``lucid_plan_load`` reads these files in C, and accepts the same ones; ``lucid.h`` describes the format.
 """
@@ -26,14 +27,17 @@ from lucid.tensor_file import TensorFile, without_repeats
 
 FORMAT, VERSION = "lucid-plan", "2"
 
+# The first is that of a file which says none, as the first files of this version do.
+DTYPES = ("float32", "float16", "bfloat16")
 
-def write_plan(path: Path, graph: Graph, winograd: bool) -> None:
+
+def write_plan(path: Path, graph: Graph, winograd: bool, dtype: str) -> None:
     """Writes a file, which appears whole or not at all.
 
     Args:
         path: A file of any ending; one that is there is replaced.
         graph: With weights in float32.
-        winograd: As the plan was compiled.
+        winograd, dtype: As the plan was compiled.
 
     Raises:
         OSError: It cannot be written.
@@ -48,6 +52,7 @@ def write_plan(path: Path, graph: Graph, winograd: bool) -> None:
             "outputs": list(graph.outputs),
             "as_tuple": graph.as_tuple,
             "winograd": winograd,
+            **({} if dtype == DTYPES[0] else {"dtype": dtype}),
             "nodes": [_as_json(node) for node in graph.nodes],
         },
         separators=(",", ":"),
@@ -80,8 +85,8 @@ def checksum(data: bytes | Array) -> str:
     return f"{zlib.crc32(data):08x}"
 
 
-def read_plan(path: Path) -> tuple[Graph, bool]:
-    """The graph of a file, and whether it was compiled with ``winograd``.
+def read_plan(path: Path) -> tuple[Graph, bool, str]:
+    """The graph of a file, whether it was compiled with ``winograd``, and the dtype of the plan.
 
     The header is checked first, down to the shape of each tensor, and the checksum of each tensor as it is
     read.
@@ -92,9 +97,9 @@ def read_plan(path: Path) -> tuple[Graph, bool]:
         MemoryError: The memory does not suffice.
     """
     with TensorFile("load_plan", path) as file:
-        graph, checksums, winograd = _parse(path, file.texts, _tensor_shapes(path, file))
+        graph, checksums, winograd, dtype = _parse(path, file.texts, _tensor_shapes(path, file))
         nodes = tuple(_with_weights(path, file, node, checksums[node.output]) for node in graph.nodes)
-    return replace(graph, nodes=nodes), winograd
+    return replace(graph, nodes=nodes), winograd, dtype
 
 
 def _tensor_shapes(path: Path, file: TensorFile) -> dict[str, Shape]:
@@ -106,8 +111,8 @@ def _tensor_shapes(path: Path, file: TensorFile) -> dict[str, Shape]:
 
 def _parse(
     path: Path, metadata: Mapping[str, str], shapes: Mapping[str, Shape]
-) -> tuple[Graph, dict[str, dict[str, str]], bool]:
-    """The graph with placeholders for its weights, their checksums by node, and ``winograd``."""
+) -> tuple[Graph, dict[str, dict[str, str]], bool, str]:
+    """The graph with placeholders for its weights, their checksums by node, ``winograd`` and the dtype."""
     if metadata.get("format") != FORMAT:
         _fail(path, f"it must be a plan (format {FORMAT!r}), got format {metadata.get('format')!r}")
     if metadata.get("version") != VERSION:
@@ -120,6 +125,7 @@ def _parse(
         content = json.loads(
             text, object_pairs_hook=without_repeats, parse_constant=_no_number, parse_float=_no_number
         )
+        dtype = _dtype(_typed(content, dict).pop("dtype", DTYPES[0]))
         _check_fields(content, {"inputs", "nodes", "outputs", "as_tuple", "winograd"})
         described = [_described(entry, shapes) for entry in _typed(content["nodes"], list)]
         graph = Graph(
@@ -137,7 +143,7 @@ def _parse(
     named = {f"{node}.{name}" for node, sums in checksums.items() for name in sums}
     if named != shapes.keys():
         _fail(path, f"it must hold the tensors of its graph only, got {min(shapes.keys() - named)}")
-    return graph, checksums, winograd
+    return graph, checksums, winograd, dtype
 
 
 def _described(entry: Any, shapes: Mapping[str, Shape]) -> tuple[Node, dict[str, str]]:
@@ -180,6 +186,13 @@ def _typed(value: Any, expected: type) -> Any:
     if isinstance(value, str) and "\0" in value:  # which would end a name in C
         raise TypeError(f"{value!r:.80} where there must be a text without zeros")
     return value
+
+
+def _dtype(value: Any) -> str:
+    name: str = _typed(value, str)
+    if name not in DTYPES:
+        raise ValueError(f"its dtype must be one of {', '.join(DTYPES)}, got {name!r:.80}")
+    return name
 
 
 def _sizes(value: Any) -> Shape:

@@ -1,4 +1,4 @@
-// The tile matrix unit as bf16x3_product.h uses it. Its registers hold up to 16 rows of 64 bytes:
+// The tile matrix unit as bf16x3_product.h and bfloat16_product.h use it. Its registers hold up to 16 rows of 64 bytes:
 //
 //   0 1   sums of the first tile of rows, outputs 0 to 15 and 16 to 31
 //   2 3   sums of the second tile of rows
@@ -62,6 +62,22 @@ class Tiles {
     if constexpr (kTile == 1 && kHalf == 0) _tile_dpbf16ps(2, 5, 6);
     if constexpr (kTile == 1 && kHalf == 1) _tile_dpbf16ps(3, 5, 7);
   }
+  // Half of a tile's sums: begins with the same numbers, `from` [16], in every row; y is [height][kProductOutputs].
+  template <int kTile, int kHalf>
+  [[gnu::always_inline]] void start_sum(const float* from) {
+    if constexpr (kTile == 0 && kHalf == 0) _tile_loadd(0, from, 0);
+    if constexpr (kTile == 0 && kHalf == 1) _tile_loadd(1, from, 0);
+    if constexpr (kTile == 1 && kHalf == 0) _tile_loadd(2, from, 0);
+    if constexpr (kTile == 1 && kHalf == 1) _tile_loadd(3, from, 0);
+  }
+  template <int kTile, int kHalf>
+  [[gnu::always_inline]] void store_sum(float* y) {
+    constexpr int64_t kBytes = kProductOutputs * sizeof(float);
+    if constexpr (kTile == 0 && kHalf == 0) _tile_stored(0, y, kBytes);
+    if constexpr (kTile == 0 && kHalf == 1) _tile_stored(1, y + kProductOutputs / 2, kBytes);
+    if constexpr (kTile == 1 && kHalf == 0) _tile_stored(2, y, kBytes);
+    if constexpr (kTile == 1 && kHalf == 1) _tile_stored(3, y + kProductOutputs / 2, kBytes);
+  }
   // y is [height][kProductOutputs].
   template <int kTile>
   [[gnu::always_inline]] void load_sums(const float* y) {
@@ -76,14 +92,8 @@ class Tiles {
   }
   template <int kTile>
   [[gnu::always_inline]] void store_sums(float* y) {
-    constexpr int64_t kBytes = kProductOutputs * sizeof(float);
-    if constexpr (kTile == 0) {
-      _tile_stored(0, y, kBytes);
-      _tile_stored(1, y + kProductOutputs / 2, kBytes);
-    } else {
-      _tile_stored(2, y, kBytes);
-      _tile_stored(3, y + kProductOutputs / 2, kBytes);
-    }
+    store_sum<kTile, 0>(y);
+    store_sum<kTile, 1>(y);
   }
 };
 

@@ -36,6 +36,15 @@ class Tiles {
       normal(F32::load(sums) + normal(even + odd)).store(sums);
     }
   }
+  template <int kTile, int kHalf>
+  void start_sum(const float* from) {
+    for (int64_t m = 0; m < height_; ++m) F32::load(from).store(sums_[kTile][kHalf][m]);
+  }
+  template <int kTile, int kHalf>
+  void store_sum(float* y) {
+    for (int64_t m = 0; m < height_; ++m)
+      F32::load(sums_[kTile][kHalf][m]).store(y + m * kProductOutputs + kHalf * F32::kLanes);
+  }
   template <int kTile>
   void load_sums(const float* y) {
     for (int64_t m = 0; m < height_; ++m)
@@ -44,9 +53,8 @@ class Tiles {
   }
   template <int kTile>
   void store_sums(float* y) {
-    for (int64_t m = 0; m < height_; ++m)
-      for (int64_t half = 0; half < 2; ++half)
-        F32::load(sums_[kTile][half][m]).store(y + m * kProductOutputs + half * F32::kLanes);
+    store_sum<kTile, 0>(y);
+    store_sum<kTile, 1>(y);
   }
 
  private:

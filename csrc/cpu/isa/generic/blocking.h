@@ -33,6 +33,9 @@ constexpr int64_t kChannelsTogether = 64;
 // conv2d_winograd.cpp: transformed input; with the weights and the products it must stay in an L2 of 2 MB.
 constexpr int64_t kWinogradInputBytes = 768 << 10;
 
+// conv2d_bfloat16.cpp: x of a chunk, which all panels read; with weights and y in an L2 of 2 MB.
+constexpr int64_t kBfloat16ChunkBytes = 512 << 10;
+
 // winograd_transform.h, by the size of an output tile: tiles of a chunk, and of an image that is worth it.
 template <int kTile>
 constexpr int64_t kWinogradChunk = kTile == 4 ? 56 : 112;

@@ -27,6 +27,8 @@ constexpr int64_t kChannelsTogether = 64;
 
 constexpr int64_t kWinogradInputBytes = 768 << 10;
 
+constexpr int64_t kBfloat16ChunkBytes = 512 << 10;
+
 template <int kTile>
 constexpr int64_t kWinogradChunk = kTile == 4 ? 56 : 112;
 template <int kTile>

@@ -1,0 +1,242 @@
+// Convolution of a plan in bfloat16, of any shape: a product of matrices whose rows of x are gathered.
+//
+// Tiles of up to 16 pixels of x stand against panels of 32 outputs. A pixel is a cache line of 32 channels, so that a
+// step of the sum, 32 terms, is one block of channels under one tap: a constant offset from the pixel that the tile
+// begins at. Strides are in the distance of a tile's rows, padding is in the zeros around x. Groups that are narrower
+// than a block share the blocks that their panel reads, with weights of zero between them: of 4 channels a group 7/8
+// of the products are with zeros, but with a matrix unit nothing that avoids them is faster in a whole network.
+// Sums are float32; y is rounded once, with bias, residual and ReLU in it.
+#include <bfloat16_product.h>
+#include <blocking.h>
+
+#include "cpu/conv2d_problem.h"
+#include "cpu/integers.h"
+
+namespace lucid::LUCID_ISA {
+namespace {
+
+constexpr int64_t kBytes = sizeof(Bfloat16);
+constexpr int64_t kStepWeights = 2 * kTileBytes, kBiasBytes = kProductOutputs * kFloatBytes;
+constexpr int64_t kChannels = kBlockOf<Bfloat16>;  // of a pixel
+static_assert(kChannels == kTileTerms);
+
+bool accepts(const Conv2dShape&, const Conv2dOptions& options) { return options.planned; }
+int64_t panels(const Conv2dShape& s) { return ceil_div(s.out_channels(), kProductOutputs); }
+int64_t rows(const Conv2dShape& s) { return s.out_rows(); }
+
+// The blocks of x that hold the groups of a panel.
+struct Blocks {
+  int64_t first, end;
+
+  Blocks(const Conv2dShape& s, int64_t panel) {
+    const int64_t output = panel * kProductOutputs, last = min(output + kProductOutputs, s.out_channels()) - 1;
+    first = output / s.out_group * s.in_group / kChannels;
+    end = ceil_div((last / s.out_group + 1) * s.in_group, kChannels);
+  }
+};
+
+// As many for every panel: the most that one needs.
+int64_t blocks_of_panel(const Conv2dShape& s) {
+  int64_t most = 0;
+  for (int64_t panel = 0; panel < (s.groups == 1 ? 1 : panels(s)); ++panel) {
+    const Blocks blocks(s, panel);
+    most = max(most, blocks.end - blocks.first);
+  }
+  return most;
+}
+
+int64_t first_block(const Conv2dShape& s, int64_t panel, int64_t count) {
+  return min(Blocks(s, panel).first, ceil_div(s.in_channels(), kChannels) - count);
+}
+
+int64_t steps_of(const Conv2dShape& s) { return blocks_of_panel(s) * s.taps(); }
+int64_t panel_bytes(const Conv2dShape& s) { return kBiasBytes + steps_of(s) * kStepWeights; }
+
+// The weight between a channel of x and an output; 0 outside of the output's group.
+float weight_of(const Conv2d& p, int64_t output, int64_t channel, int64_t tap) {
+  const Conv2dShape& s = p.shape;
+  if (output >= s.out_channels() || channel / s.in_group != output / s.out_group) return 0.0f;
+  return p.operands.weight_at(output, channel % s.in_group, tap / s.kernel_w, tap % s.kernel_w);
+}
+
+// bias [32], then weights [block][tap][half][pair][output][2].
+void prepare(const Conv2d& p, int64_t panel, char* prepared) {
+  const Conv2dShape& s = p.shape;
+  float* bias = reinterpret_cast<float*>(prepared);
+  Bfloat16* to = reinterpret_cast<Bfloat16*>(prepared + kBiasBytes);
+  const int64_t first = panel * kProductOutputs, blocks = blocks_of_panel(s), block = first_block(s, panel, blocks);
+  for (int64_t o = 0; o < kProductOutputs; ++o)
+    bias[o] = first + o < s.out_channels() ? p.epilogue.bias_at(first + o) : 0.0f;
+  for (int64_t step = 0; step < blocks * s.taps(); ++step) {
+    const int64_t channel = (block + step / s.taps()) * kChannels, tap = step % s.taps();
+    for (int64_t half = 0; half < 2; ++half)
+      for (int64_t k = 0; k < kTileTerms; k += 2)
+        for (int64_t o = 0; o < kProductOutputs / 2; ++o)
+          for (int64_t i = 0; i < 2; ++i)
+            *to++ = to_bfloat16(weight_of(p, first + half * kProductOutputs / 2 + o, channel + k + i, tap));
+  }
+}
+
+// Bytes from one block, image, row and pixel to the next.
+struct Strides {
+  int64_t block, image, row, pixel;
+
+  template <class Element>
+  explicit Strides(const BlockedView<Element>& v)
+      : block(v.block * kBytes), image(v.image * kBytes), row(v.row * kBytes), pixel(v.pixel * kBytes) {}
+};
+
+// How the pixels of a share are cut into tiles. A run is pixels at one distance in x (and in the residual): a row of
+// the output, or all of the share for a 1x1 convolution of images without gaps. A run is at least as long as a tile;
+// its last tile begins before the end of the one before it, and does not store again what that has stored.
+struct Tiling {
+  int64_t run, height, tiles_in_run, tiles;
+  bool flat;
+
+  Tiling(const Conv2d& p, const Conv2dShare& share) {
+    const Conv2dShape& s = p.shape;
+    const auto& x = p.bfloat16.x;
+    const auto& residual = p.bfloat16.residual;
+    flat = s.taps() == 1 && s.out_h == s.h && s.out_w == s.w && !s.padded() && x.flat(s.h, s.w) &&
+           (residual.data == nullptr || residual.flat(s.h, s.w));
+    const int64_t share_rows = share.row_end - share.row_begin;
+    run = flat ? share_rows * s.out_w : s.out_w;
+    // An instruction of a matrix unit takes the time of its rows and of about four more.
+    int64_t lowest = INT64_MAX;
+    for (int64_t h = min(run, kMostTileRows); h > 0; --h) {
+      const int64_t time = ceil_div(run, h) * (h + 4);
+      if (time < lowest) lowest = time, height = h;
+    }
+    tiles_in_run = ceil_div(run, height);
+    tiles = (flat ? 1 : share_rows) * tiles_in_run;
+  }
+};
+
+// Where the tiles of a chunk lie: bytes from pixel (0, 0).
+struct Places {
+  int64_t *x, *residual;  // [tiles]: the first pixel
+  int64_t* y;             // [tiles][16]: every pixel
+
+  static constexpr int64_t kMostTiles = 256;
+  static constexpr int64_t kEntries = kMostTiles * (2 + kMostTileRows);
+
+  explicit Places(char* scratch) {
+    x = reinterpret_cast<int64_t*>(scratch);
+    residual = x + kMostTiles;
+    y = residual + kMostTiles;
+  }
+};
+
+// The tiles of a share, chunk after chunk.
+class Share {
+ public:
+  Share(const Conv2d& p, const Conv2dShare& share, char* scratch)
+      : p_(p), share_(share), tiling_(p, share), places_(scratch), blocks_(blocks_of_panel(p.shape)) {
+    offsets_ = reinterpret_cast<int64_t*>(scratch) + Places::kEntries;
+    const Conv2dShape& s = p.shape;
+    const Strides x(p.bfloat16.x);
+    int64_t* to = offsets_;
+    for (int64_t block = 0; block < blocks_; ++block)
+      for (int64_t i = 0; i < s.kernel_h; ++i)
+        for (int64_t j = 0; j < s.kernel_w; ++j)
+          *to++ = block * x.block + (i * s.dilation_h - s.padding_top) * x.row +
+                  (j * s.dilation_w - s.padding_left) * x.pixel;
+  }
+
+  void run() {
+    const Conv2dShape& s = p_.shape;
+    // Pairs of tiles whose pixels stay in L2 while all panels pass.
+    const int64_t pair_bytes = 2 * tiling_.height * ceil_div(s.in_channels(), kChannels) * kTileRowBytes;
+    const int64_t chunk = 2 * max(1, min(Places::kMostTiles / 2, kBfloat16ChunkBytes / pair_bytes));
+    Product product({.offsets = offsets_,
+                     .count = blocks_ * s.taps(),
+                     .height = tiling_.height,
+                     .row_bytes = s.stride_w * Strides(p_.bfloat16.x).pixel,
+                     .relu = p_.epilogue.relu});
+    for (int64_t tile = 0; tile < tiling_.tiles; tile += chunk) {
+      const int64_t count = min(chunk, tiling_.tiles - tile);
+      fill(tile, count);
+      for (int64_t panel = share_.panel_begin; panel < share_.panel_end; ++panel)
+        for (int64_t i = 0; i < count; i += 2) product.add(block_of(panel, i));
+      product.finish();  // before the places change
+    }
+  }
+
+ private:
+  void fill(int64_t first, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) fill_tile(first + i, i);
+    if (count % 2 == 0) return;
+    places_.x[count] = places_.x[count - 1];
+    places_.residual[count] = places_.residual[count - 1];
+    for (int64_t m = 0; m < kMostTileRows; ++m) places_.y[count * kMostTileRows + m] = -1;
+  }
+
+  void fill_tile(int64_t tile, int64_t i) {
+    const Conv2dShape& s = p_.shape;
+    const Strides x(p_.bfloat16.x), y(p_.bfloat16.y), residual(p_.bfloat16.residual);
+    const int64_t run = tile / tiling_.tiles_in_run, begin = tile % tiling_.tiles_in_run * tiling_.height;
+    const int64_t start = min(begin, tiling_.run - tiling_.height);
+    const int64_t pixel =
+        share_.row_begin * s.out_w + run * tiling_.run + start;  // those of all images numbered through
+    int64_t column = pixel % s.out_w, row = pixel / s.out_w;
+    const int64_t image = row / s.out_h, line = row % s.out_h;
+    places_.x[i] = image * x.image + line * s.stride_h * x.row + column * s.stride_w * x.pixel;
+    places_.residual[i] = image * residual.image + line * residual.row + column * residual.pixel;
+    int64_t* places = places_.y + i * kMostTileRows;
+    for (int64_t m = 0; m < kMostTileRows; row += 1, column = 0) {
+      const int64_t at = row / s.out_h * y.image + row % s.out_h * y.row + (column - m) * y.pixel;
+      const int64_t end = min(m + s.out_w - column, kMostTileRows);
+      for (; m < end; ++m) places[m] = at + m * y.pixel;
+    }
+    for (int64_t m = 0; m < begin - start; ++m) places[m] = -1;
+    for (int64_t m = tiling_.height; m < kMostTileRows; ++m) places[m] = -1;
+  }
+
+  ProductBlock block_of(int64_t panel, int64_t tile) const {
+    const Conv2dBfloat16& to = p_.bfloat16;
+    const char* x =
+        reinterpret_cast<const char*>(to.x.data) + first_block(p_.shape, panel, blocks_) * Strides(to.x).block;
+    const char* residual = reinterpret_cast<const char*>(to.residual.data) + panel * Strides(to.residual).block;
+    const char* prepared = p_.operands.prepared + panel * (kBiasBytes + blocks_ * p_.shape.taps() * kStepWeights);
+    const bool adds = to.residual.data != nullptr;
+    return {.x = {x + places_.x[tile], x + places_.x[tile + 1]},
+            .residual = {adds ? residual + places_.residual[tile] : nullptr,
+                         adds ? residual + places_.residual[tile + 1] : nullptr},
+            .weight = prepared + kBiasBytes,
+            .bias = reinterpret_cast<const float*>(prepared),
+            .y = reinterpret_cast<char*>(to.y.data) + panel * Strides(to.y).block,
+            .places = {places_.y + tile * kMostTileRows, places_.y + (tile + 1) * kMostTileRows}};
+  }
+
+  const Conv2d& p_;
+  const Conv2dShare share_;
+  const Tiling tiling_;
+  const Places places_;
+  const int64_t blocks_;
+  int64_t* offsets_;
+};
+
+int64_t scratch_bytes(const Conv2d& p, const Conv2dShare&) {
+  return (Places::kEntries + steps_of(p.shape)) * static_cast<int64_t>(sizeof(int64_t));
+}
+
+void run(const Conv2d& p, const Conv2dShare& share, char* scratch) { Share(p, share, scratch).run(); }
+
+}  // namespace
+
+extern const Conv2dAlgorithm conv2d_bfloat16;
+const Conv2dAlgorithm conv2d_bfloat16 = {
+    .name = "bfloat16",
+    .output_tile = 1,
+    .sums_rows = false,
+    .packs_input = false,
+    .accepts = accepts,
+    .panels = panels,
+    .rows = rows,
+    .panel_bytes = panel_bytes,
+    .prepare = prepare,
+    .scratch_bytes = scratch_bytes,
+    .run = run,
+};
+
+}  // namespace lucid::LUCID_ISA
