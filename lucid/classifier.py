@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from lucid import arguments
 from lucid.data import ImageSizeError, Preprocessing, class_labels, find_images, read_labels
@@ -74,6 +74,7 @@ class Classifier:
         batch_size: Images that are computed at a time.
         ema: As for ``load_weights``.
         entry: As for ``load_weights``.
+        dtype: Of the plan, as for ``compile``.
 
     Attributes:
         name: Name of the model.
@@ -98,6 +99,7 @@ class Classifier:
         batch_size: int = 8,
         ema: bool | None = None,
         entry: str | None = None,
+        dtype: DTypeLike = "float32",
     ) -> None:
         self.topk = arguments.positive("Classifier", "topk", topk)
         self.batch_size = arguments.positive("Classifier", "batch_size", batch_size)
@@ -112,6 +114,7 @@ class Classifier:
         known = named or metadata.model or getattr(self.model, "name", None)
         self.name: str = known or type(self.model).__name__
         self._lock = threading.Lock()
+        self._dtype = dtype
         self._plans: dict[int, InferencePlan] = {}
         self.preprocessing = (
             preprocessing or metadata.preprocessing or usual_preprocessing(self.model, self.name)
@@ -254,7 +257,7 @@ class Classifier:
                 side = self.preprocessing.size
                 model = self.model
                 source = model.graph(rows, side, side) if isinstance(model, OnnxNetwork) else model
-                plan = compile(source, (rows, self.preprocessing.channels, side, side))
+                plan = compile(source, (rows, self.preprocessing.channels, side, side), self._dtype)
                 if [len(shape) for shape in plan.output_shapes] != [2]:
                     raise ValueError(
                         f"Classifier: {self.name} must return one tensor of shape (n, classes), "

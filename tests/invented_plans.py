@@ -54,6 +54,11 @@ INVENTED: dict[str, tuple[Callable[[Any, Any], object], str]] = {
         lambda g, t: node(g, "max_pool2d").update(inputs=[node(g, "max_pool2d")["output"]]),
         "must read what is computed before it",
     ),
+    "unknown dtype": (
+        lambda g, t: g.update(dtype="float64"),
+        "its dtype must be one of float32, float16, bfloat16, got 'float64'",
+    ),
+    "a dtype of another type": (lambda g, t: g.update(dtype=16), "where there must be a str"),
     "two steps of one name": (lambda g, t: g["nodes"].append(g["nodes"][0]), "computed once"),
     "unknown output": (lambda g, t: g.update(outputs=["nothing"]), "an output must be computed"),
     "no output": (lambda g, t: g.update(outputs=[]), "must have inputs and outputs"),

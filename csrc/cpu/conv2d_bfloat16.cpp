@@ -2,29 +2,31 @@
 //
 // Tiles of up to 16 pixels of x stand against panels of 32 outputs. A pixel is a cache line of 32 channels, so that a
 // step of the sum, 32 terms, is one block of channels under one tap: a constant offset from the pixel that the tile
-// begins at. Strides are in the distance of a tile's rows, padding is in the zeros around x. Groups that are narrower
-// than a block share the blocks that their panel reads, with weights of zero between them: of 4 channels a group 7/8
-// of the products are with zeros, but with a matrix unit nothing that avoids them is faster in a whole network.
-// Sums are float32; y is rounded once, with bias, residual and ReLU in it.
+// begins at. A pixel of an image of up to four channels is 8 bytes, and a step is eight neighbours of a row. Strides
+// are in the distance of a tile's rows, padding is in the zeros around x. Groups that are narrower than a block share
+// the blocks that their panel reads, with weights of zero between them: of 4 channels a group 7/8 of the products are
+// with zeros, but with a matrix unit nothing that avoids them is faster in a whole network. Sums are float32; y is
+// rounded once, with bias, residual and ReLU in it.
 #include <bfloat16_product.h>
 #include <blocking.h>
 
 #include "cpu/conv2d_problem.h"
 #include "cpu/integers.h"
+#include "cpu/narrow_block.h"
 
 namespace lucid::LUCID_ISA {
 namespace {
 
 constexpr int64_t kBytes = sizeof(Bfloat16);
 constexpr int64_t kStepWeights = 2 * kTileBytes, kBiasBytes = kProductOutputs * kFloatBytes;
-constexpr int64_t kChannels = kBlockOf<Bfloat16>;  // of a pixel
-static_assert(kChannels == kTileTerms);
+constexpr int64_t kWide = kBlockOf<Bfloat16>, kNarrow = kNarrowBlock;  // channels of a pixel
+static_assert(kWide == kTileTerms);
 
-bool accepts(const Conv2dShape&, const Conv2dOptions& options) { return options.planned; }
 int64_t panels(const Conv2dShape& s) { return ceil_div(s.out_channels(), kProductOutputs); }
 int64_t rows(const Conv2dShape& s) { return s.out_rows(); }
 
 // The blocks of x that hold the groups of a panel.
+template <int64_t kChannels>
 struct Blocks {
   int64_t first, end;
 
@@ -35,45 +37,62 @@ struct Blocks {
   }
 };
 
-// As many for every panel: the most that one needs.
-int64_t blocks_of_panel(const Conv2dShape& s) {
-  int64_t most = 0;
-  for (int64_t panel = 0; panel < (s.groups == 1 ? 1 : panels(s)); ++panel) {
-    const Blocks blocks(s, panel);
-    most = max(most, blocks.end - blocks.first);
+// The steps of a panel's sum: blocks by rows of the window by runs of its columns.
+template <int64_t kChannels>
+struct Steps {
+  static constexpr int64_t kColumns = kTileTerms / kChannels;  // of a run
+  int64_t blocks, runs, count;
+
+  // As many for every panel: the most that one needs.
+  explicit Steps(const Conv2dShape& s) : blocks(0), runs(ceil_div(s.kernel_w, kColumns)) {
+    for (int64_t panel = 0; panel < (s.groups == 1 ? 1 : panels(s)); ++panel) {
+      const Blocks<kChannels> needed(s, panel);
+      blocks = max(blocks, needed.end - needed.first);
+    }
+    count = blocks * s.kernel_h * runs;
   }
-  return most;
+
+  int64_t first_block(const Conv2dShape& s, int64_t panel) const {
+    return min(Blocks<kChannels>(s, panel).first, ceil_div(s.in_channels(), kChannels) - blocks);
+  }
+};
+
+template <int64_t kChannels>
+bool accepts(const Conv2dShape& s, const Conv2dOptions& options) {
+  return options.planned && (kChannels == kWide || (s.in_channels() <= kChannels && s.dilation_w == 1));
 }
 
-int64_t first_block(const Conv2dShape& s, int64_t panel, int64_t count) {
-  return min(Blocks(s, panel).first, ceil_div(s.in_channels(), kChannels) - count);
+template <int64_t kChannels>
+int64_t panel_bytes(const Conv2dShape& s) {
+  return kBiasBytes + Steps<kChannels>(s).count * kStepWeights;
 }
 
-int64_t steps_of(const Conv2dShape& s) { return blocks_of_panel(s) * s.taps(); }
-int64_t panel_bytes(const Conv2dShape& s) { return kBiasBytes + steps_of(s) * kStepWeights; }
-
-// The weight between a channel of x and an output; 0 outside of the output's group.
-float weight_of(const Conv2d& p, int64_t output, int64_t channel, int64_t tap) {
+// The weight between a channel of x and an output; 0 outside of the output's group, and of the window.
+float weight_of(const Conv2d& p, int64_t output, int64_t channel, int64_t i, int64_t j) {
   const Conv2dShape& s = p.shape;
-  if (output >= s.out_channels() || channel / s.in_group != output / s.out_group) return 0.0f;
-  return p.operands.weight_at(output, channel % s.in_group, tap / s.kernel_w, tap % s.kernel_w);
+  if (output >= s.out_channels() || j >= s.kernel_w || channel / s.in_group != output / s.out_group) return 0.0f;
+  return p.operands.weight_at(output, channel % s.in_group, i, j);
 }
 
-// bias [32], then weights [block][tap][half][pair][output][2].
+// bias [32], then weights [step][half][pair of terms][output][2].
+template <int64_t kChannels>
 void prepare(const Conv2d& p, int64_t panel, char* prepared) {
   const Conv2dShape& s = p.shape;
+  const Steps<kChannels> steps(s);
   float* bias = reinterpret_cast<float*>(prepared);
   Bfloat16* to = reinterpret_cast<Bfloat16*>(prepared + kBiasBytes);
-  const int64_t first = panel * kProductOutputs, blocks = blocks_of_panel(s), block = first_block(s, panel, blocks);
+  const int64_t first = panel * kProductOutputs, block = steps.first_block(s, panel);
   for (int64_t o = 0; o < kProductOutputs; ++o)
     bias[o] = first + o < s.out_channels() ? p.epilogue.bias_at(first + o) : 0.0f;
-  for (int64_t step = 0; step < blocks * s.taps(); ++step) {
-    const int64_t channel = (block + step / s.taps()) * kChannels, tap = step % s.taps();
+  for (int64_t step = 0; step < steps.count; ++step) {
+    const int64_t channel = (block + step / steps.runs / s.kernel_h) * kChannels;
+    const int64_t i = step / steps.runs % s.kernel_h, j = step % steps.runs * steps.kColumns;
     for (int64_t half = 0; half < 2; ++half)
-      for (int64_t k = 0; k < kTileTerms; k += 2)
+      for (int64_t pair = 0; pair < kTileTerms; pair += 2)
         for (int64_t o = 0; o < kProductOutputs / 2; ++o)
-          for (int64_t i = 0; i < 2; ++i)
-            *to++ = to_bfloat16(weight_of(p, first + half * kProductOutputs / 2 + o, channel + k + i, tap));
+          for (int64_t k = pair; k < pair + 2; ++k)
+            *to++ = to_bfloat16(
+                weight_of(p, first + half * kProductOutputs / 2 + o, channel + k % kChannels, i, j + k / kChannels));
   }
 }
 
@@ -128,17 +147,18 @@ struct Places {
 };
 
 // The tiles of a share, chunk after chunk.
+template <int64_t kChannels>
 class Share {
  public:
   Share(const Conv2d& p, const Conv2dShare& share, char* scratch)
-      : p_(p), share_(share), tiling_(p, share), places_(scratch), blocks_(blocks_of_panel(p.shape)) {
+      : p_(p), share_(share), tiling_(p, share), places_(scratch), steps_(p.shape) {
     offsets_ = reinterpret_cast<int64_t*>(scratch) + Places::kEntries;
     const Conv2dShape& s = p.shape;
     const Strides x(p.bfloat16.x);
     int64_t* to = offsets_;
-    for (int64_t block = 0; block < blocks_; ++block)
+    for (int64_t block = 0; block < steps_.blocks; ++block)
       for (int64_t i = 0; i < s.kernel_h; ++i)
-        for (int64_t j = 0; j < s.kernel_w; ++j)
+        for (int64_t j = 0; j < s.kernel_w; j += steps_.kColumns)
           *to++ = block * x.block + (i * s.dilation_h - s.padding_top) * x.row +
                   (j * s.dilation_w - s.padding_left) * x.pixel;
   }
@@ -149,7 +169,7 @@ class Share {
     const int64_t pair_bytes = 2 * tiling_.height * ceil_div(s.in_channels(), kChannels) * kTileRowBytes;
     const int64_t chunk = 2 * max(1, min(Places::kMostTiles / 2, kBfloat16ChunkBytes / pair_bytes));
     Product product({.offsets = offsets_,
-                     .count = blocks_ * s.taps(),
+                     .count = steps_.count,
                      .height = tiling_.height,
                      .row_bytes = s.stride_w * Strides(p_.bfloat16.x).pixel,
                      .relu = p_.epilogue.relu});
@@ -195,9 +215,9 @@ class Share {
   ProductBlock block_of(int64_t panel, int64_t tile) const {
     const Conv2dBfloat16& to = p_.bfloat16;
     const char* x =
-        reinterpret_cast<const char*>(to.x.data) + first_block(p_.shape, panel, blocks_) * Strides(to.x).block;
+        reinterpret_cast<const char*>(to.x.data) + steps_.first_block(p_.shape, panel) * Strides(to.x).block;
     const char* residual = reinterpret_cast<const char*>(to.residual.data) + panel * Strides(to.residual).block;
-    const char* prepared = p_.operands.prepared + panel * (kBiasBytes + blocks_ * p_.shape.taps() * kStepWeights);
+    const char* prepared = p_.operands.prepared + panel * (kBiasBytes + steps_.count * kStepWeights);
     const bool adds = to.residual.data != nullptr;
     return {.x = {x + places_.x[tile], x + places_.x[tile + 1]},
             .residual = {adds ? residual + places_.residual[tile] : nullptr,
@@ -212,31 +232,38 @@ class Share {
   const Conv2dShare share_;
   const Tiling tiling_;
   const Places places_;
-  const int64_t blocks_;
+  const Steps<kChannels> steps_;
   int64_t* offsets_;
 };
 
+template <int64_t kChannels>
 int64_t scratch_bytes(const Conv2d& p, const Conv2dShare&) {
-  return (Places::kEntries + steps_of(p.shape)) * static_cast<int64_t>(sizeof(int64_t));
+  return (Places::kEntries + Steps<kChannels>(p.shape).count) * static_cast<int64_t>(sizeof(int64_t));
 }
 
-void run(const Conv2d& p, const Conv2dShare& share, char* scratch) { Share(p, share, scratch).run(); }
+template <int64_t kChannels>
+void run(const Conv2d& p, const Conv2dShare& share, char* scratch) {
+  Share<kChannels>(p, share, scratch).run();
+}
+
+template <int64_t kChannels>
+constexpr Conv2dAlgorithm algorithm(const char* name) {
+  return {.name = name,
+          .output_tile = 1,
+          .sums_rows = false,
+          .packs_input = false,
+          .accepts = accepts<kChannels>,
+          .panels = panels,
+          .rows = rows,
+          .panel_bytes = panel_bytes<kChannels>,
+          .prepare = prepare<kChannels>,
+          .scratch_bytes = scratch_bytes<kChannels>,
+          .run = run<kChannels>};
+}
 
 }  // namespace
 
-extern const Conv2dAlgorithm conv2d_bfloat16;
-const Conv2dAlgorithm conv2d_bfloat16 = {
-    .name = "bfloat16",
-    .output_tile = 1,
-    .sums_rows = false,
-    .packs_input = false,
-    .accepts = accepts,
-    .panels = panels,
-    .rows = rows,
-    .panel_bytes = panel_bytes,
-    .prepare = prepare,
-    .scratch_bytes = scratch_bytes,
-    .run = run,
-};
+extern const Conv2dAlgorithm conv2d_bfloat16[2];
+const Conv2dAlgorithm conv2d_bfloat16[2] = {algorithm<kWide>("bfloat16"), algorithm<kNarrow>("bfloat16_narrow")};
 
 }  // namespace lucid::LUCID_ISA

@@ -12,7 +12,7 @@ LUCID_KERNELS(LUCID_KERNEL)
 #undef LUCID_KERNEL
 int64_t fma_peak(int64_t, float, float*);
 float read_memory(const float*, int64_t);
-extern const Conv2dAlgorithm conv2d_bfloat16;
+extern const Conv2dAlgorithm conv2d_bfloat16[2];
 
 extern const Kernels kernels;
 const Kernels kernels = {
@@ -20,7 +20,7 @@ const Kernels kernels = {
     .required_features = kRequired,
     .conv2d = kConv2dAlgorithms,
     .conv2d_backward_weight = kConv2dBackwardWeightAlgorithms,
-    .conv2d_bfloat16 = &conv2d_bfloat16,
+    .conv2d_bfloat16 = conv2d_bfloat16,
 #define LUCID_KERNEL(name, Arguments) .name = name,
     LUCID_KERNELS(LUCID_KERNEL)
 #undef LUCID_KERNEL

@@ -23,34 +23,40 @@ class Conv2dStep final : public Step {
   // Of the problem's operands only the weights are read.
   Conv2dStep(const Conv2d& problem, const Conv2dAlgorithm& algorithm, const Operands& values)
       : shape_(problem.shape),
-        algorithm_(algorithm),
+        algorithm_(&algorithm),
         given_(problem),
         relu_(problem.epilogue.relu),
         x_(values.x()),
         residual_(values.inputs.size() > 1 ? values.inputs[1] : nullptr),
         y_(values.y) {}
 
-  const char* algorithm() const override { return algorithm_.name; }
-  bool reads_outside() const override { return algorithm_.packs_input; }
+  const char* algorithm() const override { return algorithm_->name; }
+  bool reads_outside() const override { return algorithm_->packs_input; }
+  bool may_read_narrow() const override {
+    return x_.is_bfloat16() && kernels().conv2d_bfloat16[1].accepts(shape_, {.planned = true, .winograd = false});
+  }
+  void read_narrow() override { algorithm_ = &kernels().conv2d_bfloat16[1]; }
   int overwritten() const override { return residual_ != nullptr ? 1 : -1; }
-  int64_t summed_rows() const override { return algorithm_.sums_rows ? algorithm_.rows(shape_) : 0; }
+  int64_t summed_rows() const override { return algorithm_->sums_rows ? algorithm_->rows(shape_) : 0; }
   void set_row_sums(const Value& sums) override { row_sums_ = &sums; }
 
   // The padding, and what the last tiles read beyond it.
   Halo halo() const override {
-    const int64_t tile = algorithm_.output_tile;
+    const int64_t tile = algorithm_->output_tile;
+    const int64_t together = x_.is_bfloat16() ? kBlockOf<Bfloat16> / x_.layout.block : 1;  // columns of a step
+    const int64_t beyond = (shape_.kernel_w + together - 1) / together * together - shape_.kernel_w;
     const auto overhang = [&](int64_t out) { return (out + tile - 1) / tile * tile - out; };
     return {.top = shape_.padding_top,
             .left = shape_.padding_left,
             .bottom = shape_.padding_bottom + overhang(shape_.out_h),
-            .right = shape_.padding_right + overhang(shape_.out_w)};
+            .right = shape_.padding_right + overhang(shape_.out_w) + beyond};
   }
 
   int64_t weight_bytes() const override { return panels() * panel_bytes(); }
   void pack_weights(std::byte* packed) override {
     char* const prepared = reinterpret_cast<char*>(packed);
     parallel_for(panels(), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) algorithm_.prepare(given_, i, prepared + i * panel_bytes());
+      for (int64_t i = begin; i < end; ++i) algorithm_->prepare(given_, i, prepared + i * panel_bytes());
     });
     prepared_ = prepared;
     given_ = {};
@@ -58,7 +64,7 @@ class Conv2dStep final : public Step {
 
   void prefetch(const Step* next) override { next_ = next; }
   Weights first_weights(const Team& team) const override {
-    const Conv2dShares shares(shape_, algorithm_, true, team.size());
+    const Conv2dShares shares(shape_, *algorithm_, true, team.size());
     const int64_t first = team.begin(shares.count());
     if (first >= shares.count()) return {};
     const char* panel = prepared_ + shares[first].panel_begin * panel_bytes();
@@ -66,42 +72,42 @@ class Conv2dStep final : public Step {
   }
 
   int64_t scratch_bytes(int team) const override {
-    const Conv2dShares shares(shape_, algorithm_, true, team);
+    const Conv2dShares shares(shape_, *algorithm_, true, team);
     std::byte somewhere{};  // pointers that are not null are all that counts
     const Conv2d p = problem(&somewhere, nullptr);
     int64_t bytes = 0;
-    for (int64_t i = 0; i < shares.count(); ++i) bytes = std::max(bytes, algorithm_.scratch_bytes(p, shares[i]));
+    for (int64_t i = 0; i < shares.count(); ++i) bytes = std::max(bytes, algorithm_->scratch_bytes(p, shares[i]));
     return bytes;
   }
 
   double largest_share(int team) const override {
-    const Conv2dShares shares(shape_, algorithm_, true, team);
+    const Conv2dShares shares(shape_, *algorithm_, true, team);
     int64_t largest = 0;
     for (int64_t i = 0; i < shares.count(); ++i) {
       const Conv2dShare s = shares[i];
       largest = std::max(largest, (s.panel_end - s.panel_begin) * (s.row_end - s.row_begin));
     }
-    return static_cast<double>(largest) / static_cast<double>(panels() * algorithm_.rows(shape_));
+    return static_cast<double>(largest) / static_cast<double>(panels() * algorithm_->rows(shape_));
   }
 
   double multiplications() const override { return shape_.multiplications(); }
 
   void run(const Run& run, const Team& team, std::byte* scratch) const override {
     const Conv2d p = problem(run.arena, run.inputs);
-    const Conv2dShares shares(shape_, algorithm_, true, team.size());
+    const Conv2dShares shares(shape_, *algorithm_, true, team.size());
     const Weights next = next_ != nullptr ? next_->first_weights(team) : Weights{};
     for (int64_t i = team.begin(shares.count()); i < team.end(shares.count()); ++i) {
       Conv2dShare share = shares[i];
       share.next = reinterpret_cast<const char*>(next.data);
       share.next_bytes = next.bytes;
-      algorithm_.run(p, share, reinterpret_cast<char*>(scratch));
+      algorithm_->run(p, share, reinterpret_cast<char*>(scratch));
     }
     clear_halo(y_, run.arena, team);
   }
 
  private:
-  int64_t panels() const { return algorithm_.panels(shape_); }
-  int64_t panel_bytes() const { return algorithm_.panel_bytes(shape_); }
+  int64_t panels() const { return algorithm_->panels(shape_); }
+  int64_t panel_bytes() const { return algorithm_->panel_bytes(shape_); }
 
   // The convolution of one call on the values in `arena`.
   Conv2d problem(std::byte* arena, const ImageView* inputs) const {
@@ -130,7 +136,7 @@ class Conv2dStep final : public Step {
   }
 
   const Conv2dShape shape_;
-  const Conv2dAlgorithm& algorithm_;
+  const Conv2dAlgorithm* algorithm_;
   Conv2d given_;  // weights and bias of the caller, until they are packed
   const bool relu_;
   const char* prepared_ = nullptr;

@@ -31,6 +31,22 @@ void keep_inputs_outside(lucid_plan& plan) {
       if (i > 0 || !entry.step->reads_outside()) plan.values[entry.inputs[i]].stays_outside = false;
 }
 
+// An image of few channels is narrow if all that reads it can read it so.
+void make_inputs_narrow(lucid_plan& plan) {
+  for (const int i : plan.inputs) {
+    Value& v = plan.values[i];
+    bool narrow = v.image && v.is_bfloat16() && v.c <= kNarrowBlock &&
+                  std::count(plan.outputs.begin(), plan.outputs.end(), i) == 0;
+    for (const Entry& entry : plan.entries)
+      for (size_t input = 0; input < entry.inputs.size(); ++input)
+        if (entry.inputs[input] == i) narrow = narrow && input == 0 && entry.step->may_read_narrow();
+    if (!narrow) continue;
+    v.layout.block = kNarrowBlock;
+    for (const Entry& entry : plan.entries)
+      if (entry.inputs[0] == i) entry.step->read_narrow();
+  }
+}
+
 void set_halos(lucid_plan& plan) {
   for (const Entry& entry : plan.entries) {
     Value& x = plan.values[entry.inputs[0]];
@@ -146,7 +162,7 @@ lucid_status assign_offsets(lucid_plan& plan) {
 
 // Channel blocks are an odd number of cache lines apart: at multiples of 4 KB (56 x 56 pixels) all blocks of a pixel
 // would fall into one set of L1.
-int64_t Value::plane_bytes() const { return (n * image_bytes() / kBlockBytes | 1) * kBlockBytes; }
+int64_t Value::plane_bytes() const { return (whole_lines(n * image_bytes()) / kBlockBytes | 1) * kBlockBytes; }
 
 bool Value::same_layout(const Value& o) const {
   return image == o.image && n == o.n && c == o.c && h == o.h && w == o.w && layout.block == o.layout.block &&
@@ -155,6 +171,7 @@ bool Value::same_layout(const Value& o) const {
 
 lucid_status lay_out(lucid_plan& plan) {
   keep_inputs_outside(plan);
+  make_inputs_narrow(plan);
   set_halos(plan);
   LUCID_CHECK(check_sizes_with_halos(plan));
   share_row_sums(plan);

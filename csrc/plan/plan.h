@@ -11,6 +11,7 @@
 #include "core/parallel.h"
 #include "core/tensor_view.h"
 #include "cpu/layout.h"
+#include "cpu/narrow_block.h"
 #include "lucid.h"
 #include "plan/launch.h"
 
@@ -91,6 +92,9 @@ class Step {
   // zeros around it that are read.
   virtual bool reads_outside() const { return false; }
   virtual Halo halo() const { return {}; }
+  // Whether the first input may lie in blocks of kNarrowBlock channels; and that it does.
+  virtual bool may_read_narrow() const { return false; }
+  virtual void read_narrow() {}
   // The input whose memory the output may take if nothing reads it later, or -1.
   virtual int overwritten() const { return -1; }
   // A convolution may be able to sum its output up row by row, for the pooling that reads it: the rows that it has, or

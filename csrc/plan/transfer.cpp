@@ -21,6 +21,17 @@ void copy_pixels(const From* from, int64_t from_pixel, int64_t from_channel, To*
       assign(to[w * to_pixel + c * to_channel], to_float(from[w * from_pixel + c * from_channel]));
 }
 
+// A row of pixels of up to four channels, each written as a whole.
+void narrow_pixels(const float* from, int64_t from_pixel, int64_t from_channel, Bfloat16* to, int64_t pixels,
+                   int64_t channels) {
+  for (int64_t w = 0; w < pixels; ++w, from += from_pixel, to += kNarrowBlock) {
+    uint64_t pixel = 0;
+    for (int64_t c = 0; c < channels; ++c)
+      pixel |= static_cast<uint64_t>(to_bfloat16(from[c * from_channel]).bits) << 16 * c;
+    std::memcpy(to, &pixel, sizeof pixel);
+  }
+}
+
 class ImportStep final : public Step {
  public:
   ImportStep(int input, const Value& y) : input_(input), y_(y) {}
@@ -39,11 +50,16 @@ class ImportStep final : public Step {
         const int64_t channel = block * y.pixel, channels = std::min(y.pixel, y_.c - channel);
         for (int64_t row = first; row < first + count; ++row) {
           const float* from = x.data + row / y_.h * x.stride_n + row % y_.h * x.stride_h + channel * x.stride_c;
+          if constexpr (sizeof element == sizeof(Bfloat16))
+            if (y.pixel == kNarrowBlock) {
+              narrow_pixels(from, x.stride_w, x.stride_c, row_of(y, y_, block, row), y_.w, channels);
+              continue;
+            }
           copy_pixels(from, x.stride_w, x.stride_c, row_of(y, y_, block, row), y.pixel, 1, y_.w, channels);
         }
       });
     });
-    clear_unused_channels(y_, run.arena, team);
+    if (y_.layout.block != kNarrowBlock) clear_unused_channels(y_, run.arena, team);
     clear_halo(y_, run.arena, team);
   }
 

@@ -7,6 +7,7 @@ in the layout that suits it; what it gives is checked before it is timed, and al
 from __future__ import annotations
 
 from lucid.benchmark import bars, figure, roofline, time_by_layer
+from lucid.benchmark.bfloat16_engines import BFLOAT16_ENGINES, BFLOAT16_PEERS
 from lucid.benchmark.cases import Case, conv2d_cases, model_case
 from lucid.benchmark.change import Change, changes, changes_table
 from lucid.benchmark.comparison import Comparison, compare
@@ -23,6 +24,8 @@ from lucid.benchmark.timing import Timing, alternate
 from lucid.benchmark.torch_settings import SETTINGS, best_setting, with_settings
 
 __all__ = [
+    "BFLOAT16_ENGINES",
+    "BFLOAT16_PEERS",
     "CUDA_PEERS",
     "ENGINES",
     "GRADIENT_ENGINES",

@@ -95,6 +95,7 @@ def compare(
     seconds: float = 0.05,
     gpu: Gpu | None = None,
     limit: float = math.inf,
+    dtype: str = "float32",
 ) -> Comparison:
     """Times a case on every engine that computes it right.
 
@@ -105,8 +106,9 @@ def compare(
         gpu: Where the engines compute, if that is not the CPU. What is right is computed by the CPU.
         limit: Seconds in which the rounds should be over; the first one is not left out. If there is one, the
             pauses are shorter, too.
+        dtype: That they compute in, on the CPU.
     """
-    tolerance = TOLERANCE if gpu is None else _TOLERANCES_OF_16_BITS.get(gpu.dtype, TOLERANCE)
+    tolerance = _TOLERANCES_OF_16_BITS.get(dtype if gpu is None else gpu.dtype, TOLERANCE)
     inputs = case.inputs()
     expected = case.expected(*inputs)
     calls: dict[str, Call] = {}

@@ -15,7 +15,7 @@ from lucid.inference import InferencePlan
 from lucid.onnx.nodes import to_onnx
 from lucid.tensor import Tensor
 
-__all__ = ["ENGINES", "PEERS", "Call", "Engine", "channels_last"]
+__all__ = ["ENGINES", "PEERS", "Call", "Engine", "channels_last", "openvino_engine"]
 
 Call: TypeAlias = Callable[[], object]
 Engine: TypeAlias = Callable[[Case, Sequence[Array], int], Call]
@@ -57,11 +57,11 @@ def _torch(case: Case, inputs: Sequence[Array], threads: int) -> Call:
     return call
 
 
-def _openvino(case: Case, inputs: Sequence[Array], threads: int) -> Call:
+def openvino_engine(case: Case, inputs: Sequence[Array], threads: int, precision: str = "f32") -> Call:
     import openvino
 
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
     }
@@ -97,7 +97,7 @@ ENGINES: Mapping[str, Engine] = {
     "plan": _plan,
     "eager": _eager,
     "torch": _torch,
-    "openvino": _openvino,
+    "openvino": openvino_engine,
     "onnxruntime": _onnxruntime,
     "ai-edge-litert": xnnpack,
     "numpy": _numpy,

@@ -42,6 +42,7 @@ from lucid import runtime
 from lucid.cli import bench_compare
 from lucid.cli.bench_arguments import (
     BACKWARD_PEERS,
+    BFLOAT16_PEERS,
     CUDA_PEERS,
     KERNEL_MODELS,
     PEERS,
@@ -164,7 +165,7 @@ def _measure(
 def _gpu(options: argparse.Namespace) -> Gpu | None:
     """The GPU to measure, None for the CPU; and the peers that compute there, where the user names none."""
     on_cpu = options.device in ("cpu", "cpu:0")
-    possible = PEERS if on_cpu else CUDA_PEERS
+    possible: tuple[str, ...] = PEERS if on_cpu else CUDA_PEERS
     if options.kind == "kernel" and options.backward:
         if not on_cpu or options.list:
             raise UsageError("--backward measures on the CPU, and has no --list")
@@ -173,11 +174,18 @@ def _gpu(options: argparse.Namespace) -> Gpu | None:
             if name not in possible:
                 known = " or ".join(possible)
                 raise UsageError(f"--peers must be {known}, or none, with --backward, got {name!r}")
+    in_bfloat16 = on_cpu and options.kind == "model" and options.dtype == "bfloat16"
+    if in_bfloat16:
+        possible = BFLOAT16_PEERS
     if options.peers is None:
         options.peers = tuple(name for name in possible if _fits(name, options))
     if on_cpu:
-        if options.dtype != "float32":
-            raise UsageError(f"--dtype must be float32 on the CPU, got {options.dtype}")
+        if options.dtype != "float32" and not in_bfloat16:
+            raise UsageError(
+                f"--dtype must be float32 on the CPU, or bfloat16 for a model, got {options.dtype}"
+            )
+        if in_bfloat16 and not set(options.peers) <= set(possible):
+            raise UsageError(f"--peers must be of {', '.join(possible)}, or none, in bfloat16")
         return None
     for name in ("isa", "threads"):
         if getattr(options, name) is not None:
@@ -274,8 +282,8 @@ def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Cas
             raise UsageError(f"--roofline needs cases that multiply, got {options.filters[0]}")
     else:
         cases = conv2d_cases(options.model or KERNEL_MODELS, batch, options.size)
-    if gpu is not None:
-        cases = [replace(case, itemsize=gpu.itemsize) for case in cases]
+    if options.dtype != "float32":
+        cases = [replace(case, itemsize=2) for case in cases]
     if options.kind == "model":
         return cases
     chosen: list[Case] = [case for case in cases if all(text in case.name for text in options.filters)]
@@ -287,6 +295,7 @@ def _cases(options: argparse.Namespace, batch: int, gpu: Gpu | None) -> list[Cas
 
 def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None, limit: float) -> Comparison:
     from lucid.benchmark import (
+        BFLOAT16_ENGINES,
         ENGINES,
         GRADIENT_ENGINES,
         best_setting,
@@ -299,13 +308,17 @@ def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None, limit: fl
     known = GRADIENT_ENGINES if backward else ENGINES
     if gpu is not None:
         known = cuda_engines(gpu.device, gpu.dtype)
+    elif options.dtype == "bfloat16":
+        known = BFLOAT16_ENGINES
     own = [name for name in ("plan", "eager") if name in known and (name == "plan" or case.eager is not None)]
     engines = {name: known[name] for name in (*own, *options.peers)}
     if gpu is None and not backward:
         engines = with_settings(case, engines)
     # A turn of a model is as long as several runs of it.
     seconds = (0.05 if options.kind == "kernel" else 0.5) * (0.2 if options.quick else 1.0)
-    result = compare(case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu, limit)
+    result = compare(
+        case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu, limit, options.dtype
+    )
     return best_setting(result)
 
 

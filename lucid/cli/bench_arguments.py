@@ -9,6 +9,7 @@ from lucid.cli.arguments import image_size, positive, positives
 
 __all__ = [
     "BACKWARD_PEERS",
+    "BFLOAT16_PEERS",
     "CUDA_PEERS",
     "KERNEL_MODELS",
     "PEERS",
@@ -19,6 +20,7 @@ __all__ = [
 
 PEERS = ("torch", "openvino", "onnxruntime", "ai-edge-litert", "numpy")
 CUDA_PEERS = ("torch",)
+BFLOAT16_PEERS = ("torch", "openvino")
 BACKWARD_PEERS = ("torch",)
 DTYPES = ("float32", "float16", "bfloat16")
 # Without ResNeXt-101 of 16 to 48 channels a group, whose weights fill gigabytes. The smaller models come
@@ -86,7 +88,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=DTYPES,
         default="float32",
-        help="of the engines (default float32); others on cuda only",
+        help="of the engines (default float32); bfloat16 for a model on the CPU as well, others on cuda",
     )
     parser.add_argument(
         "--threads",

@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive, default=8, metavar="N", help="images computed at a time (default 8)"
     )
     parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="compute in this (default float32); bfloat16 is faster with AMX",
+    )
+    parser.add_argument(
         "--max-pixels",
         type=positive,
         metavar="N",
@@ -133,6 +139,7 @@ def _classifier(name: str | None, labels: list[str] | None, options: argparse.Na
             batch_size=options.batch_size,
             ema=options.ema,
             entry=options.entry,
+            dtype=options.dtype,
         )
     except (ValueError, FileNotFoundError, ImportError) as error:
         text = complaint(error)

@@ -97,7 +97,7 @@ def test_device_and_dtype_are_those_of_a_plan(file: Path) -> None:
     """As lucid_plan_create takes them."""
     LoadedPlan(file, LoadArgs(size=0)).close()
     LoadedPlan(file, LoadArgs(device=c_abi.Device(1, 0), dtype=c_abi.DType(2, 32, 1))).close()
-    with pytest.raises(RuntimeError, match="dtype must be float32 on the CPU, got another of 16 bits"):
+    with pytest.raises(RuntimeError, match="dtype must be float32 or bfloat16 on the CPU, got float16"):
         LoadedPlan(file, LoadArgs(dtype=c_abi.DType(2, 16, 1)))
     with pytest.raises(RuntimeError, match="device must be the CPU or cuda, got device type 7"):
         LoadedPlan(file, LoadArgs(device=c_abi.Device(7, 0)))

@@ -28,6 +28,8 @@ def test_names_that_the_command_repeats() -> None:
     """It does so to answer --help without importing what it would measure."""
     assert bench_arguments.PEERS == benchmark.PEERS
     assert bench_arguments.CUDA_PEERS == benchmark.CUDA_PEERS
+    assert bench_arguments.BFLOAT16_PEERS == benchmark.BFLOAT16_PEERS
+    assert benchmark.BFLOAT16_ENGINES.keys() == {"plan", *benchmark.BFLOAT16_PEERS}
     assert benchmark.cuda_engines("cuda:0", "float32").keys() == {"plan", "eager", *benchmark.CUDA_PEERS}
 
 
@@ -266,7 +268,16 @@ def test_quick_leaves_out_what_does_not_fit(
         (("kernel", "--threads", "1,two"), 2, "must be an integer, got 'two'"),
         (("model",), 2, "NAME"),
         ((), 2, "kernel|model"),
-        (("kernel", "--dtype", "float16"), 2, "--dtype must be float32 on the CPU, got float16"),
+        (
+            ("kernel", "--dtype", "float16"),
+            2,
+            "--dtype must be float32 on the CPU, or bfloat16 for a model, got float16",
+        ),
+        (
+            ("model", "resnext_digits", "--dtype", "bfloat16", "--peers", "onnxruntime"),
+            2,
+            "--peers must be of torch, openvino, or none, in bfloat16",
+        ),
         (("kernel", "--device", "cuda", "--isa", "avx2"), 2, "--isa is a setting of the CPU"),
         (("kernel", "--device", "cuda", "--threads", "1"), 2, "--threads is a setting of the CPU"),
         (

@@ -94,6 +94,16 @@ def test_batch_size_changes_nothing(command: Command, digits: Path) -> None:
     assert one == four
 
 
+def test_dtype(command: Command, digits: Path) -> None:
+    exact, rounded = (
+        records(command("classify", digits, "--json", "--dtype", name)) for name in ("float32", "bfloat16")
+    )
+    assert [best(record) for record in rounded] == [best(record) for record in exact]
+    assert rounded != exact
+    done = command("classify", digits, "--dtype", "float16")
+    assert (done.returncode, "invalid choice: 'float16'" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["Gr\u00fc\u00dfe 5.png", "\U0001f431 [5].png", "a\nb.png", "-5.png"])
 def test_unusual_names(command: Command, digits: Path, name: str) -> None:
     folder = digits / "with space" / "\u00e9t\u00e9"
