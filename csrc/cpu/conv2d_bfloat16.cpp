@@ -176,8 +176,7 @@ class Share {
     for (int64_t tile = 0; tile < tiling_.tiles; tile += chunk) {
       const int64_t count = min(chunk, tiling_.tiles - tile);
       fill(tile, count);
-      for (int64_t panel = share_.panel_begin; panel < share_.panel_end; ++panel)
-        for (int64_t i = 0; i < count; i += 2) product.add(block_of(panel, i));
+      for (int64_t panel = share_.panel_begin; panel < share_.panel_end; ++panel) multiply(product, panel, count);
       product.finish();  // before the places change
     }
   }
@@ -212,20 +211,27 @@ class Share {
     for (int64_t m = tiling_.height; m < kMostTileRows; ++m) places[m] = -1;
   }
 
-  ProductBlock block_of(int64_t panel, int64_t tile) const {
+  // All tiles of a chunk against a panel.
+  void multiply(Product& product, int64_t panel, int64_t count) const {
     const Conv2dBfloat16& to = p_.bfloat16;
     const char* x =
         reinterpret_cast<const char*>(to.x.data) + steps_.first_block(p_.shape, panel) * Strides(to.x).block;
     const char* residual = reinterpret_cast<const char*>(to.residual.data) + panel * Strides(to.residual).block;
     const char* prepared = p_.operands.prepared + panel * (kBiasBytes + steps_.count * kStepWeights);
-    const bool adds = to.residual.data != nullptr;
-    return {.x = {x + places_.x[tile], x + places_.x[tile + 1]},
-            .residual = {adds ? residual + places_.residual[tile] : nullptr,
-                         adds ? residual + places_.residual[tile + 1] : nullptr},
-            .weight = prepared + kBiasBytes,
-            .bias = reinterpret_cast<const float*>(prepared),
-            .y = reinterpret_cast<char*>(to.y.data) + panel * Strides(to.y).block,
-            .places = {places_.y + tile * kMostTileRows, places_.y + (tile + 1) * kMostTileRows}};
+    ProductBlock block = {.x = {},
+                          .residual = {},
+                          .weight = prepared + kBiasBytes,
+                          .bias = reinterpret_cast<const float*>(prepared),
+                          .y = reinterpret_cast<char*>(to.y.data) + panel * Strides(to.y).block,
+                          .places = {}};
+    for (int64_t first = 0; first < count; first += 2) {
+      for (int64_t i = 0; i < 2; ++i) {
+        block.x[i] = x + places_.x[first + i];
+        if (to.residual.data != nullptr) block.residual[i] = residual + places_.residual[first + i];
+        block.places[i] = places_.y + (first + i) * kMostTileRows;
+      }
+      product.add(block);
+    }
   }
 
   const Conv2d& p_;
