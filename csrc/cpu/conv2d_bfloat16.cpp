@@ -58,8 +58,8 @@ struct Steps {
 };
 
 template <int64_t kChannels>
-bool accepts(const Conv2dShape& s, const Conv2dOptions& options) {
-  return options.planned && (kChannels == kWide || (s.in_channels() <= kChannels && s.dilation_w == 1));
+bool accepts(const Conv2dShape& s, const Conv2dOptions&) {
+  return kChannels == kWide || (s.in_channels() <= kChannels && s.dilation_w == 1);
 }
 
 template <int64_t kChannels>

@@ -54,6 +54,7 @@ class BatchNormStep final : public Step {
                                                                               .mean = constants,
                                                                               .scale = constants + channels(),
                                                                               .bias = constants + 2 * channels(),
+                                                                              .residual = nullptr,
                                                                               .y = y,
                                                                               .c = c,
                                                                               .relu = relu_},
@@ -78,7 +79,8 @@ lucid_status check(const Description& step, lucid_shape* y) {
                            .var = step.step.weight,
                            .eps = 0.0,
                            .relu = step.flag("relu"),
-                           .context = nullptr},
+                           .context = nullptr,
+                           .residual = nullptr},
                           y);
 }
 
@@ -95,6 +97,7 @@ lucid_status launch(const Description& step, const Operands& values, Launch* mad
                                  .pixels = y.n * y.h * y.w,
                                  .c = y.c,
                                  .x = call.at(x),
+                                 .residual = nullptr,
                                  .mean = nullptr,
                                  .var = nullptr,
                                  .weight = call.vector(0),

@@ -33,7 +33,7 @@ class Conv2dStep final : public Step {
   const char* algorithm() const override { return algorithm_->name; }
   bool reads_outside() const override { return algorithm_->packs_input; }
   bool may_read_narrow() const override {
-    return x_.is_bfloat16() && kernels().conv2d_bfloat16[1].accepts(shape_, {.planned = true, .winograd = false});
+    return x_.is_bfloat16() && kernels().conv2d_bfloat16[1].accepts(shape_, {.winograd = false});
   }
   void read_narrow() override { algorithm_ = &kernels().conv2d_bfloat16[1]; }
   int overwritten() const override { return residual_ != nullptr ? 1 : -1; }
