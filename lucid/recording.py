@@ -121,7 +121,7 @@ def batch_norm(
     bias: Any,
     mean: Any,
     var: Any,
-    residual: Any,
+    residual: Any = None,
     *,
     eps: float,
     relu: bool,

@@ -49,8 +49,8 @@ def conv2d(
     ``padding`` may differ by side, ``((top, bottom), (left, right))``, or be ``"valid"`` (none) or ``"same"``
     (``h' = h``, stride 1 only; the odd row goes below, the odd column to the right).
 
-    The gradient of ``input`` of 3x3 filters with stride 1 is computed by Winograd's algorithm, as
-    convolutions of plans are: its relative rms error is up to 2.4e-6 (https://arxiv.org/abs/1509.09308).
+    Where a gradient is recorded, 3x3 filters with stride 1 and the gradient of ``input`` are computed by
+    Winograd's algorithm, as in plans: relative rms error up to 2.4e-6 (https://arxiv.org/abs/1509.09308).
     With AMX (``lucid.runtime.isa() == "amx"``) the matrix unit computes that of ``weight`` from 32 channels
     of a group on, as exactly as sums in float32 are; only an infinity gives NaN there.
     """
@@ -106,17 +106,9 @@ def batch_norm(
         part = part_in_use()
         communicator = None if part is None else part.communicator
         used_mean, used_var, count = _statistics_of_batch(x, mean, var, momentum, communicator)
-        y = primitives.batch_norm_training(
-            x,
-            scale,
-            shift,
-            used_mean,
-            used_var,
-            addend,
-            eps=float(eps),
-            relu=bool(relu),
-            communicator=communicator,
-        )
+        values = (x, scale, shift, used_mean, used_var, addend)
+        options: dict[str, Any] = {"eps": float(eps), "relu": bool(relu), "communicator": communicator}
+        y = primitives.batch_norm_training(*values, **options)
         # Last, so that a refused call has changed nothing.
         _move(mean, used_mean.data, momentum)
         _move(var, used_var.data * (count / (count - 1)), momentum)

@@ -55,8 +55,9 @@ void run_inference(Shape s, Dtype dtype, bool relu, bool parameters, size_t shif
     if (residual) want[i].add(addend.at(i));
     if (relu && want[i].value < 0) want[i].value = 0;
   }
-  check(text_of_shape(residual ? "batch_norm and a residual" : "batch_norm", s, dtype), {&x, &addend, &q.mean, &q.var, &q.weight, &q.bias, &y},
-        [&] { return backend().batch_norm(p, nullptr); }, {{y, want, 5.0}});
+  check(text_of_shape(residual ? "batch_norm and a residual" : "batch_norm", s, dtype),
+        {&x, &addend, &q.mean, &q.var, &q.weight, &q.bias, &y}, [&] { return backend().batch_norm(p, nullptr); },
+        {{y, want, 5.0}});
 }
 
 void run_statistics(const char* what, Shape s, Dtype dtype, double offset, double spread) {
@@ -141,7 +142,8 @@ void run_backward(Shape s, Dtype dtype, bool training, bool relu, bool weighted,
                                    .workspace = nullptr};
   const Array workspace(backend().batch_norm_backward_bytes(p));
   p.workspace = workspace.data();
-  std::vector<Value> want_dresidual(dx.size()), want_dx(dx.size()), want_dweight(dweight.size()), want_dbias(dbias.size());
+  std::vector<Value> want_dresidual(dx.size()), want_dx(dx.size()), want_dweight(dweight.size()),
+      want_dbias(dbias.size());
   const double pixels = static_cast<double>(s.pixels);
   for (size_t c = 0; c < dbias.size(); ++c) {
     const double factor = 1.0 / std::sqrt(q.var.at(c) + kEps), mean = q.mean.at(c);
@@ -167,9 +169,10 @@ void run_backward(Shape s, Dtype dtype, bool training, bool relu, bool weighted,
       text_of("batch_norm_backward%s%s", training ? "" : " with constant statistics", relu ? " behind a ReLU" : "");
   std::vector<Expected> expected = {{dx, want_dx, 80.0}, {dweight, want_dweight, 80.0}, {dbias, want_dbias, 80.0}};
   if (residual) expected.push_back({dresidual, want_dresidual, 1.0});
-  check(text_of_shape(name.c_str(), s, dtype),
-        {&x, &dy, &y, &q.mean, &q.var, &q.weight, &dx, &dweight, &dbias, &dresidual, &workspace},
-        [&] { return backend().batch_norm_backward(p, nullptr); }, expected);
+  check(
+      text_of_shape(name.c_str(), s, dtype),
+      {&x, &dy, &y, &q.mean, &q.var, &q.weight, &dx, &dweight, &dbias, &dresidual, &workspace},
+      [&] { return backend().batch_norm_backward(p, nullptr); }, expected);
 }
 
 }  // namespace
