@@ -12,10 +12,6 @@ constexpr int64_t kStepsOfX = 4, kStepsOfWeights = 8;
 // Split weights, or split x, that stay in an L2 of 2 MB. 1200 KB of x take 20 % more time at batch 8.
 constexpr int64_t kSplitWeightsBytes = 1200 << 10, kSplitInputBytes = 768 << 10;
 constexpr int64_t kPlacedPairs = 16;  // of tiles, whose places are known
-// conv2d_winograd_bf16x3.cpp: a chunk's split input; transformed weights go by, and products come and go. Channels of a
-// group: 32 take 5 % more time than with vectors, 64 and more take 11 to 18 % less.
-constexpr int64_t kSplitWinogradBytes = 1200 << 10;
-constexpr int64_t kFewestSplitChannels = 64;
 // Below this many weights splitting costs more than it saves: 64 to 64 channels at 56x56 0.22 ms after 0.15, 64 to 128
 // 0.35 after 0.30, but 256 to 64 0.50 after 0.55.
 constexpr int64_t kFewestSplitWeights = 16384;

@@ -6,14 +6,13 @@
 
 namespace lucid::LUCID_ISA {
 
-extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_pointwise_bf16x3, conv2d_winograd_4x4_bf16x3,
-    conv2d_winograd_4x4, conv2d_winograd_2x2_bf16x3, conv2d_winograd_2x2, conv2d_dense;
+extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_pointwise_bf16x3, conv2d_winograd_4x4,
+    conv2d_winograd_2x2, conv2d_dense;
 
 constexpr const Conv2dAlgorithm* kConv2dAlgorithms[] = {
-    &conv2d_grouped_3x3,         &conv2d_grouped,
+    &conv2d_grouped_3x3,      &conv2d_grouped,
     &conv2d_pointwise_bf16x3,  // 1x1 on the matrix unit
-    &conv2d_winograd_4x4_bf16x3, &conv2d_winograd_4x4, &conv2d_winograd_2x2_bf16x3,
-    &conv2d_winograd_2x2,        &conv2d_dense,        nullptr,
+    &conv2d_winograd_4x4,     &conv2d_winograd_2x2, &conv2d_dense, nullptr,
 };
 
 extern const Conv2dBackwardWeightAlgorithm conv2d_backward_weight_bf16x3, conv2d_backward_weight_fma;
