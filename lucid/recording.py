@@ -141,7 +141,8 @@ def batch_norm(
     if residual is None:
         return recorder.step("batch_norm", [x], {"relu": relu}, constants)
     y = recorder.step("batch_norm", [x], {"relu": False}, constants)
-    return recorder.step("add", [y, *_symbols("batch_norm", [residual])], {"relu": relu})
+    y = recorder.step("add", [y, *_symbols("batch_norm", [residual])], {"relu": False})
+    return recorder.step("relu", [y]) if relu else y
 
 
 def adaptive_avg_pool2d(recorder: Recorder, x: Any, *, output_size: tuple[int, int]) -> Any:
