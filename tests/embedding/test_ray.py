@@ -115,7 +115,7 @@ def test_one_plan_computes_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.zeros((8, 8), np.uint8)
     for count in (8, 3, 0, 17):
         assert len(classifier(batch_of([image] * count))["label"]) == count
-    assert [shape[0] for _, shape in made] == [8]
+    assert [shape[0] for _, shape, _ in made] == [8]
 
 
 def test_what_does_not_fit_is_named() -> None:
