@@ -2,8 +2,8 @@
 // dy * d, and dx = weight / sqrt(var + eps) * (dy - mean of dy - d * mean of dy * d), of which dy alone is left where
 // the statistics are constants. Behind a ReLU, dy does not count where y is 0.
 //
-// Bound by memory: x, dy and y are read twice, dx is written once; the gradient of a residual, if asked for, is written
-// beside the sums and read instead of dy and y. The sums are formed in two stages.
+// Bound by memory: x, dy and y are read twice, dx is written once, as is the gradient of a residual, if asked for. The
+// sums are formed in two stages.
 #include "cuda/channel_sums.h"
 #include "cuda/kernels.h"
 
@@ -49,7 +49,6 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
       float x[kWidth], dy[kWidth];
       access.load(p.x, pixel * p.c + channel, x);
       load_gradient(access, p, pixel * p.c + channel, dy);
-      if (p.dresidual != nullptr) access.store(p.dresidual, pixel * p.c + channel, dy);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
         dbias[i] += dy[i];
@@ -109,6 +108,7 @@ __global__ void __launch_bounds__(ChannelTile::kThreads)
     float x[kWidth] = {}, dy[kWidth];
     if (p.training) access.load(p.x, index, x);
     load_gradient(access, p, index, dy);
+    if (p.dresidual != nullptr) access.store(p.dresidual, index, dy);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i)
       dy[i] = p.training ? fmaf(scale[i], dy[i], -fmaf(x[i] - mean[i], slope[i], offset[i])) : scale[i] * dy[i];
@@ -138,9 +138,7 @@ Error batch_norm_backward(const BatchNormBackward& p, Stream stream) {
                           blocks.pixel_blocks(), static_cast<const float*>(partial), sums);
     if (error != cudaSuccess) return error;
     const ChannelTile tile = channel_tile(p.pixels, p.c, kWidth, ChannelTile::kThreads, 1, 16);
-    BatchNormBackward rest = p;
-    if (p.dresidual != nullptr) rest.dy = p.dresidual, rest.y = nullptr;
-    return launch_blocks(gradient_of_x<Access>, tile.blocks(), tile.threads(), 0, stream, rest, tile,
+    return launch_blocks(gradient_of_x<Access>, tile.blocks(), tile.threads(), 0, stream, p, tile,
                          static_cast<const float*>(sums), access);
   });
 }
