@@ -44,8 +44,10 @@ def _sides(padding: Sides) -> tuple[int, ...]:
     return top, left, bottom - top, right - left
 
 
-def _arguments(layout: str, *values: float) -> int:
-    return _device.numbers(f"N{layout}P", struct.calcsize(f"@N{layout}P"), *values, 0)
+def _arguments(layout: str, *values: float, behind: str = "", added: Sequence[float] = ()) -> int:
+    """A struct without a context; ``added`` are the fields behind that, in the layout ``behind``."""
+    whole = f"N{layout}P{behind}"
+    return _device.numbers(whole, struct.calcsize(f"@{whole}"), *values, 0, *added)
 
 
 def _output_shape(op: str, arguments: int) -> tuple[int, ...]:
@@ -54,10 +56,10 @@ def _output_shape(op: str, arguments: int) -> tuple[int, ...]:
     return _shape_at(shape)
 
 
-def _run(op: str, layout: str, values: Callable[[int], tuple[float, ...]]) -> Array:
+def _run(op: str, layout: str, values: Callable[[int], tuple[float, ...]], **more: Any) -> Array:
     """The output of an operator; ``values(y)`` are the fields of its arguments between size and context."""
-    y, result = _device.result(_output_shape(op, _arguments(layout, *values(0))))
-    _device.status(f"lucid_{op}", _arguments(layout, *values(y)))
+    y, result = _device.result(_output_shape(op, _arguments(layout, *values(0), **more)))
+    _device.status(f"lucid_{op}", _arguments(layout, *values(y), **more))
     return result.get()
 
 
@@ -75,17 +77,25 @@ def conv2d(
     dilation: Pair,
     groups: int,
     algorithm: str | None = None,
+    winograd: bool = False,
 ) -> Array:
     a, w, b = _tensors(x, weight, bias)
     window = (*stride, *_sides(padding), *dilation, groups, _device.string(algorithm), 0)
-    return _run("conv2d", "4P9q2P", lambda y: (a, w, b, y, *window))
+    return _run("conv2d", "4P9q2P", lambda y: (a, w, b, y, *window), behind="i", added=(winograd,))
 
 
 def conv2d_algorithms(
-    x: Array, weight: Array, stride: Pair, padding: Sides, dilation: Pair, groups: int
+    x: Array,
+    weight: Array,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
+    winograd: bool = False,
 ) -> list[str]:
     a, w = _tensors(x, weight)
-    arguments = _arguments("4P9q2P", a, w, 0, 0, *stride, *_sides(padding), *dilation, groups, 0, 0)
+    window = (*stride, *_sides(padding), *dilation, groups, 0, 0)
+    arguments = _arguments("4P9q2P", a, w, 0, 0, *window, behind="i", added=(winograd,))
     names = _device.numbers("P", 0)
     _device.status("lucid_conv2d_algorithms", arguments, names)
     return _device.text(struct.unpack("@P", _device.read(names, 8))[0]).split(",")
@@ -141,9 +151,10 @@ def batch_norm(
     var: Array,
     eps: float,
     relu: bool = False,
+    residual: Array | None = None,
 ) -> Array:
-    a, *vectors = _tensors(x, weight, bias, mean, var)
-    return _run("batch_norm", "6Pdi", lambda y: (a, y, *vectors, eps, relu))
+    a, *vectors, addend = _tensors(x, weight, bias, mean, var, residual)
+    return _run("batch_norm", "6Pdi", lambda y: (a, y, *vectors, eps, relu), behind="P", added=(addend,))
 
 
 def batch_norm_statistics(x: Array) -> tuple[Array, Array]:
