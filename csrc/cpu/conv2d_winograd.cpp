@@ -19,13 +19,20 @@
 #include "cpu/conv2d_panel.h"
 #include "cpu/conv2d_problem.h"
 #include "cpu/pack.h"
-#include "cpu/winograd_tiles.h"
 #include "gemm_tile.h"
+#include "winograd_transform.h"
 
 namespace lucid::LUCID_ISA {
 namespace {
 
 constexpr int kBlockOfX = InputView::kBlock;
+constexpr int64_t kOutputPiece = 8;  // channels that a group's outputs are a multiple of
+
+template <int kTile>
+int64_t tile_rows(const Conv2dShape& s) {
+  return s.n * ceil_div(s.out_h, kTile);
+}
+
 // Channels of v that lie together.
 int64_t block_of(const Conv2dShape& s) { return s.in_group % kBlockOfX == 0 ? kBlockOfX : s.in_group % 8 == 0 ? 8 : 4; }
 // Input channels of a group, filled up to whole blocks.
@@ -91,7 +98,7 @@ struct Blocking {
   int64_t v, m, end;       // bytes from the start of the scratch memory, which is the offset table
 
   Blocking(const Conv2dShape& s, const Conv2dShare& share) {
-    constexpr int64_t kProducts = kWinogradProducts<kTile>;
+    constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
     columns = ceil_div(s.out_w, kTile);
     const int64_t tiles = (share.row_end - share.row_begin) * columns;
     // Whole register tiles: 49 of 56 rows were 12 % slower.
@@ -112,14 +119,46 @@ int64_t scratch_bytes(const Conv2d& p, const Conv2dShare& share) {
   return Blocking<kTile>(p.shape, share).end;
 }
 
-// The tiles of one chunk on their way to their products.
+// The tiles of one chunk: tile t of the share is tile column t % columns of tile row share.row_begin + t / columns.
 template <int kTile>
-struct Chunk : WinogradTiles<kTile> {
-  using WinogradTiles<kTile>::p, WinogradTiles<kTile>::s, WinogradTiles<kTile>::count, WinogradTiles<kTile>::place;
+struct Chunk {
+  const Conv2d& p;
+  const Conv2dShape& s;
   const Blocking<kTile>& b;
+  int64_t row_begin, first, count;
+
+  struct Place {
+    int64_t n, h, w;  // of the tile's first output
+    int64_t row;      // of tiles, those of all images numbered through
+  };
+  Place place(int64_t tile) const {
+    const int64_t t = first + tile, row = row_begin + t / b.columns, rows = ceil_div(s.out_h, kTile);
+    return {row / rows, row % rows * kTile, t % b.columns * kTile, row};
+  }
+
+  // The pixels under a tile, kLanes channels from c on: where they lie, or beside zeros in `aside`, where x comes
+  // without its padding.
+  struct Input {
+    const float* data;
+    int64_t row, pixel;
+  };
+  Input input(int64_t c, const Place& at, float* aside) const {
+    constexpr int64_t kSize = Filter<kTile>::kSize;
+    const InputView& x = p.operands.x;
+    const int64_t top = at.h - s.padding_top, left = at.w - s.padding_left;
+    if (p.operands.x_has_halo || (top >= 0 && left >= 0 && top + kSize <= s.h && left + kSize <= s.w))
+      return {x.data + x.offset(c, at.n, top, left), x.row, x.pixel};
+    float* to = aside;
+    for (int64_t h = top; h < top + kSize; ++h)
+      for (int64_t w = left; w < left + kSize; ++w, to += F32::kLanes) {
+        const bool there = h >= 0 && h < s.h && w >= 0 && w < s.w;
+        (there ? F32::load(x.data + x.offset(c, at.n, h, w)) : F32::zero()).store(to);
+      }
+    return {aside, kSize * F32::kLanes, F32::kLanes};
+  }
 
   void transform_inputs(int64_t group, float* v) const {
-    constexpr int kProducts = kWinogradProducts<kTile>;
+    constexpr int kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
     constexpr int64_t kLanes = F32::kLanes;
     const int64_t begin = group * s.in_group, end = begin + s.in_group, block = block_of(s);
     const int64_t filled = channels(s) > s.in_group ? channels(s) / block - 1 : -1;  // the block that zeros fill up
@@ -128,9 +167,9 @@ struct Chunk : WinogradTiles<kTile> {
                        static_cast<size_t>(count * block) * sizeof(float));
     for (int64_t c = begin / kLanes * kLanes; c < end; c += kLanes)
       for (int64_t t = 0; t < count; ++t) {
-        const auto at = place(t);
+        const Place at = place(t);
         alignas(64) float aside[kProducts * kLanes];
-        const auto tile = this->input(c, at, aside);
+        const Input tile = input(c, at, aside);
         if (block == kBlockOfX) {
           const int64_t block_begin = (c - begin) / block * b.chunk;
           transform_input<kTile>(tile.data, tile.row, tile.pixel, v + (block_begin + t) * block + (c - begin) % block,
@@ -153,7 +192,7 @@ struct Chunk : WinogradTiles<kTile> {
     for (int64_t channel = max(begin, c); channel < last; channel += kPiece) {
       const int64_t in_group = channel - begin;
       float* to = v + in_group / block * b.chunk * block + in_group % block;
-      for (int xi = 0; xi < kWinogradProducts<kTile>; ++xi)
+      for (int xi = 0; xi < Filter<kTile>::kSize * Filter<kTile>::kSize; ++xi)
         __builtin_memcpy(to + xi * b.v_step, lanes + xi * F32::kLanes + (channel - c), kPiece * sizeof(float));
     }
   }
@@ -161,7 +200,7 @@ struct Chunk : WinogradTiles<kTile> {
   // m = v * u for every xi; the next xi's u comes from memory meanwhile, and after the last one `next`.
   template <int kVectors, int kBlock>
   void multiply(const float* v, const float* u, const int64_t* offsets, float* m, const char* next) const {
-    constexpr int64_t kProducts = kWinogradProducts<kTile>, kWidth = kVectors * F32::kLanes;
+    constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize, kWidth = kVectors * F32::kLanes;
     static constexpr float kNoBias[kWidth] = {};
     const int64_t u_floats = channels(s) * kWidth, tiles = ceil_div(count, kTileRows);
     GemmTile tile{.a = nullptr,
@@ -201,6 +240,67 @@ struct Chunk : WinogradTiles<kTile> {
     else
       multiply<1, kBlock>(v, u, offsets, m, next);
   }
+
+  void transform_outputs(const Panel& panel, const float* m, const float* bias) const {
+    constexpr int64_t kYBlock = OutputView::kBlock;
+    const OutputView &y = p.operands.y, &residual = p.epilogue.residual;
+    float* const row_sums = p.epilogue.row_sums;
+    for (int64_t o = 0; o < panel.outputs; o += F32::kLanes) {
+      const int64_t channel = panel.channel + o, outputs = min(F32::kLanes, panel.outputs - o);
+      const bool whole = outputs == F32::kLanes && channel % kYBlock + F32::kLanes <= kYBlock;  // of one block of y
+      for (int64_t t = 0; t < count; ++t) {
+        const Place at = place(t);
+        const TileOutput to{
+            .y = y.at(channel, at.n, at.h, at.w),
+            .row = y.row,
+            .pixel = y.pixel,
+            .residual = residual.data != nullptr ? residual.at(channel, at.n, at.h, at.w) : nullptr,
+            .residual_row = residual.row,
+            .residual_pixel = residual.pixel,
+            .rows = min(kTile, s.out_h - at.h),
+            .columns = min(kTile, s.out_w - at.w),
+            .relu = p.epilogue.relu,
+            .sums = row_sums != nullptr ? row_sums + at.row * s.out_channels() + channel : nullptr,
+            .first_sum = at.w == 0,
+        };
+        if (whole)
+          transform_output<kTile>(m + t * kPanel + o, b.m_step, bias + o, to);
+        else
+          transform_aside(m + t * kPanel + o, bias + o, channel, outputs, at, to);
+      }
+    }
+  }
+
+  // Outputs that do not fill a vector, or lie in two blocks of y: computed beside it and copied in pieces.
+  void transform_aside(const float* m, const float* bias, int64_t channel, int64_t outputs, const Place& at,
+                       TileOutput to) const {
+    constexpr int64_t kLanes = F32::kLanes;
+    alignas(64) float y[kTile * kTile * kLanes] = {}, residual[kTile * kTile * kLanes] = {};
+    const auto for_pieces = [&](const auto& body) {
+      for (int64_t i = 0; i < to.rows; ++i)
+        for (int64_t j = 0; j < to.columns; ++j)
+          for (int64_t o = 0; o < outputs; o += kOutputPiece) body(channel + o, i, j, (i * kTile + j) * kLanes + o);
+    };
+    if (to.residual != nullptr)
+      for_pieces([&](int64_t c, int64_t i, int64_t j, int64_t place) {
+        __builtin_memcpy(residual + place, p.epilogue.residual.at(c, at.n, at.h + i, at.w + j),
+                         kOutputPiece * sizeof(float));
+      });
+    alignas(64) float sums[kLanes] = {};
+    float* const row_sums = to.sums;
+    if (row_sums != nullptr && !to.first_sum)
+      __builtin_memcpy(sums, row_sums, static_cast<size_t>(outputs) * sizeof(float));
+    to.sums = row_sums != nullptr ? sums : nullptr;
+    to.y = y;
+    to.residual = to.residual != nullptr ? residual : nullptr;
+    to.row = to.residual_row = kTile * kLanes;
+    to.pixel = to.residual_pixel = kLanes;
+    transform_output<kTile>(m, b.m_step, bias, to);
+    if (row_sums != nullptr) __builtin_memcpy(row_sums, sums, static_cast<size_t>(outputs) * sizeof(float));
+    for_pieces([&](int64_t c, int64_t i, int64_t j, int64_t place) {
+      __builtin_memcpy(p.operands.y.at(c, at.n, at.h + i, at.w + j), y + place, kOutputPiece * sizeof(float));
+    });
+  }
 };
 
 template <int kTile, int kBlock>
@@ -214,7 +314,7 @@ void run_blocked(const Conv2d& p, const Conv2dShare& share, char* scratch) {
   for (int64_t begin = share.panel_begin; begin < share.panel_end;) {
     const int64_t group = begin / panels_in_group(s), end = min(share.panel_end, (group + 1) * panels_in_group(s));
     for (int64_t first = 0; first < tiles; first += b.chunk) {
-      const Chunk<kTile> chunk{{p, s, b.columns, share.row_begin, first, min(b.chunk, tiles - first)}, b};
+      const Chunk<kTile> chunk{p, s, b, share.row_begin, first, min(b.chunk, tiles - first)};
       chunk.transform_inputs(group, v);
       for (int64_t i = begin; i < end; ++i) {
         const char* prepared = p.operands.prepared + i * bytes;
@@ -225,7 +325,7 @@ void run_blocked(const Conv2d& p, const Conv2dShare& share, char* scratch) {
         const Panel panel(s, i);
         const float* bias = reinterpret_cast<const float*>(prepared);
         chunk.template multiply<kBlock>(panel, v, bias + kPanel, offsets, m, next);
-        chunk.transform_outputs(panel, m, b.m_step, bias);
+        chunk.transform_outputs(panel, m, bias);
       }
     }
     begin = end;
@@ -250,7 +350,7 @@ constexpr Conv2dAlgorithm algorithm(const char* name) {
       .packs_input = false,
       .accepts = accepts<kTile>,
       .panels = panels_of_groups,
-      .rows = winograd_tile_rows<kTile>,
+      .rows = tile_rows<kTile>,
       .panel_bytes = panel_bytes<kTile>,
       .prepare = prepare<kTile>,
       .scratch_bytes = scratch_bytes<kTile>,

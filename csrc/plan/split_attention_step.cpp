@@ -26,33 +26,32 @@ class SplitAttentionStep final : public Step {
   }
 
  private:
+  // Without its images, its logits and its channels.
+  template <class Element>
+  SplitAttentionOf<Element> problem(float* weights) const {
+    return {.x = {},
+            .logits = nullptr,
+            .weights = weights,
+            .y = {},
+            .h = y_.h,
+            .w = y_.w,
+            .radix = radix_,
+            .c = y_.c,
+            .cardinality = cardinality_,
+            .first = 0,
+            .last = 0};
+  }
+
   template <class Element>
   void run_on(const Run& run, const Team& team, float* weights) const {
     const int64_t block = y_.layout.block;
     const int64_t begin = team.begin(y_.blocks()) * block, end = std::min(team.end(y_.blocks()) * block, y_.c);
-    const SplitAttention logits{.x = {},
-                                .logits = logits_.rows(run.arena),
-                                .weights = weights,
-                                .y = {},
-                                .h = y_.h,
-                                .w = y_.w,
-                                .radix = radix_,
-                                .c = y_.c,
-                                .cardinality = cardinality_,
-                                .first = 0,
-                                .last = 0};
+    SplitAttention logits = problem<float>(weights);
+    logits.logits = logits_.rows(run.arena);
     for (int64_t n = 0; n < y_.n; ++n) kernels().split_attention_weights(logits, n * y_.c + begin, n * y_.c + end);
-    SplitAttentionOf<Element> p{.x = as_input(x_.view<Element>(run.arena)),
-                                .logits = nullptr,
-                                .weights = weights,
-                                .y = y_.view<Element>(run.arena),
-                                .h = y_.h,
-                                .w = y_.w,
-                                .radix = radix_,
-                                .c = y_.c,
-                                .cardinality = cardinality_,
-                                .first = 0,
-                                .last = 0};
+    SplitAttentionOf<Element> p = problem<Element>(weights);
+    p.x = as_input(x_.view<Element>(run.arena));
+    p.y = y_.view<Element>(run.arena);
     for (p.first = begin; p.first < end; p.first = p.last) {
       p.last = std::min(p.first + block, end);
       kernel_for<Element>(kernels().split_attention, kernels().split_attention_bfloat16)(p, 0, y_.n * y_.h);
