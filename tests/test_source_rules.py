@@ -86,19 +86,19 @@ OPENMP = re.compile(r"#\s*pragma\s+omp|<omp\.h>|\bomp_\w+\(")
 
 
 def isas() -> dict[str, dict[str, list[str]]]:
-    """FLAGS, INHERIT and SOURCES of each instruction set, as CMakeLists.txt gives them."""
+    """FLAGS, INHERIT, SOURCES and EXTENDS of each instruction set, as CMakeLists.txt gives them."""
     found = {}
     for name, arguments in re.findall(r"^\s*lucid_isa\((\w+)([^)]*)\)", BUILD_FILE, re.MULTILINE):
-        given = re.findall(r"\b(FLAGS|INHERIT|SOURCES)\s+((?:[^A-Z]|(?<=-)W)+)", arguments)
-        found[name] = {"FLAGS": [], "INHERIT": [], "SOURCES": []} | {
+        given = re.findall(r"\b(FLAGS|INHERIT|SOURCES|EXTENDS)\s+((?:[^A-Z]|(?<=-)W)+)", arguments)
+        found[name] = {"FLAGS": [], "INHERIT": [], "SOURCES": [], "EXTENDS": []} | {
             key: words.split() for key, words in given
         }
     return found
 
 
-def kernel_sources() -> list[Path]:
-    """Those that every instruction set has."""
-    match = re.search(r"set\(kernel_sources([^)]+)\)", BUILD_FILE)
+def kernel_sources(name: str = "kernel_sources") -> list[Path]:
+    """Those that every instruction set has, or with ``bfloat16_sources`` one that extends another."""
+    match = re.search(rf"set\({name}([^)]+)\)", BUILD_FILE)
     assert match is not None
     return [ROOT / name for name in match[1].split()]
 
@@ -169,7 +169,9 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
     compiler, nm = shutil.which(os.environ.get("CXX", "c++")), shutil.which("nm")
     if compiler is None or nm is None:
         pytest.skip("no C++ compiler, or no nm")
-    flags, inherit, sources = isas()[isa].values()
+    flags, inherit, own_sources, base = isas()[isa].values()
+    sources = kernel_sources("bfloat16_sources" if base else "kernel_sources")
+    sources += [ROOT / name for name in own_sources]
     vectors = CSRC / "cpu" / "isa" / isa / "vec.h"
     needed = INTRINSICS_HEADERS & set(includes(vectors)) if vectors.exists() else set()
     probe = "".join(f"#include {name}\n" for name in needed).encode()
@@ -189,6 +191,7 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
         "-fno-rtti",
         *flags,
         f"-DLUCID_ISA={isa}",
+        f"-DLUCID_BASE={base[0] if base else isa}",
         "-c",
     ]
     command += [f"-I{folder}" for folder in folders]
@@ -203,11 +206,7 @@ def test_kernels_define_nothing_outside_their_own_namespace(isa: str, tmp_path: 
         return [f"{source.name}: {name}" for kind, name in symbols if kind in outer and not own.match(name)]
 
     with ThreadPoolExecutor(2) as pool:
-        assert [
-            symbol
-            for found in pool.map(foreign_symbols, [*kernel_sources(), *(ROOT / name for name in sources)])
-            for symbol in found
-        ] == []
+        assert [symbol for found in pool.map(foreign_symbols, sources) for symbol in found] == []
 
 
 # ---- Python: who imports whom --------------------------------------------------------------------

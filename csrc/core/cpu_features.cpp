@@ -13,12 +13,17 @@ namespace lucid {
 #if defined(__x86_64__)
 namespace {
 
-// Asked of the processor itself: GCC 11 and Clang 14 do not know the feature's name.
-bool has_amx() {
-  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kAvx512Bf16 = 1u << 5;
+// Asked of the processor itself: GCC 11 and Clang 14 do not know the features' names.
+bool has_avx512_bf16() {
+  constexpr unsigned kBf16 = 1u << 5;
   unsigned eax, ebx, ecx, edx;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & (kBf16 | kTile)) == (kBf16 | kTile) &&
-         __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvx512Bf16) != 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kBf16) != 0;
+}
+
+bool has_amx() {
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & (kBf16 | kTile)) == (kBf16 | kTile);
 }
 
 // Linux hands the 8 KB of tile registers out on request only, and refuses where a thread's signal stack is too small
@@ -45,6 +50,7 @@ uint32_t cpu_features() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq"))
     found |= kAvx512;
+  if (has_avx512_bf16()) found |= kAvx512Bf16;
   if (has_amx() && tile_registers_granted()) found |= kAmx;
 #elif defined(__aarch64__)
   found |= kNeon;  // no AArch64 Linux, macOS or Windows runs without it, and its calling convention passes floats in it

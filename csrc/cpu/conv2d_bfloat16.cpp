@@ -134,7 +134,7 @@ struct Tiling {
 // Where the tiles of a chunk lie: bytes from pixel (0, 0).
 struct Places {
   int64_t *x, *residual;  // [tiles]: the first pixel
-  int64_t* y;             // [tiles][16]: every pixel
+  int64_t* y;             // [tiles][kMostTileRows]: every pixel
 
   static constexpr int64_t kMostTiles = 256;
   static constexpr int64_t kEntries = kMostTiles * (2 + kMostTileRows);
@@ -176,7 +176,8 @@ class Share {
     for (int64_t tile = 0; tile < tiling_.tiles; tile += chunk) {
       const int64_t count = min(chunk, tiling_.tiles - tile);
       fill(tile, count);
-      for (int64_t panel = share_.panel_begin; panel < share_.panel_end; ++panel) multiply(product, panel, count);
+      for (int64_t panel = share_.panel_begin; panel < share_.panel_end; ++panel)
+        multiply(product, panel, count, weights_after(panel, tile + count == tiling_.tiles));
       product.finish();  // before the places change
     }
   }
@@ -211,8 +212,21 @@ class Share {
     for (int64_t m = tiling_.height; m < kMostTileRows; ++m) places[m] = -1;
   }
 
-  // All tiles of a chunk against a panel.
-  void multiply(Product& product, int64_t panel, int64_t count) const {
+  struct Weights {
+    const char* data;
+    int64_t bytes;
+  };
+
+  // What is read after a panel: the next panel, or what follows the share.
+  Weights weights_after(int64_t panel, bool last_chunk) const {
+    const int64_t bytes = kBiasBytes + steps_.count * kStepWeights;
+    const bool last_panel = panel + 1 == share_.panel_end;
+    if (last_panel && last_chunk) return {share_.next, share_.next_bytes};
+    return {p_.operands.prepared + (last_panel ? share_.panel_begin : panel + 1) * bytes, bytes};
+  }
+
+  // All tiles of a chunk against a panel, under which the weights after it are fetched.
+  void multiply(Product& product, int64_t panel, int64_t count, Weights after) const {
     const Conv2dBfloat16& to = p_.bfloat16;
     const char* x =
         reinterpret_cast<const char*>(to.x.data) + steps_.first_block(p_.shape, panel) * Strides(to.x).block;
@@ -223,8 +237,10 @@ class Share {
                           .weight = prepared + kBiasBytes,
                           .bias = reinterpret_cast<const float*>(prepared),
                           .y = reinterpret_cast<char*>(to.y.data) + panel * Strides(to.y).block,
-                          .places = {}};
-    for (int64_t first = 0; first < count; first += 2) {
+                          .places = {},
+                          .prefetch = after.data,
+                          .prefetch_bytes = ceil_div(after.bytes, ceil_div(count, 2) * steps_.count)};
+    for (int64_t first = 0; first < count; first += 2, block.prefetch += steps_.count * block.prefetch_bytes) {
       for (int64_t i = 0; i < 2; ++i) {
         block.x[i] = x + places_.x[first + i];
         if (to.residual.data != nullptr) block.residual[i] = residual + places_.residual[first + i];
@@ -269,7 +285,8 @@ constexpr Conv2dAlgorithm algorithm(const char* name) {
 
 }  // namespace
 
-extern const Conv2dAlgorithm conv2d_bfloat16[2];
-const Conv2dAlgorithm conv2d_bfloat16[2] = {algorithm<kWide>("bfloat16"), algorithm<kNarrow>("bfloat16_narrow")};
+extern const Conv2dAlgorithm conv2d_bfloat16, conv2d_bfloat16_narrow;
+const Conv2dAlgorithm conv2d_bfloat16 = algorithm<kWide>("bfloat16");
+const Conv2dAlgorithm conv2d_bfloat16_narrow = algorithm<kNarrow>("bfloat16_narrow");
 
 }  // namespace lucid::LUCID_ISA

@@ -287,7 +287,8 @@ struct Kernels {
   // Best first, then null.
   const Conv2dAlgorithm* const* conv2d;
   const Conv2dBackwardWeightAlgorithm* const* conv2d_backward_weight;
-  const Conv2dAlgorithm* conv2d_bfloat16;  // two: for every shape, and for x in blocks of kNarrowBlock
+  const Conv2dAlgorithm* const* conv2d_bfloat16;
+  const Conv2dAlgorithm* conv2d_bfloat16_narrow;  // for x in blocks of kNarrowBlock
 
 #define LUCID_KERNEL(name, Arguments) void (*name)(const Arguments&, int64_t begin, int64_t end);
   LUCID_KERNELS(LUCID_KERNEL)

@@ -120,9 +120,9 @@ typedef struct lucid_context {
 
 /* ---- the machine ------------------------------------------------------------------------------------------------ */
 
-/* The instruction set in use ("amx", "avx512", "avx2", "neon", "generic"), those that this processor can run
- * (comma-separated, best first), and a way to pin one (tests, bisection); NULL returns to the best. One that cannot run
- * here is LUCID_UNSUPPORTED. */
+/* The instruction set in use ("amx", "avx512_bf16", "avx512", "avx2", "neon", "generic"), those that this processor can
+ * run (comma-separated, best first), and a way to pin one (tests, bisection); NULL returns to the best. One that cannot
+ * run here is LUCID_UNSUPPORTED. "avx512_bf16" is "avx512" but for plans in bfloat16. */
 LUCID_API const char* lucid_isa(void);
 LUCID_API const char* lucid_isas(void);
 LUCID_API lucid_status lucid_set_isa(const char* name);

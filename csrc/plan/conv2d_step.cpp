@@ -33,9 +33,9 @@ class Conv2dStep final : public Step {
   const char* algorithm() const override { return algorithm_->name; }
   bool reads_outside() const override { return algorithm_->packs_input; }
   bool may_read_narrow() const override {
-    return x_.is_bfloat16() && kernels().conv2d_bfloat16[1].accepts(shape_, {.winograd = false});
+    return x_.is_bfloat16() && kernels().conv2d_bfloat16_narrow->accepts(shape_, {.winograd = false});
   }
-  void read_narrow() override { algorithm_ = &kernels().conv2d_bfloat16[1]; }
+  void read_narrow() override { algorithm_ = kernels().conv2d_bfloat16_narrow; }
   int overwritten() const override { return residual_ != nullptr ? 1 : -1; }
   int64_t summed_rows() const override { return algorithm_->sums_rows ? algorithm_->rows(shape_) : 0; }
   void set_row_sums(const Value& sums) override { row_sums_ = &sums; }
@@ -171,6 +171,13 @@ lucid_status check(const Description& step, lucid_shape* y) {
   return ok();
 }
 
+// The last of them accepts every shape.
+const Conv2dAlgorithm* choose_conv2d_bfloat16(const Conv2dShape& shape) {
+  const Conv2dAlgorithm* const* algorithm = kernels().conv2d_bfloat16;
+  while (!(*algorithm)->accepts(shape, {.winograd = false})) ++algorithm;
+  return *algorithm;
+}
+
 lucid_status make(const Description& step, const Operands& values, std::unique_ptr<Step>* made) {
   const ShapeOnly x(step.inputs[0]);
   const lucid_conv2d_args args = arguments(step, x);
@@ -179,7 +186,7 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   LUCID_CHECK(check_conv2d("conv2d", args, &shape));
   const Conv2dOptions options{.winograd = values.winograd};
   if (values.bfloat16)
-    algorithm = kernels().conv2d_bfloat16;
+    algorithm = choose_conv2d_bfloat16(shape);
   else
     LUCID_CHECK(choose_conv2d(shape, options, nullptr, &algorithm));
   Conv2d problem = view_conv2d(args, shape);

@@ -73,6 +73,7 @@ _LIMITS = {
     isa: {"ONEDNN_MAX_CPU_ISA": onednn, "ATEN_CPU_CAPABILITY": aten}
     for isa, onednn, aten in (
         ("amx", "AVX512_CORE_AMX", "avx512"),
+        ("avx512_bf16", "AVX512_CORE_BF16", "avx512"),
         ("avx512", "AVX512_CORE", "avx512"),
         ("avx2", "AVX2", "avx2"),
         ("generic", "SSE41", "default"),

@@ -58,7 +58,7 @@ def compile(
         input_shape: ``(n, c, h, w)`` or ``(n, c)``; for a ``forward`` of several tensors, a sequence of
             shapes. None takes those of the graph or the file.
         dtype: Of the activations and weights in the plan: "float32", or "bfloat16" with float32 sums, inputs
-            and outputs, which is fast with AMX (a NaN may spread over a pixel); on CUDA also "float16".
+            and outputs, fast with AVX512_BF16 or AMX (a NaN may spread over a pixel); on CUDA also "float16".
         winograd: Whether 3x3 convolutions of stride 1 may be computed by Winograd's algorithm (Lavin and
             Gray, 2015, https://arxiv.org/abs/1509.09308), the fastest there is for them. Its sums cancel more
             than those of the definition: up to 3e-6 of the largest value in the root mean square, where the

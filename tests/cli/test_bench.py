@@ -136,7 +136,7 @@ def test_peers_are_kept_to_the_instruction_set(
     isa: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = configure(monkeypatch, "x86_64", isa)
-    aten = "avx512" if isa == "amx" else isa.replace("generic", "default")
+    aten = "avx512" if isa in ("amx", "avx512_bf16") else isa.replace("generic", "default")
     assert found == {**bench._LIMITS[isa], "ATEN_CPU_CAPABILITY": aten}
     assert (
         f"bench: onnxruntime and ai-edge-litert and numpy cannot be kept to {isa}" in capsys.readouterr().err

@@ -3,8 +3,8 @@
     python tests/mutation/run.py [--only WORD] [--keep FOLDER]
 
 needs cmake, a C++ compiler, pybind11 and pytest. For a bug in C++ one file is compiled
-again, for three instruction sets only, of which bugs in AMX's own files are tested on the
-emulated one. Tests of CUDA run in the simulator of the same build.
+again, for five instruction sets only, of which bugs in the files of one are tested where it
+is emulated. Tests of CUDA run in the simulator of the same build.
 Exits with 1 if fewer than 95 % are caught.
 """
 
@@ -25,8 +25,8 @@ from pathlib import Path
 from planted import Mutant, mutants
 
 ROOT = Path(__file__).parent.parent.parent
-ISAS = "avx2;generic;emulated_amx"
-OF_AMX = "csrc/cpu/isa/amx/"
+ISAS = "avx2;generic;emulated_amx;emulated_avx512_bf16;emulated_avx512"
+EMULATED = {"csrc/cpu/isa/amx/": "emulated_amx", "csrc/cpu/isa/avx512_bf16/": "emulated_avx512_bf16"}
 TIMEOUT = 600  # seconds; a test that a bug makes wait for ever is one that sees it
 WANTED = 0.95
 
@@ -37,6 +37,11 @@ class Outcome:
     caught: bool
     how: str
     seconds: float
+
+
+def emulated(bug: Mutant) -> str | None:
+    """The emulated instruction set that a bug's tests run on, if its file is of one."""
+    return next((isa for folder, isa in EMULATED.items() if bug.file.startswith(folder)), None)
 
 
 class Tree:
@@ -109,19 +114,19 @@ class Tree:
 
     def first_failure(self, bugs: list[Mutant]) -> str | None:
         """The first failure of the tests of some bugs, or None if all pass."""
-        for of_amx in (False, True):  # emulation has a tenth of the speed
-            chosen = [bug.tests for bug in bugs if bug.file.startswith(OF_AMX) == of_amx]
+        for isa in (None, *EMULATED.values()):  # emulation has a tenth of the speed
+            chosen = [bug.tests for bug in bugs if emulated(bug) == isa]
             tests = tuple(sorted({test for tests in chosen for test in tests}))
-            if tests and (failure := self._first_failure(tests, of_amx)) is not None:
+            if tests and (failure := self._first_failure(tests, isa)) is not None:
                 return failure
         return None
 
-    def _first_failure(self, tests: tuple[str, ...], emulated: bool) -> str | None:
+    def _first_failure(self, tests: tuple[str, ...], isa: str | None) -> str | None:
         command = [str(self.python), "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
-        command += [] if emulated else ["-k", "not emulated"]
+        command += [] if isa else ["-k", "not emulated"]
         plugin = self.source / "lucid" / "lib" / "liblucid_cuda_sim.so"
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "LUCID_CUDA_LIBRARY": str(plugin)}
-        environment |= {"LUCID_ISA": "emulated_amx"} if emulated else {}
+        environment |= {"LUCID_ISA": isa} if isa else {}
         try:
             done = subprocess.run(
                 command, cwd=self.source, env=environment, capture_output=True, text=True, timeout=TIMEOUT

@@ -4,7 +4,7 @@
 #include "cpu/conv2d_problem.h"
 #include "cpu/kernels.h"
 
-namespace lucid::LUCID_ISA {
+namespace lucid::LUCID_BASE {
 
 extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_pointwise_bf16x3, conv2d_winograd_4x4,
     conv2d_winograd_2x2, conv2d_dense;
@@ -23,4 +23,4 @@ constexpr const Conv2dBackwardWeightAlgorithm* kConv2dBackwardWeightAlgorithms[]
     nullptr,
 };
 
-}  // namespace lucid::LUCID_ISA
+}  // namespace lucid::LUCID_BASE

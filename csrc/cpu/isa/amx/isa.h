@@ -3,5 +3,5 @@
 
 namespace lucid::LUCID_ISA {
 constexpr const char* kName = "amx";
-constexpr uint32_t kRequired = kAvx512 | kAmx;
+constexpr uint32_t kRequired = kAvx512 | kAvx512Bf16 | kAmx;
 }  // namespace lucid::LUCID_ISA

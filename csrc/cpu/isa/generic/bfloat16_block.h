@@ -22,6 +22,10 @@ struct ProductBlock {
   const float* bias;        // [32]
   char* y;
   const int64_t* places[2];  // of a tile's 16 rows: bytes from y, or negative for a row that is not stored
+  // Weights that later products need and that may be in memory still: from here, so many bytes further every step. A
+  // product may fetch them.
+  const char* prefetch;
+  int64_t prefetch_bytes;
 };
 
 }  // namespace lucid::LUCID_ISA

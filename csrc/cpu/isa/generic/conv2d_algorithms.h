@@ -4,7 +4,7 @@
 #include "cpu/conv2d_problem.h"
 #include "cpu/kernels.h"
 
-namespace lucid::LUCID_ISA {
+namespace lucid::LUCID_BASE {
 
 extern const Conv2dAlgorithm conv2d_grouped_3x3, conv2d_grouped, conv2d_winograd_4x4, conv2d_winograd_2x2, conv2d_dense;
 
@@ -22,4 +22,4 @@ extern const Conv2dBackwardWeightAlgorithm conv2d_backward_weight_fma;
 constexpr const Conv2dBackwardWeightAlgorithm* kConv2dBackwardWeightAlgorithms[] = {&conv2d_backward_weight_fma,
                                                                                     nullptr};
 
-}  // namespace lucid::LUCID_ISA
+}  // namespace lucid::LUCID_BASE

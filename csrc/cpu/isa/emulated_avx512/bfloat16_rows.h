@@ -1,4 +1,4 @@
-// See isa/amx/bfloat16_rows.h.
+// See isa/avx512/bfloat16_rows.h.
 #pragma once
 
 #include "cpu/lanes.h"
@@ -10,5 +10,7 @@ inline void store_rounded(F32 low, F32 high, char* to) {
   Whole{}.store(low, y);
   Whole{}.store(high, y + F32::kLanes);
 }
+
+inline void store_rounded(F32 a, char* to) { Whole{}.store(a, reinterpret_cast<Bfloat16*>(to)); }
 
 }  // namespace lucid::LUCID_ISA
