@@ -239,7 +239,8 @@ class Share {
                           .y = reinterpret_cast<char*>(to.y.data) + panel * Strides(to.y).block,
                           .places = {},
                           .prefetch = after.data,
-                          .prefetch_bytes = ceil_div(after.bytes, ceil_div(count, 2) * steps_.count)};
+                          .prefetch_bytes = ceil_div(after.bytes, ceil_div(count, 2) * steps_.count),
+                          .first_use = panel == share_.panel_begin};
     for (int64_t first = 0; first < count; first += 2, block.prefetch += steps_.count * block.prefetch_bytes) {
       for (int64_t i = 0; i < 2; ++i) {
         block.x[i] = x + places_.x[first + i];

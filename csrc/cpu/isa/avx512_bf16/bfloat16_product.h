@@ -10,6 +10,7 @@
 
 #include "cpu/epilogue.h"
 #include "cpu/lanes.h"
+#include "cpu/narrow_block.h"
 
 namespace lucid::LUCID_ISA {
 
@@ -26,14 +27,23 @@ class Product {
   using Multiply = void (*)(const ProductSteps&, const ProductBlock&);
   static constexpr int kVectors = kProductOutputs / F32::kLanes;
   static constexpr int kPairs = kTileTerms / 2, kUnroll = 4;
+  static constexpr int64_t kNarrowPixel = kNarrowBlock * sizeof(Bfloat16);
 
   template <int kRows>
   void choose() {
     if constexpr (kRows > 1)
       if (steps_.height < kRows) return choose<kRows - 1>();
-    const bool neighbours = steps_.row_bytes == kTileRowBytes;
-    multiply_one_ = neighbours ? multiply<kRows, 1, kTileRowBytes> : multiply<kRows, 1, 0>;
-    multiply_two_ = neighbours ? multiply<kRows, 2, kTileRowBytes> : multiply<kRows, 2, 0>;
+    switch (steps_.row_bytes) {
+      case kTileRowBytes: return take<kRows, kTileRowBytes>();
+      case 2 * kNarrowPixel: return take<kRows, 2 * kNarrowPixel>();
+      default: take<kRows, 0>();
+    }
+  }
+
+  template <int kRows, int64_t kDistance>
+  void take() {
+    multiply_one_ = multiply<kRows, 1, kDistance>;
+    multiply_two_ = multiply<kRows, 2, kDistance>;
   }
 
   // The first of the rows, and sums of distances: x86 adds 1, 2 or 4 times a register to an address.
@@ -46,7 +56,8 @@ class Product {
     }
   };
 
-  // kDistance is that of the rows, or 0 where it is not known before.
+  // kDistance is that of the rows, or 0 where it is not known before: neighbours, and those of a photograph at a stride
+  // of 2, are addressed without registers.
   template <int kRows, int kTiles, int64_t kDistance>
   [[gnu::noinline]] static void multiply(const ProductSteps& steps, const ProductBlock& b) {
     F32 sums[kTiles * kRows][kVectors];
@@ -54,6 +65,9 @@ class Product {
     for (int m = 0; m < kTiles * kRows; ++m)
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) sums[m][v] = F32::load(b.bias + v * F32::kLanes);
+    if (b.residual[0] != nullptr)  // from memory it arrives while the sums are formed
+#pragma GCC unroll 14
+      for (int m = 0; m < kTiles * kRows; ++m) __builtin_prefetch(b.residual[m / kRows] + m % kRows * kTileRowBytes);
     const int64_t distance = kDistance != 0 ? kDistance : steps.row_bytes;
     const char *weight = b.weight, *prefetch = b.prefetch;
     const int64_t prefetch_bytes = b.prefetch_bytes * kUnroll / kPairs;
@@ -61,6 +75,10 @@ class Product {
       const int64_t offset = steps.offsets[step];
       Rows rows[] = {{b.x[0] + offset, distance, 3 * distance, 5 * distance},
                      {b.x[1] + offset, distance, 3 * distance, 5 * distance}};
+      if (b.first_use)  // of the pixels behind these, too
+#pragma GCC unroll 14
+        for (int m = 0; m < kTiles * kRows; ++m)
+          __builtin_prefetch(rows[m / kRows].at(m % kRows) + kTiles * kRows * distance);
       for (int pair = 0; pair < kPairs; pair += kUnroll) {
         add_pairs<kRows>(sums, rows, weight);
         __builtin_prefetch(prefetch, 0, 2);

@@ -111,6 +111,12 @@ template <int kStride, int kHeight, int kWidth>
     for (int x = 0; x < kWidth; ++x) sums[row][x] = F32::load(t.bias);
   const char *x = t.x, *weight = t.weight;
   const int64_t x_row = t.x_row;
+  // The rows below, which the next tiles read.
+#pragma GCC unroll 4
+  for (int y = 0; y < kHeight * kStride; ++y)
+#pragma GCC unroll 16
+    for (int column = 0; column < kWidth * kStride; ++column)
+      __builtin_prefetch(x + ((kHeight - 1) * kStride + 3 + y) * x_row + column * kPixel);
   for (int64_t r = 0; r < t.permutations; ++r, weight += kPermutationBytes)
     add_permutation<kStride>(sums, x, x_row, weight);
   const F32 floor = F32::broadcast(floor_of(t.relu));

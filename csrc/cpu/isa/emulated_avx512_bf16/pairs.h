@@ -1,5 +1,6 @@
 // See isa/avx512_bf16/pairs.h. VDPBF16PS as Intel's manual has it: subnormal numbers are zeros, going in and coming
-// out, and both products are rounded to the sum one after the other.
+// out, and both products are rounded to the sum one after the other. Not inlined: a tile would take a minute to
+// compile.
 #pragma once
 
 #include <stdint.h>
@@ -39,7 +40,7 @@ inline F32 normal(F32 a) {
   return normal(bits);
 }
 
-inline void accumulate(F32& sum, Pairs a, Pairs b) {
+[[gnu::noinline]] inline void accumulate(F32& sum, Pairs a, Pairs b) {
   sum = normal(normal(sum) + normal(normal(a.v & 0xffff0000u) * normal(b.v & 0xffff0000u)));
   sum = normal(sum + normal(normal(a.v << 16) * normal(b.v << 16)));
 }

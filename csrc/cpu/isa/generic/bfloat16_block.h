@@ -22,10 +22,11 @@ struct ProductBlock {
   const float* bias;        // [32]
   char* y;
   const int64_t* places[2];  // of a tile's 16 rows: bytes from y, or negative for a row that is not stored
-  // Weights that later products need and that may be in memory still: from here, so many bytes further every step. A
-  // product may fetch them.
+  // What may be in memory still, and a product may fetch: weights that later ones need, from here on and so many bytes
+  // further every step; x and what lies behind it, which no product has read yet.
   const char* prefetch;
   int64_t prefetch_bytes;
+  bool first_use;
 };
 
 }  // namespace lucid::LUCID_ISA
