@@ -1,11 +1,11 @@
 // Convolution of a plan in bfloat16, of any shape: a product of matrices whose rows of x are gathered.
 //
-// Tiles of up to 16 pixels of x stand against panels of 32 outputs. A pixel is a cache line of 32 channels, so that a
-// step of the sum, 32 terms, is one block of channels under one tap: a constant offset from the pixel that the tile
-// begins at. A pixel of an image of up to four channels is 8 bytes, and a step is eight neighbours of a row. Strides
-// are in the distance of a tile's rows, padding is in the zeros around x. Groups that are narrower than a block share
-// the blocks that their panel reads, with weights of zero between them: of 4 channels a group 7/8 of the products are
-// with zeros, but with a matrix unit nothing that avoids them is faster in a whole network. Sums are float32; y is
+// Tiles of some pixels of x (kMostTileRows) stand against panels of 32 outputs. A pixel is a cache line of 32 channels,
+// so that a step of the sum, 32 terms, is one block of channels under one tap: a constant offset from the pixel that
+// the tile begins at. A pixel of an image of up to four channels is 8 bytes, and a step is eight neighbours of a row.
+// Strides are in the distance of a tile's rows, padding is in the zeros around x. Groups that are narrower than a block
+// share the blocks that their panel reads, with weights of zero between them: of 4 channels a group 7/8 of the products
+// are with zeros, but with a matrix unit nothing that avoids them is faster in a whole network. Sums are float32; y is
 // rounded once, with bias, residual and ReLU in it.
 #include <bfloat16_product.h>
 #include <blocking.h>
