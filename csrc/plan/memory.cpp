@@ -187,16 +187,18 @@ lucid_status assign_places(lucid_plan& plan) {
 void clear_halo(const Value& v, std::byte* arena, const Team& team) {
   const Halo& halo = v.layout.halo;
   if (halo.empty()) return;
-  const auto clear = [](std::byte* p, int64_t bytes) { std::memset(p, 0, static_cast<size_t>(bytes)); };
+  const auto clear = [](std::byte* from, std::byte* to) {  // some cache lines: faster here than by a call
+    for (; to - from >= kBlockBytes; from += kBlockBytes) std::memset(from, 0, kBlockBytes);
+    std::memset(from, 0, static_cast<size_t>(to - from));
+  };
   const int64_t images = v.blocks() * v.n, row = v.row_bytes(), pixel = v.pixel_bytes();
+  const int64_t first = halo.top * row + halo.left * pixel, gap = (halo.left + halo.right) * pixel;
   for (int64_t i = team.begin(images); i < team.end(images); ++i) {
-    std::byte* image = arena + v.offset + i / v.n * v.plane_bytes() + i % v.n * v.image_bytes();
-    clear(image, halo.top * row);
-    for (int64_t y = halo.top; y < halo.top + v.h; ++y) {
-      clear(image + y * row, halo.left * pixel);
-      clear(image + y * row + (halo.left + v.w) * pixel, halo.right * pixel);
-    }
-    clear(image + (halo.top + v.h) * row, halo.bottom * row);
+    std::byte* const image = arena + v.offset + i / v.n * v.plane_bytes() + i % v.n * v.image_bytes();
+    clear(image, image + first);
+    std::byte* behind = image + first + v.w * pixel;  // a row, before the next one
+    for (int64_t y = 1; y < v.h; ++y, behind += row) clear(behind, behind + gap);
+    clear(behind, image + v.image_bytes());
   }
 }
 
