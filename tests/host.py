@@ -48,6 +48,13 @@ class Pool:
         self._run(tasks, lambda index: task(data, index))
 
 
+class Limit:
+    """The most of lucid's own threads, for a context."""
+
+    def __init__(self, threads: int) -> None:
+        self.fields: dict[str, Any] = {"threads": threads}
+
+
 class Heap:
     """Memory for a context, at addresses that are aligned to nothing; the allocation ``failing`` fails."""
 
@@ -71,7 +78,7 @@ class Heap:
         self.wrong += self.blocks.pop(memory, None) is None  # type: ignore[arg-type]
 
 
-def context_of(*lent: Pool | Heap) -> c_abi.Context:
+def context_of(*lent: Pool | Limit | Heap) -> c_abi.Context:
     """A context of what is lent, which must outlive it."""
     fields = {name: value for part in lent for name, value in part.fields.items()}
     return c_abi.Context(size=ctypes.sizeof(c_abi.Context), **fields)

@@ -69,6 +69,22 @@ class LoadedPlan:
             self._check(self.library.lucid_plan_run_in(*given, *place))
         return outputs
 
+    def profile(
+        self, inputs: Sequence[Array], context: c_abi.Context | None = None, left_out: Sequence[str] = ()
+    ) -> tuple[list[Array], list[float], list[float], list[float]]:
+        """The outputs, and of each step its time, waiting and barriers; lists that are left out are empty."""
+        outputs = [np.zeros(shape, np.float32) for _, shape in self.outputs]
+        steps = self.library.lucid_plan_step_count(self.handle)
+        places: list[Any] = [
+            None if name in left_out else (ctypes.c_double * steps)(*[-1.0] * steps)
+            for name in ("milliseconds", "waiting", "barriers")
+        ]
+        given = None if context is None else ctypes.byref(context)
+        pointers = self._pointers(inputs), self._pointers(outputs)
+        self._check(self.library.lucid_plan_profile(self.handle, *pointers, *places, given))
+        times, waiting, barriers = ([] if place is None else list(place) for place in places)
+        return outputs, times, waiting, barriers
+
     def arena_size(self, context: c_abi.Context | None = None) -> tuple[int, int]:
         """Bytes and alignment."""
         size, alignment = ctypes.c_size_t(), ctypes.c_size_t()

@@ -22,10 +22,10 @@ def examples() -> list[tuple[str, str]]:
 
 
 def test_there_are_examples() -> None:
-    assert len(examples()) == 2
+    assert len(examples()) == 3
 
 
-@pytest.mark.parametrize("example", examples(), ids=["classifier", "models"])
+@pytest.mark.parametrize("example", examples(), ids=["classifier", "threads_per_call", "models"])
 def test_example_prints_what_it_says(example: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     code, output = example
     exec(compile(code, str(README), "exec"), {"__name__": "__main__"})

@@ -247,6 +247,37 @@ report(wrong=len(wrong), more=during - len(before) - 4, after=workers() == befor
     assert run(code) == {"threads": 3, "wrong": 0, "more": 0, "after": True}
 
 
+def test_a_call_of_one_thread_takes_no_worker() -> None:
+    """None is started for it, and those that others have started stay asleep."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+lucid.set_num_threads(1)  # while weights are packed
+alone, pair = (lucid.compile(model, x.shape, threads_per_call=n) for n in (1, 2))
+want, wrong, started = alone(x).tobytes(), [], [workers()]
+lucid.set_num_threads(len(workers()) + 3)
+def work_at_once():
+    with ThreadPoolExecutor(3) as pool:
+        wrong.extend(y for y in pool.map(lambda _: alone(x).tobytes(), range(60)) if y != want)
+def switches():
+    lines = [line for task in all_workers for line in open(f"/proc/self/task/{task}/status")]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary"))
+work_at_once()
+time.sleep(0.05)
+started.append(workers())
+if pair(x).tobytes() != want: wrong.append(1)
+if plan(x).tobytes() != want: wrong.append(1)
+all_workers = workers()
+time.sleep(0.1)  # they fall asleep
+before = switches()
+work_at_once()
+first, later = started
+woken, more = switches() - before, [len(each) - len(first) for each in (later, all_workers)]
+report(wrong=len(wrong), more=more, woken=woken)
+"""
+    facts = run(code)
+    assert facts == {"threads": facts["threads"], "wrong": 0, "more": [0, 2], "woken": 0}
+
+
 @pytest.mark.parametrize("way", ["sys.exit(0)", "os._exit(0)", "raise SystemExit"])
 def test_a_program_ends_while_a_thread_computes(way: str) -> None:
     code = f"""

@@ -38,9 +38,6 @@ lucid_status check_context(const char* op, const lucid_context* given) {
   if (context.threads < 0 || context.threads > kMostThreads)
     return fail(LUCID_INVALID_ARGUMENT, "%s: context: threads must be between 0 and %d, got %lld", op, kMostThreads,
                 static_cast<long long>(context.threads));
-  if (context.threads != 0 && context.parallel_for == nullptr)
-    return fail(LUCID_INVALID_ARGUMENT, "%s: context: threads must be 0 without parallel_for, got %lld", op,
-                static_cast<long long>(context.threads));
   return ok();
 }
 

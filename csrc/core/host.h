@@ -15,7 +15,8 @@ struct Host {
   void* (*allocate)(void* host, size_t bytes);
   void (*deallocate)(void* host, void* memory);
   void* data;
-  int threads;  // into how many tasks work is cut; 0 for as many as the library would have threads
+  int threads;  // with parallel_for into how many tasks work is cut, else the most of the library's own; 0 for as many
+                // as the library would have
 };
 
 // That of the call in which this thread is; all zeros without one. It is not an argument, since every operator would

@@ -127,7 +127,9 @@ struct Split {
 
 int num_threads() {
   const Host& host = current_host();
-  return host.parallel_for != nullptr && host.threads > 0 ? host.threads : count_threads(false);
+  if (host.threads == 0) return count_threads(false);
+  return host.parallel_for != nullptr || host.threads == 1 ? host.threads
+                                                           : std::min(host.threads, count_threads(false));
 }
 
 void note_shortage(int threads) {

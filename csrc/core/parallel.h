@@ -13,8 +13,8 @@ using Share = void (*)(const void* context, int64_t begin, int64_t end, int thre
 constexpr int kMostThreads = 1024;  // that somebody may ask for
 
 // The tasks of a host that lends its threads. Else as many as set_num_threads() has chosen, or one for each processor
-// that this thread may use now. A mask that is changed while the process runs counts within kMaskLife, and
-// lucid_num_threads() looks anew.
+// that this thread may use now, but no more than the context of the call allows. A mask that is changed while the
+// process runs counts within kMaskLife, and lucid_num_threads() looks anew.
 int num_threads();
 
 // The grain of tasks that move about `floats` floats each: a parallel region costs a microsecond, in which one thread

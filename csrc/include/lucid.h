@@ -98,7 +98,9 @@ typedef struct lucid_shape {
  * parallel_for(host, tasks, task, data) calls task(data, i) for each i from 0 to tasks - 1, in any order, on any
  * threads that there are, even one after another on the calling one, and returns when all are done. With it, work is
  * cut into `threads` tasks, or into lucid_num_threads() where that is 0, and the library's own threads rest. A plan
- * calls it once a step. Results are the same to the last bit.
+ * calls it once a step. Without it, the call runs on at most `threads` of the library's own, the caller among them:
+ * with 1, as many calls at once as there are processors do not wait for each other. 0 is lucid_num_threads(), of which
+ * there are never more. Results are the same to the last bit.
  *
  * allocate(host, bytes) gives memory of any alignment, or NULL, which ends in LUCID_OUT_OF_MEMORY; deallocate(host,
  * memory) takes it back. Arenas, scratch memory and packed weights come from there, in the calling thread; what is made
@@ -115,7 +117,7 @@ typedef struct lucid_context {
   void* host; /* handed to the three functions */
   void* stream;
   int32_t tf32;
-  int64_t threads; /* from 0 to 1024; 0 without parallel_for */
+  int64_t threads; /* from 0 to 1024; CUDA ignores it */
 } lucid_context;
 
 /* ---- the machine ------------------------------------------------------------------------------------------------ */
@@ -851,6 +853,15 @@ LUCID_API lucid_status lucid_plan_run_in(const lucid_plan* plan, const lucid_ten
 /* Size and alignment of an arena for runs with this context, on the number of threads that there is now. */
 LUCID_API lucid_status lucid_plan_arena_size(const lucid_plan* plan, const lucid_context* context, size_t* bytes,
                                              size_t* alignment);
+
+/* As lucid_plan_run_on, and measures how long threads wait for each other; each pointer receives a number a step, or is
+ * NULL. All are means over the threads that ran, in milliseconds, with 0 <= barriers[i] <= waiting[i] <=
+ * milliseconds[i]: `waiting` is from a thread's arrival at the barrier behind the step to its leaving, and `barriers`
+ * the part of it that is after the last arrival; the rest of it is that shares were uneven. Both are 0 on one thread,
+ * on threads of the host, where there is no barrier, and on CUDA. */
+LUCID_API lucid_status lucid_plan_profile(const lucid_plan* plan, const lucid_tensor* const* inputs,
+                                          lucid_tensor* const* outputs, double* milliseconds, double* waiting,
+                                          double* barriers, const lucid_context* context);
 
 /* How a step is computed ("dense", "winograd_4x4", "max_pool2d"), or "" for one on an empty batch, which is left out.
  * Belongs to the plan. */

@@ -1,7 +1,6 @@
 // Runs a plan: on the CPU all steps in one parallel region, a barrier after each. A host's threads may come one after
 // another and cannot meet: they get a parallel loop for each step.
 #include <algorithm>
-#include <chrono>
 #include <optional>
 
 #include "core/arguments.h"
@@ -11,6 +10,7 @@
 #include "ops/shapes.h"
 #include "plan/cuda_plan.h"
 #include "plan/plan.h"
+#include "plan/step_times.h"
 
 namespace lucid::plan {
 namespace {
@@ -95,73 +95,69 @@ class RunMemory {
   int64_t each_ = 0;
 };
 
-using Clock = std::chrono::steady_clock;
-
-// Adds the time since the step before to the one that this entry belongs to.
-class Stopwatch {
- public:
-  Stopwatch(const lucid_plan& plan, double* milliseconds)
-      : milliseconds_(plan.described_steps > 0 ? milliseconds : nullptr) {}
-  void stop(const Entry& entry) {
-    if (milliseconds_ == nullptr) return;
-    const Clock::time_point end = Clock::now();
-    milliseconds_[entry.described] += std::chrono::duration<double, std::milli>(end - start_).count();
-    start_ = end;
-  }
-
- private:
-  double* milliseconds_;
-  Clock::time_point start_ = Clock::now();
-};
-
-lucid_status run_in_team(const lucid_plan& plan, const Run& run, RunMemory* memory, double* milliseconds) {
+lucid_status run_in_team(const lucid_plan& plan, const Run& run, RunMemory* memory, const StepTimes& times) {
   lucid_status status = LUCID_OK;
-  parallel_team(num_threads(), work_of(plan), [&](const Team& team) {
+  const int threads = num_threads();
+  Stopwatch watch(plan, threads, times);
+  int came = 0;
+  parallel_team(threads, work_of(plan), [&](const Team& team) {
     // Its size is known only now: fewer threads than asked for may have come. The first one is the caller.
-    if (team.id() == 0) status = memory->take_scratch(team.size());
+    if (team.id() == 0) {
+      came = team.size();
+      status = memory->take_scratch(came);
+    }
     team.barrier();
     if (status != LUCID_OK) return;
-    Stopwatch watch(plan, team.id() == 0 ? milliseconds : nullptr);
-    for (const Entry& entry : plan.entries) {
-      entry.step->run(run, team, memory->scratch(team));
+    watch.begin(team);
+    for (size_t i = 0; i < plan.entries.size(); ++i) {
+      plan.entries[i].step->run(run, team, memory->scratch(team));
+      watch.arrive(team, i);
       team.barrier();
-      watch.stop(entry);
+      watch.leave(team, i);
     }
   });
-  return status == LUCID_OK ? ok() : status;
-}
-
-lucid_status run_on_host(const lucid_plan& plan, const Run& run, RunMemory* memory, double* milliseconds) {
-  const int tasks = num_threads();
-  LUCID_CHECK(memory->take_scratch(tasks));
-  Stopwatch watch(plan, milliseconds);
-  for (const Entry& entry : plan.entries) {
-    parallel_parts(tasks, [&](const Team& team) { entry.step->run(run, team, memory->scratch(team)); });
-    watch.stop(entry);
-  }
+  if (status != LUCID_OK) return status;
+  watch.add(came);
   return ok();
 }
 
-lucid_status run_on_cpu(const lucid_plan& plan, const ImageView* inputs, const ImageView* outputs, double* milliseconds,
-                        RunMemory memory) {
+lucid_status run_on_host(const lucid_plan& plan, const Run& run, RunMemory* memory, const StepTimes& times) {
+  const int tasks = num_threads();
+  LUCID_CHECK(memory->take_scratch(tasks));
+  Stopwatch watch(plan, 1, times);
+  const Team caller(0, 1, nullptr, Patience::zero());
+  watch.begin(caller);
+  for (size_t i = 0; i < plan.entries.size(); ++i) {
+    const Step& step = *plan.entries[i].step;
+    parallel_parts(tasks, [&](const Team& team) { step.run(run, team, memory->scratch(team)); });
+    watch.arrive(caller, i);
+    watch.leave(caller, i);
+  }
+  watch.add(1);
+  return ok();
+}
+
+lucid_status run_on_cpu(const lucid_plan& plan, const ImageView* inputs, const ImageView* outputs,
+                        const StepTimes& times, RunMemory memory) {
   LUCID_CHECK(memory.take_activations());
   const Run run{memory.activations(), inputs, outputs};
   const bool on_host = current_host().parallel_for != nullptr;
-  return (on_host ? run_on_host : run_in_team)(plan, run, &memory, milliseconds);
+  return (on_host ? run_on_host : run_in_team)(plan, run, &memory, times);
 }
 
 lucid_status run(const lucid_plan& plan, const lucid_tensor* const* inputs, lucid_tensor* const* outputs,
-                 double* milliseconds, const lucid_context* context, std::byte* arena, size_t bytes) {
+                 const StepTimes& times, const lucid_context* context, std::byte* arena, size_t bytes) {
   LUCID_CHECK(check_context("plan", context));
   const HostScope scope(context);
   try {
     std::vector<ImageView> x(plan.inputs.size()), y(plan.outputs.size());
     LUCID_CHECK(view_arguments(plan, plan.inputs, "input", inputs, &x));
     LUCID_CHECK(view_arguments(plan, plan.outputs, "output", outputs, &y));
-    if (milliseconds != nullptr) std::fill(milliseconds, milliseconds + plan.described_steps, 0.0);
-    if (plan.cuda != nullptr) return plan.cuda->run(plan, inputs, outputs, milliseconds, stream_of(context));
+    for (double* each : {times.milliseconds, times.waiting, times.barriers})
+      if (each != nullptr) std::fill(each, each + plan.described_steps, 0.0);
+    if (plan.cuda != nullptr) return plan.cuda->run(plan, inputs, outputs, times.milliseconds, stream_of(context));
     LUCID_CHECK(check_no_stream("plan", context));
-    return run_on_cpu(plan, x.data(), y.data(), milliseconds, {plan, arena, bytes});
+    return run_on_cpu(plan, x.data(), y.data(), times, {plan, arena, bytes});
   } catch (const std::bad_alloc&) {
     return fail(LUCID_OUT_OF_MEMORY, "plan: no memory for its arguments");
   }
@@ -191,13 +187,19 @@ lucid_status arena_size(const lucid_plan& plan, const lucid_context* context, si
 
 extern "C" lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                        lucid_tensor* const* outputs, double* milliseconds) {
-  return lucid::plan::run(*plan, inputs, outputs, milliseconds, nullptr, nullptr, 0);
+  return lucid::plan::run(*plan, inputs, outputs, {milliseconds}, nullptr, nullptr, 0);
 }
 
 extern "C" lucid_status lucid_plan_run_on(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                           lucid_tensor* const* outputs, double* milliseconds,
                                           const lucid_context* context) {
-  return lucid::plan::run(*plan, inputs, outputs, milliseconds, context, nullptr, 0);
+  return lucid::plan::run(*plan, inputs, outputs, {milliseconds}, context, nullptr, 0);
+}
+
+extern "C" lucid_status lucid_plan_profile(const lucid_plan* plan, const lucid_tensor* const* inputs,
+                                           lucid_tensor* const* outputs, double* milliseconds, double* waiting,
+                                           double* barriers, const lucid_context* context) {
+  return lucid::plan::run(*plan, inputs, outputs, {milliseconds, waiting, barriers}, context, nullptr, 0);
 }
 
 extern "C" lucid_status lucid_plan_run_in(const lucid_plan* plan, const lucid_tensor* const* inputs,
@@ -206,7 +208,7 @@ extern "C" lucid_status lucid_plan_run_in(const lucid_plan* plan, const lucid_te
   using lucid::fail;
   if (arena == nullptr) return fail(LUCID_INVALID_ARGUMENT, "plan: the arena must be memory, got NULL");
   if (plan->cuda != nullptr) return fail(LUCID_UNSUPPORTED, "plan: an arena must be for a plan on the CPU, got cuda");
-  return lucid::plan::run(*plan, inputs, outputs, milliseconds, context, static_cast<std::byte*>(arena), bytes);
+  return lucid::plan::run(*plan, inputs, outputs, {milliseconds}, context, static_cast<std::byte*>(arena), bytes);
 }
 
 extern "C" lucid_status lucid_plan_arena_size(const lucid_plan* plan, const lucid_context* context, size_t* bytes,

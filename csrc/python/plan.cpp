@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <tuple>
 
 #include "python/arrays.h"
 #include "python/device_array.h"
@@ -186,12 +187,20 @@ class Plan {
     for (const int32_t output : outputs) output_shapes_.push_back(described[static_cast<size_t>(output)]);
   }
 
-  std::vector<py::object> run(const std::vector<py::object>& inputs) const { return run_with(inputs, nullptr); }
+  // On at most `threads` threads of the CPU; 0 for as many as there are.
+  std::vector<py::object> run(const std::vector<py::object>& inputs, int64_t threads) const {
+    return run_with(inputs, threads, {});
+  }
 
-  std::vector<double> profile(const std::vector<py::object>& inputs) const {
-    std::vector<double> milliseconds(static_cast<size_t>(step_count_));
-    run_with(inputs, milliseconds.data());
-    return milliseconds;
+  // Of each step its time, how long a thread waits behind it, and how much of that is the barrier's; in milliseconds.
+  std::vector<std::tuple<double, double, double>> profile(const std::vector<py::object>& inputs,
+                                                          int64_t threads) const {
+    const auto steps = static_cast<size_t>(step_count_);
+    std::vector<double> milliseconds(steps), waiting(steps), barriers(steps);
+    run_with(inputs, threads, {milliseconds.data(), waiting.data(), barriers.data()});
+    std::vector<std::tuple<double, double, double>> times;
+    for (size_t i = 0; i < steps; ++i) times.emplace_back(milliseconds[i], waiting[i], barriers[i]);
+    return times;
   }
 
   std::vector<std::string> algorithms() const {
@@ -215,13 +224,18 @@ class Plan {
     void operator()(lucid_plan* plan) const { lucid_plan_destroy(plan); }
   };
 
+  // Places for the times of steps, or nulls.
+  struct Times {
+    double *milliseconds = nullptr, *waiting = nullptr, *barriers = nullptr;
+  };
+
   // The results of a plan on CUDA are NumPy arrays if all inputs are.
-  std::vector<py::object> run_with(std::vector<py::object> inputs, double* milliseconds) const {
+  std::vector<py::object> run_with(std::vector<py::object> inputs, int64_t threads, const Times& times) const {
     if (inputs.size() != input_count_)
       throw py::value_error("plan: takes " + std::to_string(input_count_) + " inputs, got " +
                             std::to_string(inputs.size()));
     const bool on_cuda = device_.type == LUCID_CUDA;
-    bool copies_back = on_cuda && milliseconds == nullptr;
+    bool copies_back = on_cuda && times.milliseconds == nullptr;
     for (py::object& input : inputs) {
       if (!on_cuda) break;
       if (py::isinstance<py::array>(input))
@@ -241,12 +255,14 @@ class Plan {
       outputs.push_back(new_result("plan", shape, device_));
       add("output", outputs.back());
     }
-    const lucid_context context = call_context(device_);
+    lucid_context context = call_context(device_);
+    context.threads = threads;
     lucid_status status;
     {
       WithoutGil released;
       lucid_tensor* const* given = tensors.data();
-      status = lucid_plan_run_on(plan_.get(), given, given + inputs.size(), milliseconds, &context);
+      status = lucid_plan_profile(plan_.get(), given, given + inputs.size(), times.milliseconds, times.waiting,
+                                  times.barriers, &context);
     }
     check(status);
     if (copies_back)
@@ -272,8 +288,8 @@ void register_plan(py::module_& module) {
                     const std::vector<py::dict>&, bool, std::optional<int32_t>, const std::string&, bool>(),
            py::arg("shapes"), py::arg("inputs"), py::arg("outputs"), py::arg("steps"), py::arg("winograd") = true,
            py::arg("device") = py::none(), py::arg("dtype") = "float32", py::arg("tf32") = false)
-      .def("run", &Plan::run, py::arg("inputs"))
-      .def("profile", &Plan::profile, py::arg("inputs"))
+      .def("run", &Plan::run, py::arg("inputs"), py::arg("threads") = 0)
+      .def("profile", &Plan::profile, py::arg("inputs"), py::arg("threads") = 0)
       .def("algorithms", &Plan::algorithms)
       .def("largest_shares", &Plan::largest_shares, py::arg("threads"))
       .def("memory", &Plan::memory);

@@ -15,6 +15,8 @@ from lucid.inference.report import table
 __all__ = ["as_json", "cases_table", "engines_table"]
 
 
+_MEASURED_OF_A_STEP = ("milliseconds", "gflops", "waiting", "barriers")
+
 # On an idle machine the quartiles of the rounds are closer to each other than this, in parts of the median.
 _STEADY = 0.25
 
@@ -144,7 +146,7 @@ def as_json(
     }
     if layers is not None:
         report["layers"] = [
-            {**asdict(entry.step), "milliseconds": entry.milliseconds, "gflops": entry.gflops}
+            {**asdict(entry.step), **{name: getattr(entry, name) for name in _MEASURED_OF_A_STEP}}
             | {"percent_of_peak": layers.percent_of_peak(entry) if entry.step.macs else None}
             for entry in layers.steps
         ]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lucid import _core, arguments, cuda, late_names
 from lucid.inference.graph import Array, Graph, size_text
+from lucid.inference.options import allows_tf32, checked_device, checked_dtype, checked_threads
 from lucid.inference.passes import optimize
 from lucid.inference.plan_file import checksum, read_plan, write_plan
 from lucid.inference.report import Profile, StepTime, steps_of, summary
@@ -35,6 +36,7 @@ def compile(
     winograd: bool = True,
     device: str = "cpu",
     allow_tf32: bool | None = None,
+    threads_per_call: SupportsIndex | None = None,
 ) -> InferencePlan:
     """A plan that computes the outputs of ``model``, for inputs of one shape.
 
@@ -69,25 +71,24 @@ def compile(
         device: Where the plan runs: "cpu", "cuda" (the current device), "cuda:1". The model may be anywhere.
         allow_tf32: Whether convolutions of float32 on CUDA may round their factors to TF32, for matrix units;
             None for ``lucid.cuda.get_allow_tf32()``. The CPU ignores it.
+        threads_per_call: The most threads that a call on the CPU has, its own among them; None for
+            ``lucid.get_num_threads()``. With 1, as many calls at once as there are processors never wait for
+            each other: more images a second, each of which takes longer. Results are bitwise the same.
 
     Raises:
         NotImplementedError: ``forward`` does something that no plan can; the message names the line. Or
             ``dtype`` is another.
         RuntimeError: ``device`` is not there; the message says why.
-        ValueError: A model in training mode, or that ``input_shape`` does not fit; a damaged file; no dtype.
+        ValueError: A model in training mode, or that ``input_shape`` does not fit; a damaged file; no dtype;
+            ``threads_per_call`` is not from 1 to 1024, or given for CUDA.
         TypeError: ``model`` is none of the above, or does not return tensors.
         FileNotFoundError, ImportError: As for ``lucid.onnx.load``.
     """
-    place = _device("compile", device)
-    name = _dtype("compile", dtype, place)
+    place = checked_device("compile", device)
+    name = checked_dtype("compile", dtype, place)
+    threads = checked_threads("compile", threads_per_call, place)
     traced = _traced(model, input_shape)
-    tf32 = _allows_tf32(allow_tf32, place, name)
-    key = (*_content(traced, bool(winograd)), place, name, tf32)
-    plan = _PLANS.get(key)
-    if plan is None:
-        plan = InferencePlan(optimize(traced), bool(winograd), place, name, tf32)
-        _PLANS[key] = plan
-    return plan
+    return _shared(traced, bool(winograd), place, name, allows_tf32(allow_tf32, place, name), threads)
 
 
 def load_plan(
@@ -95,28 +96,30 @@ def load_plan(
     device: str = "cpu",
     dtype: npt.DTypeLike | None = None,
     allow_tf32: bool | None = None,
+    threads_per_call: SupportsIndex | None = None,
 ) -> InferencePlan:
     """The plan that ``InferencePlan.save`` wrote, packed for this machine.
 
-    A file is for no device in particular, and its weights are float32: ``dtype`` may be another than that of
-    the plan that was saved, which is the default. See ``compile`` for both, and for ``allow_tf32``.
+    A file is for no device and no number of threads in particular, and its weights are float32: ``dtype`` may
+    be another than that of the plan that was saved, which is the default. See ``compile`` for the arguments.
 
     The file is checked before anything is computed from it: its graph, the shape and dtype of each tensor,
     and a checksum of each.
 
     Raises:
-        ValueError: The file is damaged, or no plan, or one of another version.
+        ValueError: The file is damaged, or no plan, or one of another version; ``threads_per_call`` as there.
         FileNotFoundError: There is none.
         NotImplementedError, RuntimeError: As for ``compile``.
     """
-    place = _device("load_plan", device)
+    place = checked_device("load_plan", device)
+    threads = checked_threads("load_plan", threads_per_call, place)
     source = Path(path).absolute()
     if dtype is not None:
-        _dtype("load_plan", dtype, place)
+        checked_dtype("load_plan", dtype, place)
     graph, winograd, saved = read_plan(source)
-    name = _dtype("load_plan", saved if dtype is None else dtype, place)
+    name = checked_dtype("load_plan", saved if dtype is None else dtype, place)
     try:
-        return InferencePlan(graph, winograd, place, name, _allows_tf32(allow_tf32, place, name))
+        return InferencePlan(graph, winograd, place, name, allows_tf32(allow_tf32, place, name), threads)
     except (NotImplementedError, ValueError) as error:
         raise ValueError(f"load_plan: {source}: {error}") from None
 
@@ -135,6 +138,7 @@ class InferencePlan:
         device: Where it runs: "cpu", "cuda:0".
         internal_dtype: The dtype of the activations and weights in it: "float32", "float16", "bfloat16".
         allow_tf32: Whether it may round factors of float32 to TF32.
+        threads_per_call: The most threads that a call runs on; None for as many as there are.
         input_shapes: The shape of each input.
         output_shapes: The shape of each output.
         steps: The steps, in the order in which they run.
@@ -147,12 +151,14 @@ class InferencePlan:
         device: str = "cpu",
         internal_dtype: str = "float32",
         allow_tf32: bool = False,
+        threads_per_call: SupportsIndex | None = None,
     ) -> None:
         self.graph = graph
         self.winograd = winograd
-        self.device = _device("plan", device)
-        self.internal_dtype = _dtype("plan", internal_dtype, self.device)
-        self.allow_tf32 = _allows_tf32(allow_tf32, self.device, self.internal_dtype)
+        self.device = checked_device("plan", device)
+        self.internal_dtype = checked_dtype("plan", internal_dtype, self.device)
+        self.allow_tf32 = allows_tf32(allow_tf32, self.device, self.internal_dtype)
+        self.threads_per_call = checked_threads("plan", threads_per_call, self.device)
         self.input_shapes = tuple(graph.inputs.values())
         self.output_shapes = tuple(graph.shapes[name] for name in graph.outputs)
         self._plan = _executor(graph, winograd, self.device, self.internal_dtype, self.allow_tf32)
@@ -174,7 +180,7 @@ class InferencePlan:
             ValueError: An input has another shape or dtype than the plan, or is on another GPU.
             TypeError: An input is no array, or their number is another.
         """
-        results = self._plan.run(self._arrays(inputs))
+        results = self._plan.run(self._arrays(inputs), self.threads_per_call or 0)
         if any(isinstance(value, Tensor) for value in inputs):
             wrapped = tuple(Tensor(array) for array in results)
             return wrapped if self.graph.as_tuple else wrapped[0]
@@ -216,7 +222,7 @@ class InferencePlan:
         return dict(self._plan.memory())
 
     def profile(self, *inputs: Tensor | Array | _core.DeviceArray, runs: int = 10) -> Profile:
-        """The time of each step: the median of some runs, after one that is not counted.
+        """The time of each step, and how long threads wait behind it: medians of some runs, after one more.
 
         On CUDA the steps are launched one by one, and the device measures them: a step that is over before
         the next one is launched lasts until then.
@@ -224,19 +230,23 @@ class InferencePlan:
         Raises:
             ValueError, TypeError: As for a call; or ``runs`` is not positive.
         """
-        arrays = self._arrays(inputs)
+        arrays, threads = self._arrays(inputs), self.threads_per_call or 0
         count = arguments.positive("profile", "runs", runs)
-        self._plan.run(arrays)
-        measured = [self._plan.profile(arrays) for _ in range(count)]
-        times = [statistics.median(step) for step in zip(*measured, strict=True)]
-        return Profile(
-            tuple(
-                StepTime(step, time, 2e-6 * step.macs / time if time > 0 else 0.0)
-                for step, time in zip(self.steps, times, strict=True)
-            ),
-            count,
-            _core.fma_peak() if self.device == "cpu" else None,
-        )
+        self._plan.run(arrays, threads)
+        measured = [self._plan.profile(arrays, threads) for _ in range(count)]
+        times = []
+        for step, each in zip(self.steps, zip(*measured, strict=True), strict=True):
+            time, waiting, barriers = (statistics.median(values) for values in zip(*each, strict=True))
+            gflops = 2e-6 * step.macs / time if time > 0 else 0.0
+            times.append(StepTime(step, time, gflops, waiting, barriers))
+        return Profile(tuple(times), count, self._fma_peak())
+
+    def _fma_peak(self) -> float | None:
+        """That of the threads that a call runs on; None on CUDA."""
+        if self.device != "cpu":
+            return None
+        threads = _core.num_threads()
+        return _core.fma_peak() * min(self.threads_per_call or threads, threads) / threads
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the plan to a file for ``lucid.load_plan``, which packs it for the machine that it runs on.
@@ -264,42 +274,14 @@ class InferencePlan:
             for shapes in (self.input_shapes, self.output_shapes)
         )
         place = "" if self.device == "cpu" else f" on {self.device}"
-        return f"InferencePlan({inputs} -> {outputs}, {self.internal_dtype}{place}, {len(self.steps)} steps)"
+        threads = self.threads_per_call
+        each = f", {threads} thread{'s' if threads > 1 else ''} a call" if threads else ""
+        kind = f"{self.internal_dtype}{place}{each}"
+        return f"InferencePlan({inputs} -> {outputs}, {kind}, {len(self.steps)} steps)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.graph, self.winograd, self.device, self.internal_dtype, self.allow_tf32)
-
-
-def _device(op: str, device: Any) -> str:
-    """The device's full name: "cpu", "cuda:0". RuntimeError if it is not there."""
-    return cuda.name_of(cuda.device_index(op, device))
-
-
-def _dtype(op: str, dtype: Any, device: str) -> str:
-    """The name of a dtype that a plan on ``device`` may have.
-
-    NotImplementedError for another one, ValueError for what is none.
-    """
-    error: type[Exception] = NotImplementedError
-    try:
-        found = np.dtype(dtype)
-        name: str = found.name if found.isnative else found.str
-    except TypeError:  # NumPy knows bfloat16 with the package ml_dtypes only
-        name = str(dtype)
-        error = ValueError
-    if name in ("float32", "bfloat16") or (device != "cpu" and name == "float16"):
-        return name
-    if device == "cpu":
-        raise error(
-            f"{op}: dtype must be 'float32' or 'bfloat16', got {dtype!r}; on cuda it may also be 'float16'"
-        )
-    raise error(f"{op}: dtype must be 'float32', 'float16' or 'bfloat16', got {dtype!r}")
-
-
-def _allows_tf32(given: bool | None, device: str, dtype: str) -> bool:
-    """Whether a plan may round to TF32, which other dtypes and the CPU do not know."""
-    allowed = cuda.get_allow_tf32() if given is None else given
-    return bool(allowed) and device != "cpu" and dtype == "float32"
+        given = (self.winograd, self.device, self.internal_dtype, self.allow_tf32, self.threads_per_call)
+        return type(self), (self.graph, *given)
 
 
 def _traced(model: Any, input_shape: Any) -> Graph:
@@ -328,6 +310,18 @@ def _shapes(input_shape: Any) -> list[Shape]:
         )
     shapes = input_shape if isinstance(input_shape[0], (tuple, list)) else [input_shape]
     return [arguments.shape("compile", (shape,)) for shape in shapes]
+
+
+def _shared(
+    graph: Graph, winograd: bool, device: str, dtype: str, tf32: bool, threads: int | None
+) -> InferencePlan:
+    """The plan that somebody holds, or else one that is made."""
+    key = (*_content(graph, winograd), device, dtype, tf32, threads)
+    plan = _PLANS.get(key)
+    if plan is None:
+        plan = InferencePlan(optimize(graph), winograd, device, dtype, tf32, threads)
+        _PLANS[key] = plan
+    return plan
 
 
 def _content(graph: Graph, winograd: bool) -> tuple[Any, ...]:

@@ -35,11 +35,20 @@ class Step:
 
 @dataclass(frozen=True)
 class StepTime:
-    """The median time of a step, and the rate of its arithmetic, two operations a MAC."""
+    """The time of a step; medians.
+
+    Attributes:
+        gflops: The rate of its arithmetic, two operations a MAC.
+        waiting: The milliseconds in which a thread waits for the others at the barrier behind it, on average.
+        barriers: Those of them after the last thread has arrived, which are the barrier's own; in the rest
+            shares are uneven.
+    """
 
     step: Step
     milliseconds: float
     gflops: float
+    waiting: float = 0.0
+    barriers: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,16 @@ class Profile:
         """The sum over all steps."""
         return sum(entry.milliseconds for entry in self.steps)
 
+    @property
+    def waiting(self) -> float:
+        """The milliseconds of them in which a thread waits; 0 on one thread and on CUDA."""
+        return sum(entry.waiting for entry in self.steps)
+
+    @property
+    def barriers(self) -> float:
+        """The part of ``waiting`` that is the barriers' own."""
+        return sum(entry.barriers for entry in self.steps)
+
     def percent_of_peak(self, entry: StepTime) -> float | None:
         """The step's rate in percent of the machine's. Winograd's and the matrix unit's may exceed 100.
 
@@ -74,7 +93,7 @@ class Profile:
             [
                 *_leading_cells(entry.step),
                 f"{entry.milliseconds:.3f}",
-                f"{100.0 * entry.milliseconds / total:.1f} %" if total else "",
+                _percent(entry.milliseconds, total),
                 f"{entry.gflops:.1f}" if entry.step.macs else "",
             ]
             for entry in self.steps
@@ -86,6 +105,15 @@ class Profile:
             facts += f", peak {self.peak_gflops:.1f} GFLOP/s"
             for row, entry in zip(rows, self.steps, strict=True):
                 row.append(f"{self.percent_of_peak(entry):.0f} %" if entry.step.macs else "")
+        if self.waiting:
+            columns.append("waiting")
+            for row, entry in zip(rows, self.steps, strict=True):
+                row.append(_percent(entry.waiting, entry.milliseconds))
+            facts += (
+                f"\nthreads waited for each other {_percent(self.waiting, total)} of the time: "
+                f"barriers {_percent(self.barriers, total)}, "
+                f"uneven shares {_percent(self.waiting - self.barriers, total)}"
+            )
         return f"{table(columns, rows, left=4)}\n{facts}"
 
 
@@ -112,6 +140,10 @@ def summary(title: str, steps: Sequence[Step], memory: Mapping[str, int]) -> str
     held = ", ".join(f"{name} {memory[name] / _MEBI:.1f} MiB" for name in ("weights", "arena"))
     gmacs = sum(step.macs for step in steps) / 1e9
     return f"{title}\n{lines}\n{len(steps)} steps, {gmacs:.3f} GMACs; {held}"
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100.0 * part / whole:.1f} %" if whole else ""
 
 
 def _leading_cells(step: Step) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ def compile(
     *,
     dtype: str = "float32",
     winograd: bool = True,
+    threads_per_call: SupportsIndex | None = None,
 ) -> CompiledModel:
     """``model`` as a plan, for inputs of the shapes and on the device of ``example``.
 
@@ -34,12 +35,12 @@ def compile(
     Args:
         model: In eval mode, its parameters anywhere.
         example: The input, or the inputs in order. The values do not matter.
-        dtype, winograd: As for ``lucid.compile``.
+        dtype, winograd, threads_per_call: As for ``lucid.compile``.
 
     Raises:
         ImportError: The package onnx is not installed.
         NotImplementedError: The model does what no plan can; the message names the node.
-        ValueError: The model is in training mode.
+        ValueError: The model is in training mode; ``threads_per_call`` is as there.
         TypeError: An argument is of another type.
     """
     if not isinstance(model, torch.nn.Module):
@@ -51,7 +52,8 @@ def compile(
         raise ValueError("compile: model must be in eval mode, got one in training mode; call model.eval()")
     graph = onnx.load(_exported(model, inputs), [tuple(value.shape) for value in inputs])
     device = str(inputs[0].device)
-    return CompiledModel(InferencePlan(optimize(graph), winograd, device, dtype))
+    plan = InferencePlan(optimize(graph), winograd, device, dtype, threads_per_call=threads_per_call)
+    return CompiledModel(plan)
 
 
 def _exported(model: torch.nn.Module, inputs: tuple[Tensor, ...]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import c_abi
 import numpy as np
 import numpy.typing as npt
 import pytest
-from host import Heap, Pool, context_of, on_new_threads, one_after_another
+from host import Heap, Limit, Pool, context_of, on_new_threads, one_after_another
 from plan_loading import LoadArgs, LoadedPlan
 from small_networks import randomize, small_models, small_networks
 
@@ -137,6 +138,104 @@ def test_a_context_of_an_older_header_has_no_number_of_threads(rng: np.random.Ge
     for size in (0, c_abi.Context.tf32.offset, c_abi.Context.threads.offset):
         context.size = size
         assert conv2d(context)[0] == c_abi.OK
+
+
+# ---- A limit to the library's own threads
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = lucid.get_num_threads()
+    lucid.set_num_threads(3)
+    yield
+    lucid.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.usefixtures("three_threads")
+def test_a_plan_on_some_of_the_threads(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    model, shape = NETWORKS[name]
+    plan = LoadedPlan(saved(model, shape, rng, tmp_path))
+    x = rng.standard_normal(shape, dtype=np.float32)
+    expected = plan(x)
+    for threads in (0, 1, 2, 3, 1024):
+        for ours, theirs in zip(plan.run([x], context_of(Limit(threads))), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    plan.close()
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_operator_on_some_of_the_threads(rng: np.random.Generator) -> None:
+    conv2d = Conv2d(rng)
+    expected = conv2d()[1]
+    for threads in (0, 1, 2, 3, 1024):
+        status, y = conv2d(context_of(Limit(threads)))
+        assert status == c_abi.OK
+        np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_arena_is_for_the_threads_of_the_call(
+    shape: tuple[int, ...], file: Path, rng: np.random.Generator
+) -> None:
+    """Each thread has scratch memory, so one needs less than three; and there are never more than three."""
+    plan, x = LoadedPlan(file), rng.standard_normal(shape, dtype=np.float32)
+    (expected,) = plan(x)
+    sizes = {threads: plan.arena_size(context_of(Limit(threads)))[0] for threads in (0, 1, 2, 3, 7)}
+    assert plan.library.lucid_plan_arena_bytes(plan.handle) < sizes[1] < sizes[2] < sizes[3]
+    assert sizes[0] == sizes[3] == sizes[7]
+    arena = Arena(sizes[1], 64)
+    (y,) = plan.run([x], context_of(Limit(1)), arena.place)
+    np.testing.assert_array_equal(y, expected)
+    assert arena.margin_is_whole()
+    plan.close()
+
+
+# ---- How long threads wait
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.usefixtures("three_threads")
+def test_waiting_is_a_part_of_the_time(
+    threads: int, shape: tuple[int, ...], file: Path, rng: np.random.Generator
+) -> None:
+    plan, x = LoadedPlan(file), rng.standard_normal(shape, dtype=np.float32)
+    (expected,) = plan(x)
+    steps = plan.library.lucid_plan_step_count(plan.handle)
+    for _ in range(20):
+        (y,), milliseconds, waiting, barriers = plan.profile([x], context_of(Limit(threads)))
+        np.testing.assert_array_equal(y, expected)
+        assert len(milliseconds) == len(waiting) == len(barriers) == steps
+        assert all(time > 0 for time in milliseconds)
+        for time, waited, barrier in zip(milliseconds, waiting, barriers, strict=True):
+            assert 0 <= barrier <= waited <= time
+        if threads == 1:
+            assert waiting == barriers == [0.0] * steps
+    plan.close()
+
+
+def test_nobody_waits_at_barriers_of_a_host(
+    shape: tuple[int, ...], file: Path, rng: np.random.Generator
+) -> None:
+    plan, pool = LoadedPlan(file), Pool(on_new_threads, 3)
+    x = rng.standard_normal(shape, dtype=np.float32)
+    _, milliseconds, waiting, barriers = plan.profile([x], context_of(pool))
+    assert all(time > 0 for time in milliseconds)
+    assert waiting == barriers == [0.0] * len(milliseconds)
+    plan.close()
+
+
+def test_each_place_for_times_may_be_missing(
+    shape: tuple[int, ...], file: Path, rng: np.random.Generator
+) -> None:
+    plan, x = LoadedPlan(file), rng.standard_normal(shape, dtype=np.float32)
+    (expected,) = plan(x)
+    names = ("milliseconds", "waiting", "barriers")
+    for left_out in ((), *((name,) for name in names), names[:2], names):
+        (y,), *times = plan.profile([x], left_out=left_out)
+        np.testing.assert_array_equal(y, expected)
+        assert [len(each) > 0 for each in times] == [name not in left_out for name in names]
+    plan.close()
 
 
 # ---- Memory

@@ -84,7 +84,7 @@ BOTH = "allocate and deallocate must be given together, got one"
             c_abi.INVALID_ARGUMENT,
             "allocate and deallocate must be given together, got one",
         ),
-        ({"threads": 2}, c_abi.INVALID_ARGUMENT, "threads must be 0 without parallel_for, got 2"),
+        ({"threads": -1}, c_abi.INVALID_ARGUMENT, "threads must be between 0 and 1024, got -1"),
         (
             {"threads": -1, "parallel_for": 1},
             c_abi.INVALID_ARGUMENT,

@@ -345,7 +345,7 @@ def test_memory_is_that_of_weights_and_activations() -> None:
 
 
 def test_profile_times_every_step(images: Any) -> None:
-    _, plan = small_plan()
+    _, plan = small_plan(threads_per_call=1)
     profile = plan.profile(images, runs=3)
     assert [entry.step for entry in profile.steps] == list(plan.steps)
     assert all(entry.milliseconds >= 0 for entry in profile.steps)
@@ -365,6 +365,9 @@ def test_profile_times_every_step(images: Any) -> None:
 def test_repr_and_graph_are_short() -> None:
     plan = lucid.compile(TwoOutputs().eval(), (1, 3, 9, 7))
     assert repr(plan) == "InferencePlan(1x3x9x7 -> 1x4, 1x5x9x7, float32, 5 steps)"
+    for threads, text in ((1, "1 thread a call"), (2, "2 threads a call")):
+        limited = lucid.compile(TwoOutputs().eval(), (1, 3, 9, 7), threads_per_call=threads)
+        assert f"float32, {text}, 5 steps)" in repr(limited)
     assert str(plan.graph).splitlines()[0] == "graph(input 1x3x9x7)"
 
 

@@ -78,5 +78,5 @@ def test_a_plan_gives_an_empty_batch(isa: str) -> None:
     y, image = plan.run([none(3, 9, 9)])
     assert y.shape == (0, 10)
     assert image.shape == (0, 16, 9, 9)
-    assert plan.profile([none(3, 9, 9)]) == [0.0] * 5
+    assert plan.profile([none(3, 9, 9)]) == [(0.0, 0.0, 0.0)] * 5
     assert plan.algorithms() == [""] * 5
