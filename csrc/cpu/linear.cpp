@@ -2,8 +2,11 @@
 //
 // Bound by reading the weights when there are few rows, and by FMAs when there are many. A tile of rows by outputs
 // keeps one vector of partial sums for each of its results: every result adds its products in the same order, whatever
-// tile it is in, and needs no packing. Rows of x and y are those of all groups side by side.
+// tile it is in, and needs no packing. A lane adds up kRunTerms products, and then the runs. Rows of x and y are those
+// of all groups side by side.
 #include "blocking.h"
+#include "cpu/conv2d_problem.h"
+#include "cpu/integers.h"
 #include "cpu/kernels.h"
 #include "cpu/lanes.h"
 
@@ -25,19 +28,33 @@ template <int kRows, int kOutputs, class Element, class Lanes>
   }
 }
 
+// The products of the inputs [begin, end), a run at most.
+template <int kRows, int kOutputs, class Element>
+[[gnu::always_inline]] inline void add_run(F32 (&sums)[kRows][kOutputs], const LinearOf<Element>& p, const float* x,
+                                           const Element* weight, int64_t begin, int64_t end) {
+#pragma GCC unroll 4
+  for (int n = 0; n < kRows; ++n)
+#pragma GCC unroll 4
+    for (int o = 0; o < kOutputs; ++o) sums[n][o] = F32::zero();
+  int64_t i = begin;
+  for (; i + F32::kLanes <= end; i += F32::kLanes) add_products(sums, p, x + i, weight + i, Whole{});
+  if (i < end) add_products(sums, p, x + i, weight + i, Part{end - i});
+}
+
 // `output` is one of all groups, the others of the tile are in the same.
 template <int kRows, int kOutputs, class Element>
 void dot_tile(const LinearOf<Element>& p, int64_t group, int64_t row, int64_t output) {
   const float* x = p.x + (row * p.groups + group) * p.in;
   const Element* weight = p.weight + output * p.in;
+  constexpr int64_t kRun = kRunTerms * F32::kLanes;
   F32 sums[kRows][kOutputs];
-#pragma GCC unroll 4
-  for (int n = 0; n < kRows; ++n)
-#pragma GCC unroll 4
-    for (int o = 0; o < kOutputs; ++o) sums[n][o] = F32::zero();
-  int64_t i = 0;
-  for (; i + F32::kLanes <= p.in; i += F32::kLanes) add_products(sums, p, x + i, weight + i, Whole{});
-  if (i < p.in) add_products(sums, p, x + i, weight + i, Part{p.in - i});
+  add_run(sums, p, x, weight, 0, min(p.in, kRun));
+  for (int64_t i = kRun; i < p.in; i += kRun) {
+    F32 run[kRows][kOutputs];
+    add_run(run, p, x, weight, i, min(p.in, i + kRun));
+    for (int n = 0; n < kRows; ++n)
+      for (int o = 0; o < kOutputs; ++o) sums[n][o] = sums[n][o] + run[n][o];
+  }
 #pragma GCC unroll 4
   for (int n = 0; n < kRows; ++n)
 #pragma GCC unroll 4

@@ -1,8 +1,9 @@
 // Split attention: y[c] = sum over r of a[r][c] * x[r][c], where a is the softmax of the logits over r, or their
 // sigmoid when there is one split.
 //
-// The weights are few (radix * c an image), and take one exponential each; the sum is bound by memory, reading radix
-// values for each that it writes.
+// The weights are few (radix * c an image), and take one exponential each, in double: a weight's error is that of a
+// whole channel, which a global pooling does not average out. The sum is bound by memory, reading radix values for each
+// that it writes.
 #include <math.h>
 
 #include "cpu/kernels.h"
@@ -16,9 +17,13 @@ void softmax(const float* logits, int64_t width, float* weights, int64_t c, int6
   float largest = logits[0];
   for (int64_t r = 1; r < radix; ++r)
     if (logits[r * width] > largest) largest = logits[r * width];
-  float total = 0.0f;
-  for (int64_t r = 0; r < radix; ++r) total += weights[r * c] = expf(logits[r * width] - largest);
-  for (int64_t r = 0; r < radix; ++r) weights[r * c] /= total;
+  double total = 0.0;
+  for (int64_t r = 0; r < radix; ++r) {
+    const double power = exp(static_cast<double>(logits[r * width]) - static_cast<double>(largest));
+    weights[r * c] = static_cast<float>(power);
+    total += power;
+  }
+  for (int64_t r = 0; r < radix; ++r) weights[r * c] = static_cast<float>(weights[r * c] / total);
 }
 
 // How many channels from c on lie side by side, in y and in every split of x.
@@ -70,7 +75,7 @@ void split_attention_weights(const SplitAttention& p, int64_t begin, int64_t end
     const int64_t count = width - first < end - begin ? width - first : end - begin;
     for (int64_t i = 0; i < count; ++i)
       if (p.radix == 1)
-        weights[i] = 1.0f / (1.0f + expf(-logits[i]));
+        weights[i] = static_cast<float>(1.0 / (1.0 + exp(-static_cast<double>(logits[i]))));
       else
         softmax(logits + i, width, weights + i, p.c, p.radix);
     begin += count;

@@ -33,15 +33,17 @@ lucid_status check_batch_norm(const lucid_batch_norm_args& a, lucid_shape* y) {
 
 namespace {
 
-// The per-channel factors that the kernel reads, gathered from any strides: mean, scale and bias, c floats each.
+// The per-channel factors that the kernel reads, gathered from any strides: mean, scale and bias, c floats each. A
+// scale is rounded once: its error is the same at every pixel, so that a global pooling does not average it out. In
+// float32 all the way it moved the logits of a ResNeSt-101 1.4 times as far.
 void fold_parameters(const lucid_batch_norm_args& a, float* folded) {
   const VectorView weight = view_vector(a.weight), bias = view_vector(a.bias);
   const VectorView mean = view_vector(a.mean), var = view_vector(a.var);
   const int64_t c = mean.size;
   for (int64_t i = 0; i < c; ++i) {
-    const float w = a.weight != nullptr ? weight.data[i * weight.stride] : 1.0f;
+    const double w = a.weight != nullptr ? weight.data[i * weight.stride] : 1.0;
     folded[i] = mean.data[i * mean.stride];
-    folded[c + i] = w / std::sqrt(static_cast<float>(var.data[i * var.stride] + a.eps));
+    folded[c + i] = static_cast<float>(w / std::sqrt(var.data[i * var.stride] + a.eps));
     folded[2 * c + i] = a.bias != nullptr ? bias.data[i * bias.stride] : 0.0f;
   }
 }

@@ -57,6 +57,18 @@ def test_integers_are_exact(shape: tuple[int, int, int], isa: str, rng: np.rando
     np.testing.assert_array_equal(_core.linear(x, weight, bias), reference.linear(x, weight, bias))
 
 
+def test_error_of_a_long_sum_is_that_of_a_run(isa: str) -> None:
+    """Terms of one sign: a lane adds up 256, as in a convolution, whose test derives 2.3 eps.
+
+    Without runs 12,500 to 50,000 terms of a lane leave 4 to 14 eps.
+    """
+    rng = np.random.default_rng(0)
+    x, weight = (rng.random((rows, 200_003), dtype=np.float32) for rows in (2, 13))
+    want = reference.linear(x, weight)
+    error = np.sqrt(np.mean((_core.linear(x, weight, None) / want - 1) ** 2))
+    assert error <= 2.3 * np.finfo(np.float32).eps
+
+
 def test_nan_stays_in_its_row_and_output(isa: str, rng: np.random.Generator) -> None:
     x, weight, bias = sample(rng, 7, 21, 9)
     x[4, 20] = np.nan

@@ -72,6 +72,18 @@ def test_logits_are_cardinality_major_and_features_radix_major(isa: str) -> None
                 assert y[0, channel, 0, 0] == x[0, split * channels + channel, 0, 0]
 
 
+@pytest.mark.parametrize("radix", [1, 2, 5])
+def test_weight_is_rounded_twice_at_most(radix: int, isa: str, rng: np.random.Generator) -> None:
+    """With large logits, too: in float32 their difference alone moves a weight by up to 8 roundings."""
+    x, logits = np.zeros((1, radix, 40), np.float32), rng.uniform(-8, 8, (999, radix, 40)).astype(np.float32)
+    x[:, 0] = 1.0
+    x = np.broadcast_to(x.reshape(1, radix * 40, 1, 1), (999, radix * 40, 1, 1))
+    logits = logits.reshape(999, radix * 40)
+    want = reference.split_attention(x, logits, radix, 1)
+    y = _core.split_attention(x, logits, radix, 1)
+    assert np.abs(y / want - 1).max() <= 1.01 * np.finfo(np.float32).eps
+
+
 def test_equal_logits_average_the_splits(isa: str, rng: np.random.Generator) -> None:
     x = rng.integers(-99, 100, (2, 4 * 19, 3, 5)).astype(np.float32)
     y = _core.split_attention(x, np.full((2, 4 * 19), 7, np.float32), 4, 1)
