@@ -65,6 +65,14 @@ def _batch_norm(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
     return F.batch_norm(x, **parameters, eps=0.0)
 
 
+def _flatten(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
+    return x.flatten(1)
+
+
+def _unflatten(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
+    return x[:, :, None, None]
+
+
 def _relu(node: Node, parameters: Mapping[str, Any], x: Any) -> Any:
     return x.relu()
 
@@ -143,6 +151,8 @@ COMPUTE: Mapping[str, Callable[..., Any]] = {
     "batch_norm": _batch_norm,
     "conv2d": _conv2d,
     "linear": _linear,
+    "flatten": _flatten,
+    "unflatten": _unflatten,
     "relu": _relu,
     "softmax": _softmax,
     "max_pool2d": _pool("max_pool2d"),
