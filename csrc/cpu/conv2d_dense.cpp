@@ -203,6 +203,9 @@ int64_t most_pixels(const Conv2d& p, bool aside, int64_t column) {
   return (aside ? s.out_w : 2 * s.out_w) - column;
 }
 
+// From a pixel's first vector to its second, which may lie in the next block.
+int64_t vector_of(const OutputView& image) { return F32::kLanes >= OutputView::kBlock ? image.block : F32::kLanes; }
+
 template <int kBlock>
 int64_t tile_pixels(int64_t left, int64_t most) {
   const int64_t rows = next_tile_rows<kBlock>(left);
@@ -226,9 +229,6 @@ void multiply(const Conv2d& p, const Blocking& b, const Chunk& chunk, const Pane
   const Conv2dShape& s = p.shape;
   const OutputView &y = p.operands.y, &residual = p.epilogue.residual;
   const bool is_aside = lies_aside(y, panel);
-  const auto vector_of = [](const OutputView& image) {  // the second may lie in the next block
-    return F32::kLanes >= OutputView::kBlock ? image.block : F32::kLanes;
-  };
   const int64_t lines = b.flat ? 1 : chunk.rows, width = b.flat ? chunk.rows * s.out_w : s.out_w;
   const bool two_rows = kBlock == InputView::kBlock && !b.flat && !is_aside && width == kHalf;
   const int64_t tiles = two_rows ? ceil_div(lines, 2) : lines * ceil_div(width, kTileRows);
