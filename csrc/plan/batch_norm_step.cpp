@@ -32,17 +32,17 @@ class BatchNormStep final : public Step {
 
   void run(const Run& run, const Team& team, std::byte*) const override {
     if (!y_.image) {
-      if (team.id() == 0) normalize(x_.rows(run.arena), constants_, y_.rows(run.arena), y_.c, y_.n);
+      if (team.id() == 0) normalize(x_.rows(run), constants_, y_.rows(run), y_.c, y_.n);
       return;
     }
     with_element(y_, [&](auto element) {
-      const auto x = x_.view<decltype(element)>(run.arena), y = y_.view<decltype(element)>(run.arena);
+      const auto x = x_.view<decltype(element)>(run), y = y_.view<decltype(element)>(run);
       for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
         for (int64_t row = first; row < first + count; ++row)
           normalize(row_of(x, y_, block, row), constants_ + block * y.pixel, row_of(y, y_, block, row), y.pixel, y_.w);
       });
     });
-    clear_halo(y_, run.arena, team);
+    clear_halo(y_, run, team);
   }
 
  private:

@@ -74,7 +74,7 @@ class Conv2dStep final : public Step {
   int64_t scratch_bytes(int team) const override {
     const Conv2dShares shares(shape_, *algorithm_, true, team);
     std::byte somewhere{};  // pointers that are not null are all that counts
-    const Conv2d p = problem(&somewhere, nullptr);
+    const Conv2d p = problem({.arena = &somewhere});
     int64_t bytes = 0;
     for (int64_t i = 0; i < shares.count(); ++i) bytes = std::max(bytes, algorithm_->scratch_bytes(p, shares[i]));
     return bytes;
@@ -93,7 +93,7 @@ class Conv2dStep final : public Step {
   double multiplications() const override { return shape_.multiplications(); }
 
   void run(const Run& run, const Team& team, std::byte* scratch) const override {
-    const Conv2d p = problem(run.arena, run.inputs);
+    const Conv2d p = problem(run);
     const Conv2dShares shares(shape_, *algorithm_, true, team.size());
     const Weights next = next_ != nullptr ? next_->first_weights(team) : Weights{};
     for (int64_t i = team.begin(shares.count()); i < team.end(shares.count()); ++i) {
@@ -102,36 +102,36 @@ class Conv2dStep final : public Step {
       share.next_bytes = next.bytes;
       algorithm_->run(p, share, reinterpret_cast<char*>(scratch));
     }
-    clear_halo(y_, run.arena, team);
+    clear_halo(y_, run, team);
   }
 
  private:
   int64_t panels() const { return algorithm_->panels(shape_); }
   int64_t panel_bytes() const { return algorithm_->panel_bytes(shape_); }
 
-  // The convolution of one call on the values in `arena`.
-  Conv2d problem(std::byte* arena, const ImageView* inputs) const {
+  // The convolution of one pass.
+  Conv2d problem(const Run& run) const {
     Conv2d p{.shape = shape_, .operands = {}, .epilogue = {}};
     p.operands.x_has_halo = !x_.stays_outside;
     p.epilogue.relu = relu_;
     p.operands.prepared = prepared_;
     if (x_.is_bfloat16()) {
-      p.bfloat16 = {.x = as_input(x_.view<Bfloat16>(arena)),
-                    .y = y_.view<Bfloat16>(arena),
-                    .residual = residual_ != nullptr ? residual_->view<Bfloat16>(arena) : BlockedView<Bfloat16>{}};
+      p.bfloat16 = {.x = as_input(x_.view<Bfloat16>(run)),
+                    .y = y_.view<Bfloat16>(run),
+                    .residual = residual_ != nullptr ? residual_->view<Bfloat16>(run) : BlockedView<Bfloat16>{}};
       return p;
     }
     if (p.operands.x_has_halo) {
-      const auto x = x_.view<float>(arena);
+      const auto x = x_.view<float>(run);
       p.operands.x = {x.data, 1, x.block, x.image, x.row, x.pixel};
-    } else if (inputs != nullptr) {
-      const ImageView& x = inputs[x_.input];
+    } else if (run.inputs != nullptr) {
+      const ImageView x = pass_of(run.inputs[x_.input], run);
       const int64_t channel = x.c == 1 ? 1 : x.stride_c;
       p.operands.x = {x.data, channel, InputView::kBlock * channel, x.stride_n, x.stride_h, x.stride_w};
     }
-    p.operands.y = y_.view<float>(arena);
-    if (residual_ != nullptr) p.epilogue.residual = residual_->view<float>(arena);
-    if (row_sums_ != nullptr) p.epilogue.row_sums = row_sums_->rows(arena);
+    p.operands.y = y_.view<float>(run);
+    if (residual_ != nullptr) p.epilogue.residual = residual_->view<float>(run);
+    if (row_sums_ != nullptr) p.epilogue.row_sums = row_sums_->rows(run);
     return p;
   }
 

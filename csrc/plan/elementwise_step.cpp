@@ -15,17 +15,16 @@ class ElementwiseStep final : public Step {
   void run(const Run& run, const Team& team, std::byte*) const override {
     if (!y_.image) {
       const int64_t floats = y_.n * y_.c, first = team.begin(floats);
-      return apply(a_.rows(run.arena) + first, b_.rows(run.arena) + first, y_.rows(run.arena) + first,
-                   team.end(floats) - first);
+      return apply(a_.rows(run) + first, b_.rows(run) + first, y_.rows(run) + first, team.end(floats) - first);
     }
     with_element(y_, [&](auto element) { run_on_images<decltype(element)>(run, team); });
-    clear_halo(y_, run.arena, team);
+    clear_halo(y_, run, team);
   }
 
  private:
   template <class Element>
   void run_on_images(const Run& run, const Team& team) const {
-    const auto a = a_.view<Element>(run.arena), b = b_.view<Element>(run.arena), y = y_.view<Element>(run.arena);
+    const auto a = a_.view<Element>(run), b = b_.view<Element>(run), y = y_.view<Element>(run);
     for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
       for (int64_t row = first; row < first + count; ++row)
         apply(row_of(a, y_, block, row), row_of(b, y_, block, row), row_of(y, y_, block, row), y_.w * y.pixel);

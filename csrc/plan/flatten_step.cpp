@@ -14,9 +14,9 @@ class FlattenStep final : public Step {
 
   void run(const Run& run, const Team& team, std::byte*) const override {
     const int64_t planes = x_.n * x_.c;
-    float* y = y_.rows(run.arena) + team.begin(planes) * x_.h * x_.w;
+    float* y = y_.rows(run) + team.begin(planes) * x_.h * x_.w;
     with_element(x_, [&](auto element) {
-      const auto x = x_.view<decltype(element)>(run.arena);
+      const auto x = x_.view<decltype(element)>(run);
       for (int64_t i = team.begin(planes); i < team.end(planes); ++i)
         for (int64_t h = 0; h < x_.h; ++h)
           for (int64_t w = 0; w < x_.w; ++w) *y++ = to_float(*x.at(i % x_.c, i / x_.c, h, w));

@@ -34,24 +34,24 @@ class LinearStep final : public Step {
   }
 
   double largest_share(int team) const override {
-    const int64_t tasks = described(nullptr).tasks();
+    const int64_t tasks = described({}).tasks();
     return static_cast<double>((tasks + team - 1) / team) / static_cast<double>(tasks);
   }
 
   double multiplications() const override { return static_cast<double>(x_.n) * static_cast<double>(weights_); }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const LinearOf<Element> p = described(run.arena);
+    const LinearOf<Element> p = described(run);
     kernel_for<Element>(kernels().linear, kernels().linear_bfloat16)(p, team.begin(p.tasks()), team.end(p.tasks()));
   }
 
  private:
-  LinearOf<Element> described(std::byte* arena) const {
-    return {.x = x_.rows(arena),
+  LinearOf<Element> described(const Run& run) const {
+    return {.x = x_.rows(run),
             .weight = packed_weight_,
             .bias = biases_ > 0 ? packed_bias_ : nullptr,
             .bias_stride = 1,
-            .y = y_.rows(arena),
+            .y = y_.rows(run),
             .rows = y_.n,
             .in = x_.c / groups_,
             .outputs = y_.c / groups_,

@@ -9,6 +9,7 @@
 #include "core/status.h"
 #include "ops/shapes.h"
 #include "plan/cuda_plan.h"
+#include "plan/passes.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -22,15 +23,14 @@ class Loader {
 
   lucid_status load() {
     LUCID_CHECK(read_values());
-    for (int i = 0; i < args_.step_count; ++i)
-      if (const lucid_status status = read_step(i); status != LUCID_OK) {
-        const std::string reason = lucid_last_error();
-        return fail(status, "plan: step %d: %s", i, reason.c_str());
-      }
+    LUCID_CHECK(for_steps([&](int i) { return read_step(i); }));
     for (int i = 0; i < args_.output_count; ++i)
       if (!ready(args_.outputs[i]))
         return fail(LUCID_INVALID_ARGUMENT, "plan: output %d must be a value that a step computes, got %d", i,
                     args_.outputs[i]);
+    images_ = plan_.cuda == nullptr && !mixes_images_ ? choose_passes(args_, args_.dtype.bits / 8)
+                                                      : std::vector<int64_t>(kinds_.size(), 0);
+    LUCID_CHECK(for_steps([&](int i) { return make_step(i); }));
     if (plan_.cuda == nullptr) LUCID_CHECK(lay_out(plan_));
     add_transfers();
     LUCID_CHECK(assign_places(plan_));
@@ -38,6 +38,16 @@ class Loader {
   }
 
  private:
+  template <class Body>
+  lucid_status for_steps(const Body& body) const {
+    for (int i = 0; i < args_.step_count; ++i)
+      if (const lucid_status status = body(i); status != LUCID_OK) {
+        const std::string reason = lucid_last_error();
+        return fail(status, "plan: step %d: %s", i, reason.c_str());
+      }
+    return ok();
+  }
+
   bool exists(int value) const { return value >= 0 && value < args_.value_count; }
   bool ready(int value) const { return exists(value) && ready_[value]; }
 
@@ -56,6 +66,7 @@ class Loader {
   lucid_status read_values() {
     LUCID_CHECK(check_counts());
     plan_.values.resize(args_.value_count);
+    plan_.batch = args_.values[0].sizes[0];
     ready_.assign(args_.value_count, false);
     for (int i = 0; i < args_.value_count; ++i) {
       const lucid_shape& shape = args_.values[i];
@@ -64,7 +75,7 @@ class Loader {
       LUCID_CHECK(check_value(name, shape));
       Value& v = plan_.values[i];
       v.image = shape.ndim == 4;
-      v.n = shape.sizes[0], v.c = shape.sizes[1];
+      v.batch = shape.sizes[0], v.c = shape.sizes[1];
       if (v.image) v.h = shape.sizes[2], v.w = shape.sizes[3];
       v.on_cuda = plan_.cuda != nullptr;
       v.layout.dtype = v.on_cuda || v.image ? args_.dtype : kFloat32;
@@ -101,14 +112,26 @@ class Loader {
     LUCID_CHECK(check_data(op, "weight", step.weight));
     LUCID_CHECK(check_data(op, "bias", step.bias));
     ready_[step.output] = true;
-    // Steps on an empty batch have nothing to compute.
-    return is_empty(y) ? ok() : make_step(index, {.step = step, .inputs = shapes.data()}, *kind);
+    const Description description{.step = step, .inputs = shapes.data()};
+    mixes_images_ = mixes_images_ || (kind->mixes_images != nullptr && kind->mixes_images(description));
+    kinds_.push_back(kind);
+    return ok();
   }
 
-  lucid_status make_step(int index, const Description& description, const StepKind& kind) {
-    const lucid_plan_step& step = description.step;
+  // For the images of a pass.
+  lucid_status make_step(int index) {
+    const lucid_plan_step& step = args_.steps[index];
+    if (is_empty(args_.values[step.output])) return ok();  // there is nothing to compute
+    const int64_t images = images_[static_cast<size_t>(index)];
+    std::vector<lucid_shape> shapes;
+    for (int i = 0; i < step.input_count; ++i) {
+      shapes.push_back(args_.values[step.inputs[i]]);
+      if (images > 0) shapes.back().sizes[0] = images;
+    }
+    const Description description{.step = step, .inputs = shapes.data()};
+    const StepKind& kind = *kinds_[static_cast<size_t>(index)];
     Operands operands{.inputs = {},
-                      .y = plan_.values[step.output],
+                      .y = value_in_passes_of(images, step.output, plan_),
                       .winograd = args_.winograd != 0,
                       .bfloat16 = args_.dtype.code == LUCID_BFLOAT};
     Entry entry{.step = nullptr,
@@ -116,8 +139,9 @@ class Loader {
                 .described = index,
                 .transfers = false,
                 .inputs = {step.inputs, step.inputs + step.input_count},
-                .output = step.output};
-    for (const int input : entry.inputs) operands.inputs.push_back(&plan_.values[input]);
+                .output = step.output,
+                .images = images};
+    for (const int input : entry.inputs) operands.inputs.push_back(&value_in_passes_of(images, input, plan_));
     if (plan_.cuda != nullptr) {
       entry.launch = std::make_unique<Launch>();
       entry.launch->algorithm = kind.described.name;
@@ -129,35 +153,44 @@ class Loader {
     return ok();
   }
 
+  // Transfers take the images of who used a value first.
+  const Value& first_use(int value) {
+    const Value& v = plan_.values[value];
+    return v.n > 0 ? v : value_in_passes_of(0, value, plan_);
+  }
+  static int64_t images_of(const Value& v) { return v.n < v.batch ? v.n : 0; }
+
   // Imports come first, exports last; each counts as part of the step beside it.
   void add_transfers() {
     std::vector<Entry> imports;
     for (const int input : plan_.inputs) {
-      const Value& v = plan_.values[input];
+      const Value& v = first_use(input);
       const auto reader = std::find_if(plan_.entries.begin(), plan_.entries.end(), [&](const Entry& entry) {
         return std::count(entry.inputs.begin(), entry.inputs.end(), input) > 0;
       });
       const bool exported = std::count(plan_.outputs.begin(), plan_.outputs.end(), input) > 0;
-      if (v.stays_outside || v.n == 0 || (reader == plan_.entries.end() && !exported)) continue;
+      if (v.stays_outside || v.batch == 0 || (reader == plan_.entries.end() && !exported)) continue;
       const int described = reader != plan_.entries.end() ? reader->described : 0;
       imports.push_back({.step = v.on_cuda ? nullptr : import_step(v.input, v),
                          .launch = v.on_cuda ? import_launch(v.input, v) : nullptr,
                          .described = described,
                          .transfers = true,
                          .inputs = {},
-                         .output = input});
+                         .output = input,
+                         .images = images_of(v)});
     }
     std::move(plan_.entries.begin(), plan_.entries.end(), std::back_inserter(imports));
     plan_.entries = std::move(imports);
     for (int i = 0; i < args_.output_count; ++i) {
-      const Value& v = plan_.values[args_.outputs[i]];
-      if (v.n == 0) continue;
+      if (plan_.values[args_.outputs[i]].batch == 0) continue;
+      const Value& v = first_use(args_.outputs[i]);
       plan_.entries.push_back({.step = v.on_cuda ? nullptr : export_step(v, i),
                                .launch = v.on_cuda ? export_launch(v, i) : nullptr,
                                .described = std::max(0, args_.step_count - 1),
                                .transfers = true,
                                .inputs = {args_.outputs[i]},
-                               .output = -1});
+                               .output = -1,
+                               .images = images_of(v)});
     }
   }
 
@@ -175,7 +208,7 @@ class Loader {
       packed += whole_lines(entry.step->weight_bytes());
     }
     for (const Entry& entry : plan_.entries) {
-      plan_.multiplications += entry.step->multiplications();
+      plan_.multiplications += entry.step->multiplications() * static_cast<double>(passes_of(plan_, entry));
       if (entry.step->weight_bytes() == 0) continue;
       if (before != nullptr) before->prefetch(entry.step.get());
       before = entry.step.get();
@@ -186,6 +219,9 @@ class Loader {
   const lucid_plan_args& args_;
   lucid_plan& plan_;
   std::vector<bool> ready_;
+  std::vector<const StepKind*> kinds_;  // of the steps
+  bool mixes_images_ = false;           // whether a step does
+  std::vector<int64_t> images_;         // that each step takes in a pass, or 0
 };
 
 lucid_status check_cpu(const lucid_plan_args& args) {

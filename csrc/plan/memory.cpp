@@ -5,7 +5,7 @@
 
 #include "core/status.h"
 #include "ops/shapes.h"
-#include "plan/plan.h"
+#include "plan/passes.h"
 
 namespace lucid::plan {
 namespace {
@@ -63,7 +63,7 @@ void set_halos(lucid_plan& plan) {
 lucid_status check_sizes_with_halos(const lucid_plan& plan) {
   for (const Value& v : plan.values) {
     const Halo& halo = v.layout.halo;
-    const int64_t sizes[4] = {v.n, v.blocks() * v.layout.block, halo.top + v.h + halo.bottom,
+    const int64_t sizes[4] = {v.batch, v.blocks() * v.layout.block, halo.top + v.h + halo.bottom,
                               halo.left + v.w + halo.right};
     if (!elements_fit(sizes, 4))
       return fail(LUCID_INVALID_ARGUMENT, "plan: a value with its padding must have at most 2^58 elements, got %s",
@@ -74,16 +74,17 @@ lucid_status check_sizes_with_halos(const lucid_plan& plan) {
 
 // A pooling reads what the convolution before it has summed up already, if that can: 1 % of ResNeSt-50.
 void share_row_sums(lucid_plan& plan) {
+  const std::vector<PassRange> ranges = pass_ranges(plan);
   for (size_t i = 0; i < plan.entries.size(); ++i) {
     Entry& pool = plan.entries[i];
     if (!pool.step->asks_for_row_sums()) continue;
     for (size_t j = 0; j < i; ++j) {
       Entry& producer = plan.entries[j];
       const int64_t rows = producer.output == pool.inputs[0] ? producer.step->summed_rows() : 0;
-      if (rows == 0) continue;
+      if (rows == 0 || ranges[j].begin != ranges[i].begin) continue;
       if (producer.row_sums < 0) {
         Value sums;
-        sums.n = rows, sums.c = plan.values[producer.output].c;
+        sums.n = sums.batch = rows, sums.c = plan.values[producer.output].c;
         producer.row_sums = static_cast<int>(plan.values.size());
         plan.values.push_back(sums);
         producer.step->set_row_sums(plan.values.back());
@@ -120,6 +121,12 @@ void share_places(lucid_plan& plan) {
     if (residual.last == entry && residual.same_layout(y))
       y.place_of = residual.place_of >= 0 ? residual.place_of : e.inputs[overwritten];
   }
+  const std::vector<PassRange> ranges = pass_ranges(plan);
+  for (Value& value : plan.values)
+    if (value.whole) {  // every pass uses its part
+      value.first = ranges[value.first].begin;
+      value.last = ranges[value.last].end - 1;
+    }
   for (Value& value : plan.values)
     if (value.place_of >= 0) {
       Value& place = plan.values[value.place_of];  // set before the values that share it
@@ -162,29 +169,34 @@ lucid_status assign_offsets(lucid_plan& plan) {
 
 // Channel blocks are an odd number of cache lines apart: at multiples of 4 KB (56 x 56 pixels) all blocks of a pixel
 // would fall into one set of L1.
-int64_t Value::plane_bytes() const { return (whole_lines(n * image_bytes()) / kBlockBytes | 1) * kBlockBytes; }
+int64_t Value::plane_bytes() const { return (whole_lines(kept() * image_bytes()) / kBlockBytes | 1) * kBlockBytes; }
 
 bool Value::same_layout(const Value& o) const {
-  return image == o.image && n == o.n && c == o.c && h == o.h && w == o.w && layout.block == o.layout.block &&
+  return image == o.image && kept() == o.kept() && c == o.c && h == o.h && w == o.w && layout.block == o.layout.block &&
          layout.halo == o.layout.halo;
 }
 
 lucid_status lay_out(lucid_plan& plan) {
   keep_inputs_outside(plan);
   make_inputs_narrow(plan);
+  update_aliases(plan);
   set_halos(plan);
+  update_aliases(plan);
   LUCID_CHECK(check_sizes_with_halos(plan));
   share_row_sums(plan);
   return ok();
 }
 
 lucid_status assign_places(lucid_plan& plan) {
+  find_whole_values(plan);
   find_lifetimes(plan);
   share_places(plan);
-  return assign_offsets(plan);
+  LUCID_CHECK(assign_offsets(plan));
+  update_aliases(plan);
+  return ok();
 }
 
-void clear_halo(const Value& v, std::byte* arena, const Team& team) {
+void clear_halo(const Value& v, const Run& run, const Team& team) {
   const Halo& halo = v.layout.halo;
   if (halo.empty()) return;
   const auto clear = [](std::byte* from, std::byte* to) {  // some cache lines: faster here than by a call
@@ -194,7 +206,7 @@ void clear_halo(const Value& v, std::byte* arena, const Team& team) {
   const int64_t images = v.blocks() * v.n, row = v.row_bytes(), pixel = v.pixel_bytes();
   const int64_t first = halo.top * row + halo.left * pixel, gap = (halo.left + halo.right) * pixel;
   for (int64_t i = team.begin(images); i < team.end(images); ++i) {
-    std::byte* const image = arena + v.offset + i / v.n * v.plane_bytes() + i % v.n * v.image_bytes();
+    std::byte* const image = v.images(run) + i / v.n * v.plane_bytes() + i % v.n * v.image_bytes();
     clear(image, image + first);
     std::byte* behind = image + first + v.w * pixel;  // a row, before the next one
     for (int64_t y = 1; y < v.h; ++y, behind += row) clear(behind, behind + gap);
@@ -202,10 +214,11 @@ void clear_halo(const Value& v, std::byte* arena, const Team& team) {
   }
 }
 
-void clear_unused_channels(const Value& v, std::byte* arena, const Team& team) {
+void clear_unused_channels(const Value& v, const Run& run, const Team& team) {
   const int64_t used = v.c % v.layout.block * v.layout.element_bytes(), rows = v.n * v.h;
   if (!v.is_bfloat16() || used == 0) return;
-  const auto view = v.view<Bfloat16>(arena + (v.blocks() - 1) * v.plane_bytes() + used);
+  const Run last_block{.arena = run.arena + (v.blocks() - 1) * v.plane_bytes() + used, .first = run.first};
+  const auto view = v.view<Bfloat16>(last_block);
   for (int64_t i = team.begin(rows); i < team.end(rows); ++i)
     for (int64_t w = 0; w < v.w; ++w)
       std::memset(view.at(0, i / v.h, i % v.h, w), 0, static_cast<size_t>(v.pixel_bytes() - used));

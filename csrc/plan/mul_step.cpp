@@ -16,10 +16,10 @@ class MulStep final : public Step {
   void run(const Run& run, const Team& team, std::byte*) const override {
     with_element(y_, [&](auto element) {
       using Element = decltype(element);
-      SplitAttentionOf<Element> p{.x = as_input(a_.view<Element>(run.arena)),
+      SplitAttentionOf<Element> p{.x = as_input(a_.view<Element>(run)),
                                   .logits = nullptr,
-                                  .weights = b_.rows(run.arena),
-                                  .y = y_.view<Element>(run.arena),
+                                  .weights = b_.rows(run),
+                                  .y = y_.view<Element>(run),
                                   .h = y_.h,
                                   .w = y_.w,
                                   .radix = 1,
@@ -33,8 +33,8 @@ class MulStep final : public Step {
         kernel_for<Element>(kernels().split_attention, kernels().split_attention_bfloat16)(p, first, first + count);
       });
     });
-    clear_unused_channels(y_, run.arena, team);
-    clear_halo(y_, run.arena, team);
+    clear_unused_channels(y_, run, team);
+    clear_halo(y_, run, team);
   }
 
  private:

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/memory.h"
@@ -19,11 +21,28 @@ namespace lucid::plan {
 
 class CudaPlan;
 
-// An image in the layout of a plan, or rows [n][c], which are float32 on the CPU.
+// One pass of a call: the images from `first` on, as many as the step in question takes at a time (plan/passes.h).
+struct Run {
+  std::byte* arena = nullptr;
+  const ImageView *inputs = nullptr, *outputs = nullptr;  // of all images
+  int64_t first = 0;
+
+  Run pass(int64_t image) const { return {arena, inputs, outputs, image}; }
+};
+
+inline ImageView pass_of(ImageView all, const Run& run) {
+  all.data += run.first * all.stride_n;
+  return all;
+}
+
+// An image in the layout of a plan, or rows [n][c], which are float32 on the CPU: n of a pass. In memory are those of a
+// pass, or the whole batch, where steps with other passes use it.
 struct Value {
   bool image = false;
   bool on_cuda = false;  // images are channels-last without gaps then
   int64_t n = 0, c = 0, h = 1, w = 1;
+  int64_t batch = 0;
+  bool whole = false;          // whether the batch is in memory
   Layout layout;               // of an image
   int input = -1;              // its index among the plan's inputs, or -1
   bool stays_outside = false;  // an input that is read from the caller's memory
@@ -39,29 +58,28 @@ struct Value {
   int64_t image_bytes() const { return (layout.halo.top + h + layout.halo.bottom) * row_bytes(); }
   int64_t plane_bytes() const;
   int64_t bytes() const {
-    return image && !on_cuda ? blocks() * plane_bytes() : n * h * w * c * layout.element_bytes();
+    return image && !on_cuda ? blocks() * plane_bytes() : kept() * h * w * c * layout.element_bytes();
   }
+  int64_t kept() const { return whole ? batch : n; }  // images in memory
   bool same_layout(const Value& other) const;
   bool is_bfloat16() const { return layout.dtype.code == LUCID_BFLOAT; }
 
-  float* rows(std::byte* arena) const { return reinterpret_cast<float*>(arena + offset); }
+  float* rows(const Run& run) const {
+    return reinterpret_cast<float*>(run.arena + offset) + (whole ? run.first * c : 0);
+  }
+  // The images of a pass, with their halos.
+  std::byte* images(const Run& run) const { return run.arena + offset + (whole ? run.first * image_bytes() : 0); }
   // From pixel (0, 0) inside the halo, by the type of the elements.
   template <class Element>
-  BlockedView<Element> view(std::byte* arena) const {
+  BlockedView<Element> view(const Run& run) const {
     constexpr auto kBytes = static_cast<int64_t>(sizeof(Element));
     const int64_t inside = layout.halo.top * row_bytes() + layout.halo.left * pixel_bytes();
-    return {.data = reinterpret_cast<Element*>(arena + offset + inside),
+    return {.data = reinterpret_cast<Element*>(images(run) + inside),
             .block = plane_bytes() / kBytes,
             .image = image_bytes() / kBytes,
             .row = row_bytes() / kBytes,
             .pixel = layout.block};
   }
-};
-
-// One call of a plan.
-struct Run {
-  std::byte* arena;
-  const ImageView *inputs, *outputs;
 };
 
 // Packed weights, to be prefetched.
@@ -111,7 +129,8 @@ struct Entry {
   int described;                   // the step of the description that it belongs to
   bool transfers;                  // from the caller's memory or to it
   std::vector<int> inputs;
-  int output;  // -1 for a transfer to the caller
+  int output;      // -1 for a transfer to the caller
+  int64_t images;  // that it takes in a pass
   int row_sums = -1;
 
   int overwritten() const { return launch != nullptr ? launch->overwritten : step->overwritten(); }
@@ -126,18 +145,19 @@ std::unique_ptr<Step> export_step(const Value& x, int output);
 lucid_status lay_out(lucid_plan& plan);
 lucid_status assign_places(lucid_plan& plan);
 
-// Writes zeros into the halo of an image, this thread's share of them.
-void clear_halo(const Value& value, std::byte* arena, const Team& team);
+// Writes zeros into the halo of a pass's images, this thread's share of them.
+void clear_halo(const Value& value, const Run& run, const Team& team);
 
 // Likewise into the channels that the last block lacks, after a step that computes channel by channel. In bfloat16 they
 // are multiplied by weights of zero, and must be finite.
-void clear_unused_channels(const Value& value, std::byte* arena, const Team& team);
-
+void clear_unused_channels(const Value& value, const Run& run, const Team& team);
 }  // namespace lucid::plan
 
 struct lucid_plan {
   std::deque<lucid::plan::Value> values;  // steps keep references to them
   std::vector<lucid::plan::Entry> entries;
+  // Values as steps see them that take another number of images in a pass: by the value and the number.
+  std::map<std::pair<int, int64_t>, int> aliases;
   // Weights of all steps: together they lie on huge pages, where a layer's own half megabyte would not.
   std::unique_ptr<lucid::Scratch<std::byte>> weights;
   lucid_device device = {LUCID_CPU, 0};
@@ -146,5 +166,6 @@ struct lucid_plan {
   std::vector<std::string> input_names, output_names;  // of a plan from a file; else empty
   int described_steps = 0;
   double multiplications = 0;  // of all steps
+  int64_t batch = 0;           // of all values, where entries take a part of it in a pass
   int64_t arena_bytes = 0;
 };

@@ -47,13 +47,13 @@ class PoolStep final : public Step {
   void run(const Run& run, const Team& team, std::byte*) const override {
     with_element(y_, [&](auto element) {
       using Element = decltype(element);
-      const auto x = x_.view<Element>(run.arena), y = y_.view<Element>(run.arena);
+      const auto x = x_.view<Element>(run), y = y_.view<Element>(run);
       for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
         (kernels().*kernel_for<Element>(for_float_, for_bfloat16_))(
             on_views(pool_, block_of(x, block), block_of(y, block)), first, first + count);
       });
     });
-    clear_halo(y_, run.arena, team);
+    clear_halo(y_, run, team);
   }
 
  private:

@@ -23,12 +23,8 @@ class RadixSumPoolStep final : public Step {
     if (row_sums_ != nullptr) return sum_rows(run, team);
     with_element(x_, [&](auto element) {
       using Element = decltype(element);
-      const RadixSumPoolOf<Element> p{.x = as_input(x_.view<Element>(run.arena)),
-                                      .y = y_.rows(run.arena),
-                                      .h = x_.h,
-                                      .w = x_.w,
-                                      .radix = radix_,
-                                      .c = y_.c};
+      const RadixSumPoolOf<Element> p{
+          .x = as_input(x_.view<Element>(run)), .y = y_.rows(run), .h = x_.h, .w = x_.w, .radix = radix_, .c = y_.c};
       const auto kernel = kernel_for<Element>(kernels().radix_sum_pool, kernels().radix_sum_pool_bfloat16);
       const int64_t blocks = p.channel_blocks();
       for (int64_t block = team.begin(blocks); block < team.end(blocks); ++block)
@@ -38,8 +34,8 @@ class RadixSumPoolStep final : public Step {
 
  private:
   void sum_rows(const Run& run, const Team& team) const {
-    kernels().sum_rows({.sums = row_sums_->rows(run.arena),
-                        .y = y_.rows(run.arena),
+    kernels().sum_rows({.sums = row_sums_->rows(run),
+                        .y = y_.rows(run),
                         .images = y_.n,
                         .rows = row_sums_->n / y_.n,
                         .radix = radix_,

@@ -9,7 +9,7 @@
 #include "core/status.h"
 #include "ops/shapes.h"
 #include "plan/cuda_plan.h"
-#include "plan/plan.h"
+#include "plan/passes.h"
 #include "plan/step_times.h"
 
 namespace lucid::plan {
@@ -19,7 +19,7 @@ lucid_status view_arguments(const lucid_plan& plan, const std::vector<int>& indi
                             const lucid_tensor* const* tensors, std::vector<ImageView>* views) {
   for (size_t i = 0; i < indices.size(); ++i) {
     const Value& v = plan.values[indices[i]];
-    const int64_t shape[4] = {v.n, v.c, v.h, v.w};
+    const int64_t shape[4] = {v.batch, v.c, v.h, v.w};
     const lucid_shape wanted = make_shape(shape, v.image ? 4 : 2);
     LUCID_CHECK(check_tensor("plan", name, tensors[i], wanted.ndim, wanted.ndim, wanted.dtype));
     LUCID_CHECK(check_shape("plan", name, *tensors[i], wanted));
@@ -109,12 +109,12 @@ lucid_status run_in_team(const lucid_plan& plan, const Run& run, RunMemory* memo
     team.barrier();
     if (status != LUCID_OK) return;
     watch.begin(team);
-    for (size_t i = 0; i < plan.entries.size(); ++i) {
-      plan.entries[i].step->run(run, team, memory->scratch(team));
-      watch.arrive(team, i);
+    for_turns(plan, [&](size_t turn, const Entry& entry, int64_t first) {
+      entry.step->run(run.pass(first), team, memory->scratch(team));
+      watch.arrive(team, turn);
       team.barrier();
-      watch.leave(team, i);
-    }
+      watch.leave(team, turn);
+    });
   });
   if (status != LUCID_OK) return status;
   watch.add(came);
@@ -127,12 +127,12 @@ lucid_status run_on_host(const lucid_plan& plan, const Run& run, RunMemory* memo
   Stopwatch watch(plan, 1, times);
   const Team caller(0, 1, nullptr, Patience::zero());
   watch.begin(caller);
-  for (size_t i = 0; i < plan.entries.size(); ++i) {
-    const Step& step = *plan.entries[i].step;
-    parallel_parts(tasks, [&](const Team& team) { step.run(run, team, memory->scratch(team)); });
-    watch.arrive(caller, i);
-    watch.leave(caller, i);
-  }
+  for_turns(plan, [&](size_t turn, const Entry& entry, int64_t first) {
+    const Run pass = run.pass(first);
+    parallel_parts(tasks, [&](const Team& team) { entry.step->run(pass, team, memory->scratch(team)); });
+    watch.arrive(caller, turn);
+    watch.leave(caller, turn);
+  });
   watch.add(1);
   return ok();
 }
@@ -140,7 +140,7 @@ lucid_status run_on_host(const lucid_plan& plan, const Run& run, RunMemory* memo
 lucid_status run_on_cpu(const lucid_plan& plan, const ImageView* inputs, const ImageView* outputs,
                         const StepTimes& times, RunMemory memory) {
   LUCID_CHECK(memory.take_activations());
-  const Run run{memory.activations(), inputs, outputs};
+  const Run run{.arena = memory.activations(), .inputs = inputs, .outputs = outputs};
   const bool on_host = current_host().parallel_for != nullptr;
   return (on_host ? run_on_host : run_in_team)(plan, run, &memory, times);
 }

@@ -18,7 +18,7 @@ lucid_status describe(const lucid_plan& plan, const char* kind, const std::vecto
                 index);
   const auto at = static_cast<size_t>(index);
   const Value& v = plan.values[static_cast<size_t>(values[at])];
-  const int64_t sizes[] = {v.n, v.c, v.h, v.w};
+  const int64_t sizes[] = {v.batch, v.c, v.h, v.w};
   if (name != nullptr) *name = names.empty() ? "" : names[at].c_str();
   if (shape != nullptr) *shape = make_shape(sizes, v.image ? 4 : 2);
   return ok();

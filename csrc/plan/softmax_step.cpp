@@ -27,8 +27,8 @@ class SoftmaxStep final : public Step {
     for (int64_t row = team.begin(rows); row < team.end(rows); ++row)
       y_.image ? softmax_of_image(run, row, reinterpret_cast<float*>(scratch)) : softmax_of_rows(run, row);
     if (!y_.image) return;
-    clear_unused_channels(y_, run.arena, team);
-    clear_halo(y_, run.arena, team);
+    clear_unused_channels(y_, run, team);
+    clear_halo(y_, run, team);
   }
 
  private:
@@ -36,7 +36,7 @@ class SoftmaxStep final : public Step {
 
   void softmax_of_rows(const Run& run, int64_t row) const {
     const int64_t first = dim_ == 1 ? row * y_.c : row, step = dim_ == 1 ? 1 : y_.c;
-    compute(x_.rows(run.arena) + first, y_.rows(run.arena) + first, step);
+    compute(x_.rows(run) + first, y_.rows(run) + first, step);
   }
 
   void softmax_of_image(const Run& run, int64_t row, float* scratch) const {
@@ -48,7 +48,7 @@ class SoftmaxStep final : public Step {
       row /= size[d];
     }
     with_element(y_, [&](auto element) {
-      const auto x = x_.view<decltype(element)>(run.arena), y = y_.view<decltype(element)>(run.arena);
+      const auto x = x_.view<decltype(element)>(run), y = y_.view<decltype(element)>(run);
       int64_t& i = at[dim_];
       for (i = 0; i < size[dim_]; ++i) scratch[i] = to_float(*x.at(at[1], at[0], at[2], at[3]));
       compute(scratch, scratch, 1);
@@ -89,6 +89,8 @@ lucid_status make(const Description& step, const Operands& values, std::unique_p
   return ok();
 }
 
+bool mixes_images(const Description& step) { return step.integer("dim") == 0; }
+
 lucid_status launch(const Description& step, const Operands& values, Launch* made) {
   const Value& v = values.y;
   const int dim = dimension(step, values);
@@ -123,6 +125,7 @@ const StepKind softmax_step = {.described = {.name = "softmax",
                                              .bias = LUCID_ABSENT},
                                .check = check,
                                .make = make,
-                               .launch = launch};
+                               .launch = launch,
+                               .mixes_images = mixes_images};
 
 }  // namespace lucid::plan

@@ -21,8 +21,8 @@ class SplitAttentionStep final : public Step {
 
   void run(const Run& run, const Team& team, std::byte* scratch) const override {
     with_element(y_, [&](auto element) { run_on<decltype(element)>(run, team, reinterpret_cast<float*>(scratch)); });
-    clear_unused_channels(y_, run.arena, team);
-    clear_halo(y_, run.arena, team);
+    clear_unused_channels(y_, run, team);
+    clear_halo(y_, run, team);
   }
 
  private:
@@ -47,11 +47,11 @@ class SplitAttentionStep final : public Step {
     const int64_t block = y_.layout.block;
     const int64_t begin = team.begin(y_.blocks()) * block, end = std::min(team.end(y_.blocks()) * block, y_.c);
     SplitAttention logits = problem<float>(weights);
-    logits.logits = logits_.rows(run.arena);
+    logits.logits = logits_.rows(run);
     for (int64_t n = 0; n < y_.n; ++n) kernels().split_attention_weights(logits, n * y_.c + begin, n * y_.c + end);
     SplitAttentionOf<Element> p = problem<Element>(weights);
-    p.x = as_input(x_.view<Element>(run.arena));
-    p.y = y_.view<Element>(run.arena);
+    p.x = as_input(x_.view<Element>(run));
+    p.y = y_.view<Element>(run);
     for (p.first = begin; p.first < end; p.first = p.last) {
       p.last = std::min(p.first + block, end);
       kernel_for<Element>(kernels().split_attention, kernels().split_attention_bfloat16)(p, 0, y_.n * y_.h);

@@ -27,11 +27,11 @@ class Stopwatch {
   void begin(const Team& team) {
     if (wanted_) row(team)[0].left = Clock::now();
   }
-  void arrive(const Team& team, size_t entry) {
-    if (wanted_) row(team)[entry + 1].arrived = Clock::now();
+  void arrive(const Team& team, size_t turn) {
+    if (wanted_) row(team)[turn + 1].arrived = Clock::now();
   }
-  void leave(const Team& team, size_t entry) {
-    if (wanted_) row(team)[entry + 1].left = Clock::now();
+  void leave(const Team& team, size_t turn) {
+    if (wanted_) row(team)[turn + 1].left = Clock::now();
   }
   // Adds the means over the threads to the times of the steps, when all are done.
   void add(int threads) const;

@@ -72,6 +72,8 @@ struct StepKind {
   // Make what `check` has accepted, for the CPU and for CUDA.
   lucid_status (*make)(const Description& step, const Operands& operands, std::unique_ptr<Step>* made);
   lucid_status (*launch)(const Description& step, const Operands& operands, Launch* made);
+  // Whether an image of its output depends on several of its input; null for never.
+  bool (*mixes_images)(const Description& step) = nullptr;
 };
 
 #define LUCID_STEP_KIND(op) extern const StepKind op##_step;

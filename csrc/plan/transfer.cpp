@@ -54,14 +54,14 @@ class ImportStep final : public Step {
   const char* algorithm() const override { return "import"; }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const ImageView& x = run.inputs[input_];
+    const ImageView x = pass_of(run.inputs[input_], run);
     if (!y_.image) {
       for (int64_t i = team.begin(y_.n * y_.c); i < team.end(y_.n * y_.c); ++i)
-        y_.rows(run.arena)[i] = x.data[i / y_.c * x.stride_n + i % y_.c * x.stride_c];
+        y_.rows(run)[i] = x.data[i / y_.c * x.stride_n + i % y_.c * x.stride_c];
       return;
     }
     with_element(y_, [&](auto element) {
-      const auto y = y_.view<decltype(element)>(run.arena);
+      const auto y = y_.view<decltype(element)>(run);
       for_rows(y_, team, [&](int64_t block, int64_t first, int64_t count) {
         const int64_t channel = block * y.pixel, channels = std::min(y.pixel, y_.c - channel);
         for (int64_t row = first; row < first + count; ++row) {
@@ -75,8 +75,8 @@ class ImportStep final : public Step {
         }
       });
     });
-    if (y_.layout.block != kNarrowBlock) clear_unused_channels(y_, run.arena, team);
-    clear_halo(y_, run.arena, team);
+    if (y_.layout.block != kNarrowBlock) clear_unused_channels(y_, run, team);
+    clear_halo(y_, run, team);
   }
 
  private:
@@ -90,14 +90,14 @@ class ExportStep final : public Step {
   const char* algorithm() const override { return "export"; }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const ImageView& y = run.outputs[output_];
+    const ImageView y = pass_of(run.outputs[output_], run);
     if (!x_.image) {
       for (int64_t i = team.begin(x_.n * x_.c); i < team.end(x_.n * x_.c); ++i)
-        y.data[i / x_.c * y.stride_n + i % x_.c * y.stride_c] = x_.rows(run.arena)[i];
+        y.data[i / x_.c * y.stride_n + i % x_.c * y.stride_c] = x_.rows(run)[i];
       return;
     }
     with_element(x_, [&](auto element) {
-      const auto x = x_.view<decltype(element)>(run.arena);
+      const auto x = x_.view<decltype(element)>(run);
       for_rows(x_, team, [&](int64_t block, int64_t first, int64_t count) {
         const int64_t channel = block * x.pixel, channels = std::min(x.pixel, x_.c - channel);
         for (int64_t row = first; row < first + count; ++row) {

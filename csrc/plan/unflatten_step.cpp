@@ -13,14 +13,14 @@ class UnflattenStep final : public Step {
   const char* algorithm() const override { return "unflatten"; }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const float* x = x_.rows(run.arena);
+    const float* x = x_.rows(run);
     with_element(y_, [&](auto element) {
-      const auto y = y_.view<decltype(element)>(run.arena);
+      const auto y = y_.view<decltype(element)>(run);
       for (int64_t i = team.begin(x_.n * x_.c); i < team.end(x_.n * x_.c); ++i)
         assign(*y.at(i % x_.c, i / x_.c, 0, 0), x[i]);
     });
-    clear_unused_channels(y_, run.arena, team);
-    clear_halo(y_, run.arena, team);
+    clear_unused_channels(y_, run, team);
+    clear_halo(y_, run, team);
   }
 
  private:
