@@ -34,3 +34,20 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     lucid.runtime.set_isa(name)
     yield name
     lucid.runtime.set_isa(before)
+
+
+def _on_threads(count: int) -> Iterator[None]:
+    before = lucid.get_num_threads()
+    lucid.set_num_threads(count)
+    yield
+    lucid.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    yield from _on_threads(1)
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    yield from _on_threads(3)

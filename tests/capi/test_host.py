@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +140,6 @@ def test_a_context_of_an_older_header_has_no_number_of_threads(rng: np.random.Ge
 
 
 # ---- A limit to the library's own threads
-
-
-@pytest.fixture
-def three_threads() -> Iterator[None]:
-    before = lucid.get_num_threads()
-    lucid.set_num_threads(3)
-    yield
-    lucid.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import plan_graphs as pg
@@ -17,14 +15,6 @@ Array = npt.NDArray[np.float32]
 # Images of a megabyte: one or two of them fill what a thread's pass may hold, 2 MB. Strides then make them
 # small enough for all 6 at once, and 5 has no divisor between.
 SIZES = {"one by one": (6, 20, 130, 121), "in pairs": (6, 8, 120, 100), "a prime": (5, 16, 90, 120)}
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = lucid.get_num_threads()
-    lucid.set_num_threads(1)
-    yield
-    lucid.set_num_threads(before)
 
 
 def drawn(shape: tuple[int, ...], seed: int, steps: int = 12) -> Graph:
@@ -85,13 +75,3 @@ def test_step_over_all_images_is_not_divided(rng: np.random.Generator) -> None:
     [got] = pg.run_plan(InferencePlan(pg.graph({"x": size}, nodes, ["y"])), x)
     power = np.exp(np.maximum(x.astype(np.float64), 0))
     np.testing.assert_allclose(got, power / power.sum(0), rtol=1e-6)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_profile_counts_all_passes(rng: np.random.Generator) -> None:
-    size = (4, 40, 128, 128)
-    nodes = [pg.plain("relu", "v", "x"), pg.plain("sigmoid", "y", "v")]
-    profile = InferencePlan(pg.graph({"x": size}, nodes, ["y"])).profile(
-        rng.standard_normal(size, dtype=np.float32), runs=2
-    )
-    assert all(entry.milliseconds > 0 for entry in profile.steps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ def small_plan() -> tuple[nn.Module, InferencePlan]:
 @pytest.fixture
 def images(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float32]]:
     return rng.standard_normal((2, 3, 6, 5), dtype=np.float32)
-
-
-@pytest.fixture
-def three_threads() -> Iterator[None]:
-    before = lucid.get_num_threads()
-    lucid.set_num_threads(3)
-    yield
-    lucid.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("three_threads")
