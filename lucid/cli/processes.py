@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _GRACE_SECONDS = 3.0  # in which a mistake that all processes make has reached each of them
+_READING_SECONDS = 0.5  # in which mpirun has read what a process said
 _MOST_SIGNALS = 64
 
 
@@ -130,6 +131,7 @@ def connected(command: str, work: Callable[[Processes], int]) -> int:
         is_common = communicator.all_failed(_GRACE_SECONDS)
         if not is_common:
             tell(command, f"{said} (in process {rank} of {size}; the others stop)")
+            time.sleep(_READING_SECONDS)  # Open MPI may lose what it has not read when a process aborts
             communicator.abort(code)
         elif rank == 0:
             tell(command, said)

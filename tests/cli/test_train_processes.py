@@ -172,8 +172,8 @@ def test_a_killed_process_ends_the_others_and_the_checkpoint_goes_on(
 
 def test_an_error_of_one_process_is_one_sentence_and_ends_the_others(folder: Path, tmp_path: Path) -> None:
     done = finished(3, folder, *LONG, "--out", tmp_path / "out", what="raise")
-    assert done.returncode == 1
-    assert "lucid train: the disk is gone (in process 1 of 3; the others stop)" in told(done)
+    assert done.returncode == 1, done.stderr
+    assert "lucid train: the disk is gone (in process 1 of 3; the others stop)" in told(done), done.stderr
     assert "Traceback" not in done.stderr
 
 
