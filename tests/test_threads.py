@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from typing import Any
@@ -354,7 +353,7 @@ for process in busy:
     process.kill()
 report(shares=shares)
 """)
-    assert statistics.median(facts["shares"]) > 0.25, facts["shares"]
+    assert sorted(facts["shares"])[8] > 0.25, facts["shares"]
 
 
 def test_a_second_interpreter_gets_an_import_error() -> None:

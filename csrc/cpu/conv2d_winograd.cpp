@@ -12,9 +12,9 @@
 // of x or y, which costs copies in pieces.
 //
 // The transforms cost a few percent; what limits is reading u, 4 or 1.8 times the weights, for every chunk, so there
-// must be tiles enough for it. Tiles are counted in one image: what an image gives must not depend on its batch.
-// (Eight images of 14x14 would be 20 % faster by F(4x4) than by F(2x2).) Error against the direct sum: relative rms up
-// to 2.4e-6 with F(4x4), below it with F(2x2).
+// must be tiles enough for it, or u is computed where it is used (keeps_weights). Tiles are counted in one image: what
+// an image gives must not depend on its batch. (Eight images of 14x14 would be 20 % faster by F(4x4) than by F(2x2).)
+// Error against the direct sum: relative rms up to 2.4e-6 with F(4x4), below it with F(2x2).
 #include "blocking.h"
 #include "cpu/conv2d_panel.h"
 #include "cpu/conv2d_problem.h"
@@ -26,6 +26,7 @@ namespace lucid::LUCID_ISA {
 namespace {
 
 constexpr int kBlockOfX = InputView::kBlock;
+constexpr int64_t kTaps = 9;
 constexpr int64_t kOutputPiece = 8;  // channels that a group's outputs are a multiple of
 
 template <int kTile>
@@ -46,11 +47,23 @@ bool accepts(const Conv2dShape& s, const Conv2dOptions& options) {
          ceil_div(s.out_h, kTile) * ceil_div(s.out_w, kTile) >= kFewestWinogradTiles<kTile>;
 }
 
-// A panel: bias [kPanel], then u [xi][channels][width of the panel].
+template <int kTile>
+constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
+
+// Whether a panel holds the 9 weights of a channel, and not the 16 of u, which each chunk then computes from them: u is
+// more than caches keep, and an image has so few tiles that reading it takes longer than multiplying by it. 512 to 1024
+// channels in 2 groups at 7x7: 0.56 ms became 0.41 in a plan; with 49 tiles, at 14x14, there is nothing to win.
+template <int kTile>
+bool keeps_weights(const Conv2dShape& s) {
+  return kTile == 2 && kProducts<kTile> * channels(s) * s.out_channels() * kFloatBytes > kCachedWinogradBytes &&
+         ceil_div(s.out_h, kTile) * ceil_div(s.out_w, kTile) <= kFewWinogradTiles;
+}
+
+// A panel: bias [kPanel], then u [xi][channels][width of the panel], or the weights [channels][9][width].
 template <int kTile>
 int64_t panel_bytes(const Conv2dShape& s) {
-  constexpr int64_t kSize = Filter<kTile>::kSize;
-  return (1 + kSize * kSize * channels(s)) * kPanel * kFloatBytes;
+  const int64_t of_channel = keeps_weights<kTile>(s) ? kTaps : kProducts<kTile>;
+  return (1 + of_channel * channels(s)) * kPanel * kFloatBytes;
 }
 
 // Of one input channel, u[xi] = G w G^T for all outputs of a panel, in double; they follow each other innermost, so
@@ -84,7 +97,12 @@ void prepare(const Conv2d& p, int64_t index, char* prepared) {
       for (int64_t i = 0; i < 3; ++i)
         for (int64_t j = 0; j < 3; ++j)
           w[i][j][o] = static_cast<double>(p.operands.weight_at(panel.channel + o, c, i, j));
-    transform_weights<kTile>(w, panel.width, packed + kPanel + c * panel.width, channels(s) * panel.width);
+    if (keeps_weights<kTile>(s))
+      for (int64_t i = 0; i < kTaps * panel.width; ++i)
+        packed[kPanel + c * kTaps * panel.width + i] =
+            static_cast<float>(w[i / panel.width / 3][i / panel.width % 3][i % panel.width]);
+    else
+      transform_weights<kTile>(w, panel.width, packed + kPanel + c * panel.width, channels(s) * panel.width);
   }
 }
 
@@ -95,22 +113,24 @@ struct Blocking {
   int64_t columns;         // tiles in a row
   int64_t chunk;           // tiles
   int64_t v_step, m_step;  // floats between the xi
-  int64_t v, m, end;       // bytes from the start of the scratch memory, which is the offset table
+  int64_t u_step;          // the same where panels keep weights, or 0
+  int64_t v, m, u, end;    // bytes from the start of the scratch memory, which is the offset table
 
   Blocking(const Conv2dShape& s, const Conv2dShare& share) {
-    constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
     columns = ceil_div(s.out_w, kTile);
     const int64_t tiles = (share.row_end - share.row_begin) * columns;
     // Whole register tiles: 49 of 56 rows were 12 % slower.
-    const int64_t most = kWinogradInputBytes / (kProducts * channels(s) * kFloatBytes);
+    const int64_t most = kWinogradInputBytes / (kProducts<kTile> * channels(s) * kFloatBytes);
     const int64_t fits = max(1, min(kWinogradChunk<kTile>, most) / kTileRows);
     const int64_t chunks = ceil_div(tiles, fits * kTileRows);
     chunk = min(tiles, round_up(ceil_div(tiles, chunks), kTileRows));
     v_step = odd_lines(channels(s) * chunk);
     m_step = odd_lines(kPanel * chunk);
+    u_step = keeps_weights<kTile>(s) ? odd_lines(kPanel * channels(s)) : 0;
     v = round_up(channels(s) / block_of(s) * static_cast<int64_t>(sizeof(int64_t)), kBlockBytes);
-    m = v + kProducts * v_step * kFloatBytes;
-    end = m + kProducts * m_step * kFloatBytes;
+    m = v + kProducts<kTile> * v_step * kFloatBytes;
+    u = m + kProducts<kTile> * m_step * kFloatBytes;
+    end = u + kProducts<kTile> * u_step * kFloatBytes;
   }
 };
 
@@ -158,24 +178,23 @@ struct Chunk {
   }
 
   void transform_inputs(int64_t group, float* v) const {
-    constexpr int kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
     constexpr int64_t kLanes = F32::kLanes;
     const int64_t begin = group * s.in_group, end = begin + s.in_group, block = block_of(s);
     const int64_t filled = channels(s) > s.in_group ? channels(s) / block - 1 : -1;  // the block that zeros fill up
-    for (int xi = 0; xi < kProducts && filled >= 0; ++xi)
+    for (int xi = 0; xi < kProducts<kTile> && filled >= 0; ++xi)
       __builtin_memset(v + xi * b.v_step + filled * b.chunk * block, 0,
                        static_cast<size_t>(count * block) * sizeof(float));
     for (int64_t c = begin / kLanes * kLanes; c < end; c += kLanes)
       for (int64_t t = 0; t < count; ++t) {
         const Place at = place(t);
-        alignas(64) float aside[kProducts * kLanes];
+        alignas(64) float aside[kProducts<kTile> * kLanes];
         const Input tile = input(c, at, aside);
         if (block == kBlockOfX) {
           const int64_t block_begin = (c - begin) / block * b.chunk;
           transform_input<kTile>(tile.data, tile.row, tile.pixel, v + (block_begin + t) * block + (c - begin) % block,
                                  b.v_step);
         } else {
-          alignas(64) float lanes[kProducts * kLanes];
+          alignas(64) float lanes[kProducts<kTile> * kLanes];
           transform_input<kTile>(tile.data, tile.row, tile.pixel, lanes, kLanes);
           if (s.in_group % 4 == 0)
             copy_lanes<4>(lanes, c, begin, end, v + t * block);
@@ -192,17 +211,25 @@ struct Chunk {
     for (int64_t channel = max(begin, c); channel < last; channel += kPiece) {
       const int64_t in_group = channel - begin;
       float* to = v + in_group / block * b.chunk * block + in_group % block;
-      for (int xi = 0; xi < Filter<kTile>::kSize * Filter<kTile>::kSize; ++xi)
+      for (int xi = 0; xi < kProducts<kTile>; ++xi)
         __builtin_memcpy(to + xi * b.v_step, lanes + xi * F32::kLanes + (channel - c), kPiece * sizeof(float));
     }
   }
 
-  // m = v * u for every xi; the next xi's u comes from memory meanwhile, and after the last one `next`.
+  // u of a panel that keeps weights, in float32.
+  void transform_filters(const float* weights, int64_t width, float* u) const {
+    for (int64_t c = 0; c < channels(s); ++c, weights += kTaps * width, u += width)
+      for (int64_t o = 0; o < width; o += F32::kLanes) transform_filter(weights + o, width, u + o, b.u_step);
+  }
+
+  // m = v * u for every xi. The next u comes from memory meanwhile, or `next`: a part each time where u was computed.
   template <int kVectors, int kBlock>
   void multiply(const float* v, const float* u, const int64_t* offsets, float* m, const char* next) const {
-    constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize, kWidth = kVectors * F32::kLanes;
+    constexpr int64_t kWidth = kVectors * F32::kLanes;
     static constexpr float kNoBias[kWidth] = {};
+    const bool computed = b.u_step > 0;
     const int64_t u_floats = channels(s) * kWidth, tiles = ceil_div(count, kTileRows);
+    const int64_t fetched = u_floats * kFloatBytes * (computed ? kTaps : kProducts<kTile>) / kProducts<kTile>;
     GemmTile tile{.a = nullptr,
                   .second_row = 0,
                   .offsets = offsets,
@@ -213,14 +240,14 @@ struct Chunk {
                   .residual = nullptr,
                   .relu = false,
                   .prefetch = nullptr,
-                  .prefetch_step = round_up(ceil_div(kPrefetchTerms * kWidth * kFloatBytes, tiles), 16),
+                  .prefetch_step = round_up(ceil_div(kPrefetchTerms * fetched / channels(s), tiles), 16),
                   .prefetch_block = 0};
     tile.prefetch_block = kBlock / kPrefetchTerms * tile.prefetch_step;
-    for (int64_t xi = 0; xi < kProducts; ++xi) {
-      tile.weight = u + xi * u_floats;
+    for (int64_t xi = 0; xi < kProducts<kTile>; ++xi) {
+      tile.weight = u + xi * (computed ? b.u_step : u_floats);
       const char* const own = reinterpret_cast<const char*>(tile.weight);
-      const char* const following = xi + 1 < kProducts ? own + u_floats * kFloatBytes : next;
-      tile.prefetch = following != nullptr ? following : own;
+      const char* const after = next != nullptr ? next : own;
+      tile.prefetch = computed ? after + xi * fetched : xi + 1 < kProducts<kTile> ? own + fetched : after;
       for (int64_t t = 0; t < count;) {
         const int64_t rows = next_tile_rows<kBlock>(count - t);
         tile.a = v + xi * b.v_step + t * kBlock;
@@ -324,7 +351,13 @@ void run_blocked(const Conv2d& p, const Conv2dShare& share, char* scratch) {
                                                      : share.next;
         const Panel panel(s, i);
         const float* bias = reinterpret_cast<const float*>(prepared);
-        chunk.template multiply<kBlock>(panel, v, bias + kPanel, offsets, m, next);
+        const float* u = bias + kPanel;
+        if (keeps_weights<kTile>(s)) {
+          float* const computed = reinterpret_cast<float*>(scratch + b.u);
+          chunk.transform_filters(u, panel.width, computed);
+          u = computed;
+        }
+        chunk.template multiply<kBlock>(panel, v, u, offsets, m, next);
         chunk.transform_outputs(panel, m, bias);
       }
     }

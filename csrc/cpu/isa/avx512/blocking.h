@@ -25,7 +25,9 @@ constexpr int64_t kSmallWeightBytes = 256 << 10;
 constexpr int64_t kGroupedChunkBytes = 64 << 10;
 constexpr int64_t kChannelsTogether = 64;
 
-constexpr int64_t kWinogradInputBytes = 768 << 10;
+constexpr int64_t kWinogradInputBytes = 1024 << 10;
+constexpr int64_t kCachedWinogradBytes = 8 << 20;
+constexpr int64_t kFewWinogradTiles = 16;
 
 constexpr int64_t kBfloat16ChunkBytes = 512 << 10;
 

@@ -31,7 +31,11 @@ constexpr int64_t kGroupedChunkBytes = 64 << 10;
 constexpr int64_t kChannelsTogether = 64;
 
 // conv2d_winograd.cpp: transformed input; with the weights and the products it must stay in an L2 of 2 MB.
-constexpr int64_t kWinogradInputBytes = 768 << 10;
+constexpr int64_t kWinogradInputBytes = 1024 << 10;
+
+// conv2d_winograd.cpp: transformed weights that no cache keeps, from images of so few tiles, are computed for each use.
+constexpr int64_t kCachedWinogradBytes = 8 << 20;
+constexpr int64_t kFewWinogradTiles = 16;
 
 // conv2d_bfloat16.cpp: x of a chunk, which all panels read; with weights and y in an L2 of 2 MB.
 constexpr int64_t kBfloat16ChunkBytes = 512 << 10;

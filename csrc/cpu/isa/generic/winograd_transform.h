@@ -16,6 +16,13 @@ struct Filter<2> {
   static constexpr int kSize = 4;
   static constexpr double g[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
 
+  static void filter(const F32 (&w)[3], F32 (&t)[4]) {
+    const F32 half = F32::broadcast(.5f), minus_half = F32::broadcast(-.5f), ends = half * (w[0] + w[2]);
+    t[0] = w[0];
+    t[1] = fma(half, w[1], ends);
+    t[2] = fma(minus_half, w[1], ends);
+    t[3] = w[2];
+  }
   static void input(const F32 (&d)[4], F32 (&t)[4]) {
     t[0] = d[0] - d[2];
     t[1] = d[1] + d[2];
@@ -57,6 +64,26 @@ struct Filter<4> {
     y[3] = fma(F32::broadcast(8), d2, d) + m[5];
   }
 };
+
+// G w G^T of F(2x2, 3x3), for kLanes outputs.
+inline void transform_filter(const float* weights, int64_t step, float* u, int64_t u_step) {
+  F32 half[3][4];
+#pragma GCC unroll 3
+  for (int i = 0; i < 3; ++i) {
+    F32 w[3];
+#pragma GCC unroll 3
+    for (int j = 0; j < 3; ++j) w[j] = F32::load(weights + (i * 3 + j) * step);
+    Filter<2>::filter(w, half[i]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const F32 w[3] = {half[0][j], half[1][j], half[2][j]};
+    F32 t[4];
+    Filter<2>::filter(w, t);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) t[i].store(u + (i * 4 + j) * u_step);
+  }
+}
 
 // kLanes channels of one tile.
 template <int kTile>
