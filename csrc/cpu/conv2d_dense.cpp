@@ -26,12 +26,19 @@ int64_t block_of(const Conv2dShape& s) {
   return block == 2 ? 1 : block;
 }
 
+// Whether rows of every second pixel leave a third of their tiles empty. Packed pixels are one run across rows: 1024 to
+// 2048 channels from 14x14 to 7x7 took 1.01 ms by AVX2's tiles of 4 and 3 pixels, and 0.86 packed.
+bool leaves_tiles_empty(const Conv2dShape& s) {
+  return s.taps() == 1 && s.stride_w == 2 && s.out_w != kTileRows / 2 &&
+         2 * round_up(s.out_w, kTileRows) >= 3 * s.out_w;
+}
+
 // Whether the tiles can read x where it lies; they are made for neighbouring pixels and for every second one.
 bool reads_in_place(const Conv2d& p) {
   const Conv2dShape& s = p.shape;
   const int64_t block = block_of(s);
   return p.operands.x_has_halo && p.operands.x.blocked() && block >= 4 &&
-         (s.stride_w == 1 || (s.stride_w == 2 && block == InputView::kBlock));
+         (s.stride_w == 1 || (s.stride_w == 2 && block == InputView::kBlock && !leaves_tiles_empty(s)));
 }
 
 int64_t rows(const Conv2dShape& s) { return s.out_rows(); }
