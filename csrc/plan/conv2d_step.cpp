@@ -109,7 +109,7 @@ class Conv2dStep final : public Step {
   int64_t panels() const { return algorithm_->panels(shape_); }
   int64_t panel_bytes() const { return algorithm_->panel_bytes(shape_); }
 
-  // The convolution of one pass.
+  // The convolution of one micro-batch.
   Conv2d problem(const Run& run) const {
     Conv2d p{.shape = shape_, .operands = {}, .epilogue = {}};
     p.operands.x_has_halo = !x_.stays_outside;
@@ -125,7 +125,7 @@ class Conv2dStep final : public Step {
       const auto x = x_.view<float>(run);
       p.operands.x = {x.data, 1, x.block, x.image, x.row, x.pixel};
     } else if (run.inputs != nullptr) {
-      const ImageView x = pass_of(run.inputs[x_.input], run);
+      const ImageView x = micro_batch_of(run.inputs[x_.input], run);
       const int64_t channel = x.c == 1 ? 1 : x.stride_c;
       p.operands.x = {x.data, channel, InputView::kBlock * channel, x.stride_n, x.stride_h, x.stride_w};
     }

@@ -9,7 +9,7 @@
 #include "core/status.h"
 #include "ops/shapes.h"
 #include "plan/cuda_plan.h"
-#include "plan/passes.h"
+#include "plan/micro_batches.h"
 #include "plan/steps.h"
 
 namespace lucid::plan {
@@ -28,7 +28,7 @@ class Loader {
       if (!ready(args_.outputs[i]))
         return fail(LUCID_INVALID_ARGUMENT, "plan: output %d must be a value that a step computes, got %d", i,
                     args_.outputs[i]);
-    images_ = plan_.cuda == nullptr && !mixes_images_ ? choose_passes(args_, args_.dtype.bits / 8)
+    images_ = plan_.cuda == nullptr && !mixes_images_ ? choose_micro_batches(args_, args_.dtype.bits / 8)
                                                       : std::vector<int64_t>(kinds_.size(), 0);
     LUCID_CHECK(for_steps([&](int i) { return make_step(i); }));
     if (plan_.cuda == nullptr) LUCID_CHECK(lay_out(plan_));
@@ -118,7 +118,7 @@ class Loader {
     return ok();
   }
 
-  // For the images of a pass.
+  // For the images of a micro-batch.
   lucid_status make_step(int index) {
     const lucid_plan_step& step = args_.steps[index];
     if (is_empty(args_.values[step.output])) return ok();  // there is nothing to compute
@@ -131,7 +131,7 @@ class Loader {
     const Description description{.step = step, .inputs = shapes.data()};
     const StepKind& kind = *kinds_[static_cast<size_t>(index)];
     Operands operands{.inputs = {},
-                      .y = value_in_passes_of(images, step.output, plan_),
+                      .y = value_in_micro_batches_of(images, step.output, plan_),
                       .winograd = args_.winograd != 0,
                       .bfloat16 = args_.dtype.code == LUCID_BFLOAT};
     Entry entry{.step = nullptr,
@@ -141,7 +141,7 @@ class Loader {
                 .inputs = {step.inputs, step.inputs + step.input_count},
                 .output = step.output,
                 .images = images};
-    for (const int input : entry.inputs) operands.inputs.push_back(&value_in_passes_of(images, input, plan_));
+    for (const int input : entry.inputs) operands.inputs.push_back(&value_in_micro_batches_of(images, input, plan_));
     if (plan_.cuda != nullptr) {
       entry.launch = std::make_unique<Launch>();
       entry.launch->algorithm = kind.described.name;
@@ -156,7 +156,7 @@ class Loader {
   // Transfers take the images of who used a value first.
   const Value& first_use(int value) {
     const Value& v = plan_.values[value];
-    return v.n > 0 ? v : value_in_passes_of(0, value, plan_);
+    return v.n > 0 ? v : value_in_micro_batches_of(0, value, plan_);
   }
   static int64_t images_of(const Value& v) { return v.n < v.batch ? v.n : 0; }
 
@@ -208,7 +208,7 @@ class Loader {
       packed += whole_lines(entry.step->weight_bytes());
     }
     for (const Entry& entry : plan_.entries) {
-      plan_.multiplications += entry.step->multiplications() * static_cast<double>(passes_of(plan_, entry));
+      plan_.multiplications += entry.step->multiplications() * static_cast<double>(micro_batches_of(plan_, entry));
       if (entry.step->weight_bytes() == 0) continue;
       if (before != nullptr) before->prefetch(entry.step.get());
       before = entry.step.get();
@@ -221,7 +221,7 @@ class Loader {
   std::vector<bool> ready_;
   std::vector<const StepKind*> kinds_;  // of the steps
   bool mixes_images_ = false;           // whether a step does
-  std::vector<int64_t> images_;         // that each step takes in a pass, or 0
+  std::vector<int64_t> images_;         // that each step takes in a micro-batch, or 0
 };
 
 lucid_status check_cpu(const lucid_plan_args& args) {

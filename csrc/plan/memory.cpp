@@ -5,7 +5,7 @@
 
 #include "core/status.h"
 #include "ops/shapes.h"
-#include "plan/passes.h"
+#include "plan/micro_batches.h"
 
 namespace lucid::plan {
 namespace {
@@ -74,7 +74,7 @@ lucid_status check_sizes_with_halos(const lucid_plan& plan) {
 
 // A pooling reads what the convolution before it has summed up already, if that can: 1 % of ResNeSt-50.
 void share_row_sums(lucid_plan& plan) {
-  const std::vector<PassRange> ranges = pass_ranges(plan);
+  const std::vector<EntryRun> ranges = runs_of_entries(plan);
   for (size_t i = 0; i < plan.entries.size(); ++i) {
     Entry& pool = plan.entries[i];
     if (!pool.step->asks_for_row_sums()) continue;
@@ -121,9 +121,9 @@ void share_places(lucid_plan& plan) {
     if (residual.last == entry && residual.same_layout(y))
       y.place_of = residual.place_of >= 0 ? residual.place_of : e.inputs[overwritten];
   }
-  const std::vector<PassRange> ranges = pass_ranges(plan);
+  const std::vector<EntryRun> ranges = runs_of_entries(plan);
   for (Value& value : plan.values)
-    if (value.whole) {  // every pass uses its part
+    if (value.whole) {  // every micro-batch uses its part
       value.first = ranges[value.first].begin;
       value.last = ranges[value.last].end - 1;
     }

@@ -21,22 +21,23 @@ namespace lucid::plan {
 
 class CudaPlan;
 
-// One pass of a call: the images from `first` on, as many as the step in question takes at a time (plan/passes.h).
+// A call's micro-batch: the images from `first` on, as many as the step in question takes at a time
+// (plan/micro_batches.h).
 struct Run {
   std::byte* arena = nullptr;
   const ImageView *inputs = nullptr, *outputs = nullptr;  // of all images
   int64_t first = 0;
 
-  Run pass(int64_t image) const { return {arena, inputs, outputs, image}; }
+  Run micro_batch(int64_t image) const { return {arena, inputs, outputs, image}; }
 };
 
-inline ImageView pass_of(ImageView all, const Run& run) {
+inline ImageView micro_batch_of(ImageView all, const Run& run) {
   all.data += run.first * all.stride_n;
   return all;
 }
 
-// An image in the layout of a plan, or rows [n][c], which are float32 on the CPU: n of a pass. In memory are those of a
-// pass, or the whole batch, where steps with other passes use it.
+// An image in the layout of a plan, or rows [n][c], which are float32 on the CPU: n of a micro-batch. In memory are
+// those of a micro-batch, or the whole batch, where steps with other micro-batches use it.
 struct Value {
   bool image = false;
   bool on_cuda = false;  // images are channels-last without gaps then
@@ -67,7 +68,7 @@ struct Value {
   float* rows(const Run& run) const {
     return reinterpret_cast<float*>(run.arena + offset) + (whole ? run.first * c : 0);
   }
-  // The images of a pass, with their halos.
+  // The images of a micro-batch, with their halos.
   std::byte* images(const Run& run) const { return run.arena + offset + (whole ? run.first * image_bytes() : 0); }
   // From pixel (0, 0) inside the halo, by the type of the elements.
   template <class Element>
@@ -130,7 +131,7 @@ struct Entry {
   bool transfers;                  // from the caller's memory or to it
   std::vector<int> inputs;
   int output;      // -1 for a transfer to the caller
-  int64_t images;  // that it takes in a pass
+  int64_t images;  // that it takes in a micro-batch
   int row_sums = -1;
 
   int overwritten() const { return launch != nullptr ? launch->overwritten : step->overwritten(); }
@@ -145,7 +146,7 @@ std::unique_ptr<Step> export_step(const Value& x, int output);
 lucid_status lay_out(lucid_plan& plan);
 lucid_status assign_places(lucid_plan& plan);
 
-// Writes zeros into the halo of a pass's images, this thread's share of them.
+// Writes zeros into the halo of a micro-batch's images, this thread's share of them.
 void clear_halo(const Value& value, const Run& run, const Team& team);
 
 // Likewise into the channels that the last block lacks, after a step that computes channel by channel. In bfloat16 they
@@ -156,7 +157,7 @@ void clear_unused_channels(const Value& value, const Run& run, const Team& team)
 struct lucid_plan {
   std::deque<lucid::plan::Value> values;  // steps keep references to them
   std::vector<lucid::plan::Entry> entries;
-  // Values as steps see them that take another number of images in a pass: by the value and the number.
+  // Values as steps see them that take another number of images in a micro-batch: by the value and the number.
   std::map<std::pair<int, int64_t>, int> aliases;
   // Weights of all steps: together they lie on huge pages, where a layer's own half megabyte would not.
   std::unique_ptr<lucid::Scratch<std::byte>> weights;
@@ -166,6 +167,6 @@ struct lucid_plan {
   std::vector<std::string> input_names, output_names;  // of a plan from a file; else empty
   int described_steps = 0;
   double multiplications = 0;  // of all steps
-  int64_t batch = 0;           // of all values, where entries take a part of it in a pass
+  int64_t batch = 0;           // of all values, where entries take a part of it in a micro-batch
   int64_t arena_bytes = 0;
 };

@@ -9,7 +9,7 @@
 #include "core/status.h"
 #include "ops/shapes.h"
 #include "plan/cuda_plan.h"
-#include "plan/passes.h"
+#include "plan/micro_batches.h"
 #include "plan/step_times.h"
 
 namespace lucid::plan {
@@ -110,7 +110,7 @@ lucid_status run_in_team(const lucid_plan& plan, const Run& run, RunMemory* memo
     if (status != LUCID_OK) return;
     watch.begin(team);
     for_turns(plan, [&](size_t turn, const Entry& entry, int64_t first) {
-      entry.step->run(run.pass(first), team, memory->scratch(team));
+      entry.step->run(run.micro_batch(first), team, memory->scratch(team));
       watch.arrive(team, turn);
       team.barrier();
       watch.leave(team, turn);
@@ -128,8 +128,8 @@ lucid_status run_on_host(const lucid_plan& plan, const Run& run, RunMemory* memo
   const Team caller(0, 1, nullptr, Patience::zero());
   watch.begin(caller);
   for_turns(plan, [&](size_t turn, const Entry& entry, int64_t first) {
-    const Run pass = run.pass(first);
-    parallel_parts(tasks, [&](const Team& team) { entry.step->run(pass, team, memory->scratch(team)); });
+    const Run part = run.micro_batch(first);
+    parallel_parts(tasks, [&](const Team& team) { entry.step->run(part, team, memory->scratch(team)); });
     watch.arrive(caller, turn);
     watch.leave(caller, turn);
   });

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "plan/passes.h"
+#include "plan/micro_batches.h"
 
 namespace lucid::plan {
 namespace {
@@ -16,7 +16,7 @@ double milliseconds_of(std::chrono::steady_clock::duration time) {
 
 size_t turns_of(const lucid_plan& plan) {
   size_t turns = 0;
-  for (const Entry& entry : plan.entries) turns += static_cast<size_t>(passes_of(plan, entry));
+  for (const Entry& entry : plan.entries) turns += static_cast<size_t>(micro_batches_of(plan, entry));
   return turns;
 }
 

@@ -54,7 +54,7 @@ class ImportStep final : public Step {
   const char* algorithm() const override { return "import"; }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const ImageView x = pass_of(run.inputs[input_], run);
+    const ImageView x = micro_batch_of(run.inputs[input_], run);
     if (!y_.image) {
       for (int64_t i = team.begin(y_.n * y_.c); i < team.end(y_.n * y_.c); ++i)
         y_.rows(run)[i] = x.data[i / y_.c * x.stride_n + i % y_.c * x.stride_c];
@@ -90,7 +90,7 @@ class ExportStep final : public Step {
   const char* algorithm() const override { return "export"; }
 
   void run(const Run& run, const Team& team, std::byte*) const override {
-    const ImageView y = pass_of(run.outputs[output_], run);
+    const ImageView y = micro_batch_of(run.outputs[output_], run);
     if (!x_.image) {
       for (int64_t i = team.begin(x_.n * x_.c); i < team.end(x_.n * x_.c); ++i)
         y.data[i / x_.c * y.stride_n + i % x_.c * y.stride_c] = x_.rows(run)[i];

@@ -1,4 +1,4 @@
-#include "plan/passes.h"
+#include "plan/micro_batches.h"
 
 #include <algorithm>
 
@@ -7,8 +7,8 @@
 namespace lucid::plan {
 namespace {
 
-// What the steps of a pass read and write at most, for each thread: about an L2.
-constexpr int64_t kPassBytes = 2 << 20;
+// What the steps of a micro-batch read and write at most, for each thread: about an L2.
+constexpr int64_t kMicroBatchBytes = 2 << 20;
 
 int64_t bytes_of_an_image(const lucid_plan_step& step, const lucid_shape* values, int64_t element_bytes) {
   int64_t bytes = 0;
@@ -31,7 +31,7 @@ int64_t common_batch(const lucid_plan_args& args) {
 }
 
 // The largest divisor of the batch up to `most`; all where none is near.
-int64_t images_of_a_pass(int64_t batch, int64_t most) {
+int64_t images_of_a_micro_batch(int64_t batch, int64_t most) {
   int64_t images = std::min(most, batch);
   while (batch % images != 0) --images;
   return images == batch || 2 * images < std::min(most, batch) ? 0 : images;
@@ -39,9 +39,9 @@ int64_t images_of_a_pass(int64_t batch, int64_t most) {
 
 }  // namespace
 
-std::vector<int64_t> choose_passes(const lucid_plan_args& args, int64_t element_bytes) {
+std::vector<int64_t> choose_micro_batches(const lucid_plan_args& args, int64_t element_bytes) {
   std::vector<int64_t> images(static_cast<size_t>(args.step_count), 0);
-  const int64_t batch = common_batch(args), bytes = kPassBytes * num_threads();
+  const int64_t batch = common_batch(args), bytes = kMicroBatchBytes * num_threads();
   if (batch < 2) return images;
   // A step between larger ones goes with them.
   int64_t most = batch, chosen = 0;
@@ -50,14 +50,14 @@ std::vector<int64_t> choose_passes(const lucid_plan_args& args, int64_t element_
     const int64_t fit = std::max<int64_t>(1, bytes / each);
     if (fit < most) {
       most = fit;
-      chosen = images_of_a_pass(batch, most);
+      chosen = images_of_a_micro_batch(batch, most);
     }
     images[static_cast<size_t>(i)] = chosen;
   }
   return images;
 }
 
-const Value& value_in_passes_of(int64_t images, int value, lucid_plan& plan) {
+const Value& value_in_micro_batches_of(int64_t images, int value, lucid_plan& plan) {
   Value& v = plan.values[static_cast<size_t>(value)];
   const int64_t n = images > 0 ? images : v.batch;
   if (v.n == 0) v.n = n;  // the first to use it
@@ -70,13 +70,13 @@ const Value& value_in_passes_of(int64_t images, int value, lucid_plan& plan) {
   return plan.values[static_cast<size_t>(alias->second)];
 }
 
-int64_t passes_of(const lucid_plan& plan, const Entry& entry) {
+int64_t micro_batches_of(const lucid_plan& plan, const Entry& entry) {
   return entry.images > 0 ? plan.batch / entry.images : 1;
 }
 
-std::vector<PassRange> pass_ranges(const lucid_plan& plan) {
+std::vector<EntryRun> runs_of_entries(const lucid_plan& plan) {
   const int count = static_cast<int>(plan.entries.size());
-  std::vector<PassRange> ranges;
+  std::vector<EntryRun> ranges;
   for (int begin = 0, end; begin < count; begin = end) {
     const auto images = [&](int entry) { return plan.entries[static_cast<size_t>(entry)].images; };
     for (end = begin + 1; end < count && images(end) == images(begin);) ++end;
@@ -86,8 +86,8 @@ std::vector<PassRange> pass_ranges(const lucid_plan& plan) {
 }
 
 void find_whole_values(lucid_plan& plan) {
-  const std::vector<PassRange> ranges = pass_ranges(plan);
-  std::vector<int> user(plan.values.size(), -1);  // where the passes begin that use a value
+  const std::vector<EntryRun> ranges = runs_of_entries(plan);
+  std::vector<int> user(plan.values.size(), -1);  // where the micro-batches begin that use a value
   for (size_t entry = 0; entry < plan.entries.size(); ++entry) {
     const auto use = [&](int value) {
       if (value < 0) return;

@@ -1,4 +1,4 @@
-"""Plans that pass their images through the early steps a few at a time: the same bits as one image alone."""
+"""Micro-batches: images go through the early steps a few at a time, with the same bits as one image alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import lucid
 from lucid.inference import Graph, InferencePlan, Node
 
 Array = npt.NDArray[np.float32]
-# Images of a megabyte: one or two of them fill what a thread's pass may hold, 2 MB. Strides then make them
-# small enough for all 6 at once, and 5 has no divisor between.
+# Images of a megabyte: one or two of them fill a thread's micro-batch, 2 MB. Strides then make them small
+# enough for all 6 at once, and 5 has no divisor between.
 SIZES = {"one by one": (6, 20, 130, 121), "in pairs": (6, 8, 120, 100), "a prime": (5, 16, 90, 120)}
 
 
@@ -39,7 +39,7 @@ def image_by_image(graph: Graph, x: Array, outputs: list[str], dtype: str) -> li
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES)
-def test_passes_do_not_change_results(
+def test_micro_batches_do_not_change_results(
     shape: tuple[int, ...], seed: int, dtype: str, rng: np.random.Generator
 ) -> None:
     """All values as outputs, each in memory as a whole; then only those that nothing reads."""
@@ -57,7 +57,7 @@ def test_passes_do_not_change_results(
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_memory_is_that_of_a_pass(rng: np.random.Generator) -> None:
+def test_memory_is_that_of_a_micro_batch(rng: np.random.Generator) -> None:
     """One of eight images is in memory where they are large, and all where they are small."""
     model = lucid.models.create_model("resnext50_32x4d").eval()
     plan, single = (lucid.compile(model, (n, 3, 224, 224)) for n in (8, 1))
