@@ -4,6 +4,7 @@ Some five minutes on two cores, on which nothing else should run. ``python -m be
 time and memory grow with batch, image, depth and threads: some ten minutes, with ``--quick`` one.
 ``python -m bench cuda-model`` prints what the data sheets of GPUs allow, and what the CUDA kernels are
 predicted to take; it measures nothing, and needs nvcc and a build with the simulator.
+``python -m bench throughput`` measures images a second of a stream of calls, by model and batch.
 ``python -m bench accuracy`` compares the logits of every preset with float64.
 """
 
@@ -17,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import accuracy, cuda_model, scaling
+from bench import accuracy, cuda_model, scaling, throughput
 
 RESULTS = Path(__file__).parent / "results"
 APART = {"winograd": ", Winograd", "bf16x3": ", matrix unit"}
@@ -70,6 +71,8 @@ if __name__ == "__main__":
         cuda_model.run(sys.argv[2:])
     elif sys.argv[1:2] == ["scaling"]:
         scaling.run(RESULTS, sys.argv[2:])
+    elif sys.argv[1:2] == ["throughput"]:
+        throughput.run(RESULTS, sys.argv[2:])
     elif sys.argv[1:2] == ["accuracy"]:
         accuracy.run(RESULTS, sys.argv[2:])
     else:

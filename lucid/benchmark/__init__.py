@@ -12,14 +12,16 @@ from lucid.benchmark.cases import Case, conv2d_cases, model_case
 from lucid.benchmark.change import Change, changes, changes_table
 from lucid.benchmark.comparison import Comparison, compare
 from lucid.benchmark.cuda_engines import CUDA_PEERS, cuda_engines
-from lucid.benchmark.engines import ENGINES, PEERS
+from lucid.benchmark.engines import ENGINES, OWN, PEERS
 from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.gradients import GRADIENT_ENGINES, gradient_case
 from lucid.benchmark.machine import Machine
 from lucid.benchmark.numpy_engine import NUMPY
 from lucid.benchmark.onnx_case import onnx_case
 from lucid.benchmark.operator_cases import OPERATORS, operator_cases
-from lucid.benchmark.report import as_json, cases_table, engines_table
+from lucid.benchmark.report import as_json, cases_table, engines_table, throughput_table
+from lucid.benchmark.streams import STREAM_PEERS, stream_engines
+from lucid.benchmark.throughput import Throughput, compare_throughput
 from lucid.benchmark.timing import Timing, alternate
 from lucid.benchmark.torch_settings import SETTINGS, best_setting, with_settings
 
@@ -31,13 +33,16 @@ __all__ = [
     "GRADIENT_ENGINES",
     "NUMPY",
     "OPERATORS",
+    "OWN",
     "PEERS",
     "SETTINGS",
+    "STREAM_PEERS",
     "Case",
     "Change",
     "Comparison",
     "Gpu",
     "Machine",
+    "Throughput",
     "Timing",
     "alternate",
     "as_json",
@@ -47,6 +52,7 @@ __all__ = [
     "changes",
     "changes_table",
     "compare",
+    "compare_throughput",
     "conv2d_cases",
     "cuda_engines",
     "engines_table",
@@ -56,6 +62,8 @@ __all__ = [
     "onnx_case",
     "operator_cases",
     "roofline",
+    "stream_engines",
+    "throughput_table",
     "time_by_layer",
     "with_settings",
 ]

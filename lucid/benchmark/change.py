@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lucid.benchmark.engines import OWN
 from lucid.benchmark.timing import Timing
 from lucid.inference.report import table
 
@@ -14,7 +15,6 @@ __all__ = ["TOLERANCE", "Change", "changes", "changes_table"]
 # Between two runs of the same program the clock and the placement of memory differ, which the rounds of
 # one run do not show.
 TOLERANCE = 0.05
-_OWN = ("plan", "eager")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Change:
     @property
     def is_regression(self) -> bool:
         """Whether lucid became slower. An engine of others that did tells of the machine."""
-        return self.engine in _OWN and self.verdict == "slower"
+        return self.engine in OWN and self.verdict == "slower"
 
 
 def changes(

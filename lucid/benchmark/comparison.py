@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lucid.benchmark.cases import Array, Case
-from lucid.benchmark.engines import Call, Engine
+from lucid.benchmark.engines import OWN, Call, Engine
 from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.timing import Timing, alternate
 
-__all__ = ["TOLERANCE", "Comparison", "compare"]
+__all__ = ["TOLERANCE", "Comparison", "checked", "compare", "pauses_after", "tolerance_in"]
+
+Made = TypeVar("Made")
 
 # Relative to the largest value. Winograd's algorithm stays below a tenth of it; bfloat16 is far above.
 TOLERANCE = 1e-4
@@ -60,8 +63,8 @@ class Comparison:
 
     @property
     def fastest(self) -> str | None:
-        """The faster of lucid's two ways, eager and plan; None where neither was timed."""
-        own = [engine for engine in ("plan", "eager") if engine in self.timings]
+        """The fastest of lucid's ways; None where none was timed."""
+        own = [engine for engine in OWN if engine in self.timings]
         return min(own, key=lambda engine: self.timings[engine].median, default=None)
 
     def ratio(self, engine: str) -> float | None:
@@ -108,27 +111,59 @@ def compare(
             pauses are shorter, too.
         dtype: That they compute in, on the CPU.
     """
-    tolerance = _TOLERANCES_OF_16_BITS.get(dtype if gpu is None else gpu.dtype, TOLERANCE)
     inputs = case.inputs()
-    expected = case.expected(*inputs)
-    calls: dict[str, Call] = {}
+    tolerance = tolerance_in(dtype if gpu is None else gpu.dtype)
+    makers = {name: partial(engine, case, inputs, threads) for name, engine in engines.items()}
+    calls, refused = checked(makers, _single_result, case.expected(*inputs), tolerance)
+    synchronize = None if gpu is None else gpu.synchronize
+    pauses = pauses_after(calls, limit)
+    timings = alternate(calls, rounds, seconds, synchronize, limit=limit, pauses=pauses)
+    return Comparison(case, timings, refused, gpu is not None)
+
+
+def _single_result(call: Call) -> list[object]:
+    return [call()]
+
+
+def tolerance_in(dtype: str) -> float:
+    """The error that an engine may have, relative to the largest value, if it computes in a dtype."""
+    return _TOLERANCES_OF_16_BITS.get(dtype, TOLERANCE)
+
+
+def pauses_after(engines: Iterable[str], limit: float) -> dict[str, float]:
+    """Seconds after a turn of each engine, where there is a limit; none are given where there is not."""
+    return dict.fromkeys(set(engines) - {"onnxruntime"}, _SHORT_PAUSE) if math.isfinite(limit) else {}
+
+
+def checked(
+    makers: Mapping[str, Callable[[], Made]],
+    results: Callable[[Made], Iterable[Any]],
+    expected: Array,
+    tolerance: float,
+) -> tuple[dict[str, Made], dict[str, str]]:
+    """Those of some engines that compute what is expected, and why the others do not.
+
+    Args:
+        makers: Make what is to be timed.
+        results: What it gives, all of which is checked.
+        tolerance: The error that is allowed, relative to the largest value.
+    """
+    right: dict[str, Made] = {}
     refused: dict[str, str] = {}
-    for name, engine in engines.items():
+    for name, make in makers.items():
         try:
-            call = engine(case, inputs, threads)
-            problem = _problem(_on_host(call()), expected, tolerance)
+            made = make()
+            problems = (_problem(_on_host(result), expected, tolerance) for result in results(made))
+            problem = next(filter(None, problems), None)
         except ImportError as error:
             problem = f"{error.name or error} is not installed"
         except Exception as error:  # an engine of others may fail in any way, and the others still count
             problem = " ".join(f"{type(error).__name__}: {error}".split())
         if problem is None:
-            calls[name] = call
+            right[name] = made
         else:
             refused[name] = problem
-    synchronize = None if gpu is None else gpu.synchronize
-    pauses = dict.fromkeys(calls.keys() - {"onnxruntime"}, _SHORT_PAUSE) if math.isfinite(limit) else {}
-    timings = alternate(calls, rounds, seconds, synchronize, limit=limit, pauses=pauses)
-    return Comparison(case, timings, refused, gpu is not None)
+    return right, refused
 
 
 def _on_host(y: Any) -> Array:

@@ -15,7 +15,17 @@ from lucid.inference import InferencePlan
 from lucid.onnx.nodes import to_onnx
 from lucid.tensor import Tensor
 
-__all__ = ["ENGINES", "PEERS", "Call", "Engine", "channels_last", "openvino_engine"]
+__all__ = [
+    "ENGINES",
+    "OWN",
+    "PEERS",
+    "Call",
+    "Engine",
+    "channels_last",
+    "openvino_engine",
+    "openvino_model",
+    "openvino_queue",
+]
 
 Call: TypeAlias = Callable[[], object]
 Engine: TypeAlias = Callable[[Case, Sequence[Array], int], Call]
@@ -57,17 +67,28 @@ def _torch(case: Case, inputs: Sequence[Array], threads: int) -> Call:
     return call
 
 
-def openvino_engine(case: Case, inputs: Sequence[Array], threads: int, precision: str = "f32") -> Call:
+def openvino_model(case: Case, threads: int, precision: str, hint: str) -> Any:
+    """The graph as OpenVINO compiles it, for a performance hint of LATENCY or THROUGHPUT."""
     import openvino
 
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
-        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT": hint,
         "INFERENCE_NUM_THREADS": threads,
     }
     core: Any = openvino.Core()
-    compiled = core.compile_model(core.read_model(to_onnx(case.graph)), "CPU", settings)
-    request = compiled.create_infer_request()
+    return core.compile_model(core.read_model(to_onnx(case.graph)), "CPU", settings)
+
+
+def openvino_queue(compiled: Any) -> Any:
+    """As many requests of a compiled model as OpenVINO finds best, each of which runs as soon as it can."""
+    import openvino
+
+    return openvino.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+
+def openvino_engine(case: Case, inputs: Sequence[Array], threads: int, precision: str = "f32") -> Call:
+    request = openvino_model(case, threads, precision, "LATENCY").create_infer_request()
     given = dict(enumerate(inputs))
     return lambda: request.infer(given, share_inputs=True, share_outputs=True)[0]
 
@@ -102,6 +123,9 @@ ENGINES: Mapping[str, Engine] = {
     "ai-edge-litert": xnnpack,
     "numpy": _numpy,
 }
+
+# Lucid's ways; the last one is a plan that is called from several threads at once.
+OWN = ("plan", "eager", "plan_streams")
 
 # Those that are not lucid, under the names of their distributions.
 PEERS = ("torch", "openvino", "onnxruntime", "ai-edge-litert", "numpy")

@@ -9,13 +9,22 @@ from typing import Any
 from lucid.benchmark.comparison import Comparison
 from lucid.benchmark.gpu import Gpu
 from lucid.benchmark.machine import Machine
+from lucid.benchmark.throughput import Throughput
 from lucid.inference import Profile
 from lucid.inference.report import table
 
-__all__ = ["as_json", "cases_table", "engines_table"]
+__all__ = ["as_json", "cases_table", "engines_table", "throughput_table"]
 
 
 _MEASURED_OF_A_STEP = ("milliseconds", "gflops", "waiting", "barriers")
+
+_LUCID_IS_FASTER = (
+    "above 1.00x lucid is faster: the median over alternating rounds of the other's time to lucid's"
+)
+_MORE_IMAGES = (
+    "above 1.00x an engine gives more images a second than the fastest peer of the round: the median over "
+    "alternating rounds"
+)
 
 # On an idle machine the quartiles of the rounds are closer to each other than this, in parts of the median.
 _STEADY = 0.25
@@ -32,7 +41,8 @@ def cases_table(machine: Machine | Gpu, results: Sequence[Comparison], peers: Se
         for row, part in zip(rows, parts, strict=True):
             row.append("-" if part is None else f"{part:.0f} %")
     rows = [[*row, *_ratios(result, peers)] for row, result in zip(rows, results, strict=True)]
-    return _with_facts(table([*columns, *peers], rows, left=1), machine, results, peers)
+    meaning = _LUCID_IS_FASTER if peers else None
+    return _with_facts(table([*columns, *peers], rows, left=1), machine, results, meaning)
 
 
 def engines_table(machine: Machine | Gpu, result: Comparison, peers: Sequence[str]) -> str:
@@ -45,7 +55,30 @@ def engines_table(machine: Machine | Gpu, result: Comparison, peers: Sequence[st
             [engine, f"{result.timings[engine].median:.2f}", *_rates(machine, result, engine)[:3], ratio]
         )
     title = f"{result.case.name}: {result.case.macs / 1e9:.3f} GMACs"
-    return f"{title}\n{_with_facts(table(columns, rows, left=1), machine, [result], peers)}"
+    meaning = _LUCID_IS_FASTER if peers else None
+    return f"{title}\n{_with_facts(table(columns, rows, left=1), machine, [result], meaning)}"
+
+
+def throughput_table(machine: Machine | Gpu, result: Throughput) -> str:
+    """A line for each engine and way of calling it: how many images a second."""
+    columns = ["engine", "calls at once", "images/s", "spread", "GFLOP/s", "of peak", "to best peer"]
+    rows = []
+    ratio: float | None = None
+    for engine in result.timings:
+        ratio = result.to_best_peer(engine)
+        rows.append(
+            [
+                engine,
+                str(result.at_once[engine]),
+                f"{result.images_per_second(engine):.1f}",
+                *_rates(machine, result, engine)[:3],
+                "-" if ratio is None else f"{ratio:.2f}x",
+            ]
+        )
+    case, images = result.case, result.images
+    title = f"{case.name}: {case.macs / images / 1e9:.3f} GMACs an image, batch {images}"
+    meaning = None if ratio is None else _MORE_IMAGES
+    return f"{title}\n{_with_facts(table(columns, rows, left=1), machine, [result], meaning)}"
 
 
 def _case_cells(machine: Machine | Gpu, result: Comparison) -> list[str]:
@@ -93,17 +126,16 @@ def _ratios(result: Comparison, engines: Sequence[str]) -> list[str]:
 
 
 def _with_facts(
-    lines: str, machine: Machine | Gpu, results: Sequence[Comparison], peers: Sequence[str]
+    lines: str, machine: Machine | Gpu, results: Sequence[Comparison], meaning: str | None
 ) -> str:
+    """The table, then the machine, what the ratios mean, and what went wrong."""
     facts = [lines, str(machine)]
     if any(result.settings for result in results):
         facts.append(
             "of PyTorch, the fastest of its settings, with its name, beside the faster of lucid's ways"
         )
-    if peers:
-        facts.append(
-            "above 1.00x lucid is faster: the median over alternating rounds of the other's time to lucid's"
-        )
+    if meaning is not None:
+        facts.append(meaning)
     disturbed = [r for r in results if r.fastest and r.timings[r.fastest].spread > _STEADY]
     if disturbed:
         facts.append(
@@ -133,7 +165,8 @@ def as_json(
 ) -> dict[str, Any]:
     """Everything that was measured, for ``json.dump``; times are in milliseconds.
 
-    ``gflops`` and ``percent_of_peak`` are there where a case multiplies matrices.
+    ``gflops`` and ``percent_of_peak`` are there where a case multiplies matrices; ``images_per_second`` and
+    what belongs to it for a stream of calls, whose times are from the end of a call to that of the next.
 
     Args:
         settings: Settings of the measurement, such as the batch.
@@ -166,6 +199,12 @@ def _case(machine: Machine | Gpu, result: Comparison) -> dict[str, Any]:
             "percent_of_bandwidth": _percent(result.bandwidth(engine), machine.bandwidth),
             "ratio": result.ratio(engine),
         }
+        if isinstance(result, Throughput):
+            measured[engine] |= {
+                "images_per_second": result.images_per_second(engine),
+                "calls_at_once": result.at_once[engine],
+                "to_best_peer": result.to_best_peer(engine),
+            }
         if (setting := result.setting(engine)) is not None:
             ways = result.settings[engine]
             measured[engine]["setting"] = setting

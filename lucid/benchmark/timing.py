@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import numpy as np
 
-__all__ = ["Timing", "alternate"]
+__all__ = ["Timing", "alternate", "alternate_turns"]
 
 _FEWEST_CALLS = 3
 
@@ -24,7 +25,7 @@ class Timing:
 
     Attributes:
         rounds: Milliseconds of a call in each round: the median of the calls of its turn, or their mean where
-            single calls are not waited for.
+            single calls are not waited for, or where several are in progress at once.
     """
 
     rounds: tuple[float, ...]
@@ -72,23 +73,43 @@ def alternate(
         synchronize: For functions that return before they are done: waits until they are. The calls of a turn
             then follow each other unwaited for, between two such waits.
         limit: Seconds in which a further round must be over, if it takes as long as the one before, to begin.
-        pauses: Seconds without work after the turn of a function; the longest that is needed where not given.
+        pauses: As for ``alternate_turns``.
     """
-    rounds_of: dict[str, list[float]] = {name: [] for name in calls}
+
+    def turn(call: Callable[[], object]) -> float:
+        call()
+        if synchronize is None:
+            return float(np.median(list(_turn(call, seconds, clock))))
+        return _unwaited_turn(call, seconds, synchronize, clock)
+
+    turns = {name: partial(turn, call) for name, call in calls.items()}
+    return alternate_turns(turns, rounds, clock, limit, pauses)
+
+
+def alternate_turns(
+    turns: Mapping[str, Callable[[], float]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    limit: float = math.inf,
+    pauses: Mapping[str, float] | None = None,
+) -> dict[str, Timing]:
+    """Takes each turn in every round, one after the other.
+
+    Args:
+        turns: Each measures by itself, and gives the seconds of a call.
+        limit: As for ``alternate``.
+        pauses: Seconds without work after a turn; the longest that is needed where not given.
+    """
+    rounds_of: dict[str, list[float]] = {name: [] for name in turns}
     end, taken_by_round, pause = clock() + limit, 0.0, _PAUSE
     for done in range(rounds):
         start = clock()
         if done and start + taken_by_round >= end:
             break
-        for name, call in calls.items():
+        for name, turn in turns.items():
             time.sleep(pause)
             pause = (pauses or {}).get(name, _PAUSE)
-            call()
-            if synchronize is None:
-                taken = float(np.median(list(_turn(call, seconds, clock))))
-            else:
-                taken = _unwaited_turn(call, seconds, synchronize, clock)
-            rounds_of[name].append(1000.0 * taken)
+            rounds_of[name].append(1000.0 * turn())
         taken_by_round = clock() - start
     return {name: Timing(tuple(values)) for name, values in rounds_of.items()}
 

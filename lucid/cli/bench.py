@@ -5,6 +5,8 @@
                                  split_attention, add, pool2d (max_pool2d, avg_pool2d), softmax, batch_norm,
                                  linear or relu chooses that operator instead
   lucid bench model NAME         a whole model, eager and as a plan; or an ONNX file, as a plan
+  lucid bench model NAME --throughput
+                                 images a second of a stream of calls, to a plan and to peers
   lucid bench compare A B        two reports of --json: what became slower
 
 With --backward, the gradients of an operator's inputs and weights are measured, beside PyTorch's autograd.
@@ -17,6 +19,11 @@ Every engine computes the same with the same weights, is checked before it is ti
 round. The plan's times of single convolutions include the conversion of the image to its own layout and back;
 --layers shows what each takes inside a model. Ctrl-C ends the measuring and shows what there is.
 
+With --throughput, each engine is called in two ways: one call at a time on all threads, and as NAME_streams
+several calls at once. Lucid's plan (threads_per_call=1) and ONNX Runtime then compute a call on one thread,
+and are called from as many as --threads says; OpenVINO has PERFORMANCE_HINT THROUGHPUT, and its optimal
+number of requests.
+
 With --device cuda, lucid's plan and eager calls are measured on a GPU beside PyTorch, which runs in
 channels_last as a CUDA graph, and all are checked against the CPU's results. The input is on the GPU before.
 A time is that from one wait for the GPU to the next, divided by the calls between; so launches count where
@@ -27,15 +34,13 @@ rounds float32 to TF32.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lucid import runtime
@@ -48,8 +53,10 @@ from lucid.cli.bench_arguments import (
     PEERS,
     QUICK_ROUNDS,
     ROUNDS,
+    STREAM_PEERS,
     add_arguments,
 )
+from lucid.cli.bench_report import Section, check_files, print_section, write_files
 from lucid.cli.terminal import Progress, UsageError, tell
 
 if TYPE_CHECKING:
@@ -84,22 +91,12 @@ _LIMITS = {
 _FREE = ("onnxruntime", "ai-edge-litert", "numpy")
 
 
-@dataclass
-class Section:
-    """The measurements of one batch with one number of threads."""
-
-    batch: int
-    machine: Machine | Gpu
-    results: list[Comparison] = field(default_factory=list)
-    layers: Profile | None = None
-
-
 def run(options: argparse.Namespace) -> int:
     """Prints the tables; 1 where lucid itself was wrong, or became slower from report to report."""
     if options.kind == "compare":
         return bench_compare.run(options)
     gpu = _gpu(options)
-    _check_files(options, gpu)
+    check_files(options, gpu)
     if options.kind == "kernel" and options.list:
         return _list(options, gpu)
     if gpu is None:
@@ -117,14 +114,18 @@ def run(options: argparse.Namespace) -> int:
             try:
                 _measure(options, cases, gpu, sections[-1], start + seconds * done / len(combinations))
             finally:
-                _print(options, sections[-1], several=len(combinations) > 1)
+                print_section(options, sections[-1], several=len(combinations) > 1)
     finally:
-        _write(options, [section for section in sections if section.results])
-    wrong = {engine for section in sections for result in section.results for engine in result.refused} & {
-        "plan",
-        "eager",
-    }
-    return 1 if wrong else 0
+        write_files(options, [section for section in sections if section.results])
+    refused = {engine for section in sections for result in section.results for engine in result.refused}
+    return 1 if _is_wrong(refused) else 0
+
+
+def _is_wrong(refused: set[str]) -> bool:
+    """Whether lucid is among the engines that were not timed."""
+    from lucid.benchmark import OWN
+
+    return not refused.isdisjoint(OWN)
 
 
 def _list(options: argparse.Namespace, gpu: Gpu | None) -> int:
@@ -166,34 +167,15 @@ def _measure(
 def _gpu(options: argparse.Namespace) -> Gpu | None:
     """The GPU to measure, None for the CPU; and the peers that compute there, where the user names none."""
     on_cpu = options.device in ("cpu", "cpu:0")
-    possible: tuple[str, ...] = PEERS if on_cpu else CUDA_PEERS
-    if options.kind == "kernel" and options.backward:
-        if not on_cpu or options.list:
-            raise UsageError("--backward measures on the CPU, and has no --list")
-        possible = BACKWARD_PEERS
-        for name in options.peers or ():
-            if name not in possible:
-                known = " or ".join(possible)
-                raise UsageError(f"--peers must be {known}, or none, with --backward, got {name!r}")
-    in_bfloat16 = on_cpu and options.kind == "model" and options.dtype == "bfloat16"
-    if in_bfloat16:
-        possible = BFLOAT16_PEERS
+    _check_settings(options, on_cpu)
+    possible, where = _possible_peers(options, on_cpu)
     if options.peers is None:
         options.peers = tuple(name for name in possible if _fits(name, options))
-    if on_cpu:
-        if options.dtype != "float32" and not in_bfloat16:
-            raise UsageError(
-                f"--dtype must be float32 on the CPU, or bfloat16 for a model, got {options.dtype}"
-            )
-        if in_bfloat16 and not set(options.peers) <= set(possible):
-            raise UsageError(f"--peers must be of {', '.join(possible)}, or none, in bfloat16")
-        return None
-    for name in ("isa", "threads"):
-        if getattr(options, name) is not None:
-            raise UsageError(f"--{name} is a setting of the CPU, which does not compute on {options.device}")
     for name in options.peers:
         if name not in possible:
-            raise UsageError(f"--peers must be of {', '.join(possible)}, or none, on a GPU, got {name!r}")
+            raise UsageError(f"--peers must be of {', '.join(possible)}, or none, {where}, got {name!r}")
+    if on_cpu:
+        return None
     from lucid import cuda
 
     try:
@@ -210,6 +192,34 @@ def _gpu(options: argparse.Namespace) -> Gpu | None:
     return gpu
 
 
+def _check_settings(options: argparse.Namespace, on_cpu: bool) -> None:
+    """Refuses options that have no meaning together."""
+    if options.kind == "kernel" and options.backward and (not on_cpu or options.list):
+        raise UsageError("--backward measures on the CPU, and has no --list")
+    if options.throughput and not on_cpu:
+        raise UsageError(f"--throughput measures on the CPU, got {options.device}")
+    if options.throughput and (options.layers or options.plot):
+        raise UsageError("--throughput has no --layers and no --plot")
+    in_bfloat16 = options.kind == "model" and options.dtype == "bfloat16"
+    if on_cpu and options.dtype != "float32" and not in_bfloat16:
+        raise UsageError(f"--dtype must be float32 on the CPU, or bfloat16 for a model, got {options.dtype}")
+    for name in () if on_cpu else ("isa", "threads"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is a setting of the CPU, which does not compute on {options.device}")
+
+
+def _possible_peers(options: argparse.Namespace, on_cpu: bool) -> tuple[tuple[str, ...], str]:
+    """The peers that compute what is measured, and where that is."""
+    if not on_cpu:
+        return CUDA_PEERS, "on a GPU"
+    if options.kind == "kernel" and options.backward:
+        return BACKWARD_PEERS, "with --backward"
+    possible, where = (STREAM_PEERS, "with --throughput") if options.throughput else (PEERS, "on the CPU")
+    if options.dtype == "bfloat16":
+        return tuple(name for name in possible if name in BFLOAT16_PEERS), "in bfloat16"
+    return possible, where
+
+
 def _fits(peer: str, options: argparse.Namespace) -> bool:
     """Whether a peer computes what is measured: two of them only some operators, each on its own."""
     from lucid.benchmark import NUMPY, OPERATORS
@@ -218,32 +228,6 @@ def _fits(peer: str, options: argparse.Namespace) -> bool:
     if peer == "numpy":
         return operator in NUMPY
     return peer != "ai-edge-litert" or (options.kind == "kernel" and operator not in OPERATORS)
-
-
-def _check_files(options: argparse.Namespace, gpu: Gpu | None) -> None:
-    """Fails before anything is measured where the end would fail."""
-    pictures = _pictures(options)
-    for path in filter(None, [options.json, *pictures.values()]):
-        folder = Path(path).absolute().parent
-        if not folder.is_dir():
-            raise UsageError(f"there is no folder {folder} to write {Path(path).name} into")
-        if Path(path).is_dir():
-            raise UsageError(f"{path} is a folder, not a file")
-    for option, path in pictures.items():
-        from lucid.benchmark import figure
-
-        if Path(path).suffix.lower().removeprefix(".") not in figure.formats():
-            raise UsageError(f"{option} must name a file such as layers.svg or layers.png, got {path}")
-        if len(options.batch) * len(options.threads or "1") > 1:
-            raise UsageError(f"{option} draws one batch and one number of threads, got several")
-        if option == "--roofline" and gpu is not None and not (gpu.peak_gflops and gpu.bandwidth):
-            raise UsageError(f"--roofline needs a device whose peaks are known, got {gpu.name}")
-
-
-def _pictures(options: argparse.Namespace) -> dict[str, str]:
-    """The files of pictures, by the options that name them."""
-    named = {"--plot": options.plot, "--roofline": getattr(options, "roofline", None)}
-    return {option: path for option, path in named.items() if path}
 
 
 def _configure(options: argparse.Namespace) -> None:
@@ -301,10 +285,18 @@ def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None, limit: fl
         GRADIENT_ENGINES,
         best_setting,
         compare,
+        compare_throughput,
         cuda_engines,
+        stream_engines,
         with_settings,
     )
 
+    # A turn of a model is as long as several runs of it.
+    seconds = (0.05 if options.kind == "kernel" else 0.5) * (0.2 if options.quick else 1.0)
+    threads, rounds = runtime.get_num_threads(), options.rounds
+    if options.throughput:
+        streams = stream_engines(options.dtype, options.peers)
+        return compare_throughput(case, streams, threads, rounds, seconds, limit, options.dtype)
     backward = options.kind == "kernel" and options.backward
     known = GRADIENT_ENGINES if backward else ENGINES
     if gpu is not None:
@@ -315,11 +307,7 @@ def _compare(case: Case, options: argparse.Namespace, gpu: Gpu | None, limit: fl
     engines = {name: known[name] for name in (*own, *options.peers)}
     if gpu is None and not backward:
         engines = with_settings(case, engines)
-    # A turn of a model is as long as several runs of it.
-    seconds = (0.05 if options.kind == "kernel" else 0.5) * (0.2 if options.quick else 1.0)
-    result = compare(
-        case, engines, runtime.get_num_threads(), options.rounds, seconds, gpu, limit, options.dtype
-    )
+    result = compare(case, engines, threads, rounds, seconds, gpu, limit, options.dtype)
     return best_setting(result)
 
 
@@ -329,65 +317,3 @@ def _profile(case: Case, options: argparse.Namespace, machine: Machine | Gpu) ->
     plan = InferencePlan(case.graph, device=options.device, internal_dtype=options.dtype)
     profile = plan.profile(*case.inputs())
     return replace(profile, peak_gflops=machine.peak_gflops)
-
-
-def _print(options: argparse.Namespace, section: Section, several: bool) -> None:
-    """Prints the table of a section, under a heading if there are several."""
-    from lucid.benchmark import cases_table, engines_table
-
-    if not section.results:
-        return
-    if several:
-        threads = f", threads {runtime.get_num_threads()}" if options.threads else ""
-        print(f"batch {section.batch}{threads}")
-    if options.kind == "kernel":
-        print(cases_table(section.machine, section.results, options.peers))
-    else:
-        print(engines_table(section.machine, section.results[0], options.peers))
-    if section.layers is not None and options.layers:
-        print(f"\n{section.layers}")
-    if several:
-        print(flush=True)
-
-
-def _write(options: argparse.Namespace, sections: Sequence[Section]) -> None:
-    """Writes the files, of all sections that have results."""
-    from lucid.benchmark import as_json
-
-    if not sections:
-        return
-    if options.json:
-        shared = {name: getattr(options, name) for name in ("kind", "size", "rounds")}
-        reports = [
-            as_json(section.machine, section.results, {**shared, "batch": section.batch}, section.layers)
-            for section in sections
-        ]
-        single = len(options.batch) * len(options.threads or "1") == 1
-        report = reports[0] if single else {"sections": reports}
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if pictures := _pictures(options):
-        _draw(pictures, sections[0], options)
-
-
-def _draw(pictures: Mapping[str, str], section: Section, options: argparse.Namespace) -> None:
-    """Writes bars and roofline, whichever are wanted."""
-    from lucid.benchmark import bars, roofline, time_by_layer
-
-    if options.kind == "model":
-        if section.layers is not None:
-            name = f"{section.results[0].case.name}, batch {section.batch}"
-            time_by_layer.plot(pictures["--plot"], name, section.machine, section.layers)
-        return
-    if "--plot" in pictures:
-        bars.plot(pictures["--plot"], section.machine, section.results, options.peers)
-    if "--roofline" in pictures:
-        engines = dict.fromkeys(engine for result in section.results for engine in result.timings)
-        points = {
-            engine: [
-                (result.case.flops_per_byte, gflops)
-                for result in section.results
-                if engine in result.timings and (gflops := result.gflops(engine)) is not None
-            ]
-            for engine in engines
-        }
-        roofline.plot(pictures["--roofline"], section.machine, points)

@@ -15,6 +15,7 @@ __all__ = [
     "PEERS",
     "QUICK_ROUNDS",
     "ROUNDS",
+    "STREAM_PEERS",
     "add_arguments",
 ]
 
@@ -22,6 +23,7 @@ PEERS = ("torch", "openvino", "onnxruntime", "ai-edge-litert", "numpy")
 CUDA_PEERS = ("torch",)
 BFLOAT16_PEERS = ("torch", "openvino")
 BACKWARD_PEERS = ("torch",)
+STREAM_PEERS = ("openvino", "onnxruntime")
 DTYPES = ("float32", "float16", "bfloat16")
 # Without ResNeXt-101 of 16 to 48 channels a group, whose weights fill gigabytes. The smaller models come
 # first, since --quick leaves out what is last.
@@ -60,11 +62,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plot", metavar="FILE", help="draw bars of lucid and the peers, .svg or .png (needs matplotlib)"
     )
     kernel.add_argument("--roofline", metavar="FILE", help="draw a roofline, .svg or .png (needs matplotlib)")
+    kernel.set_defaults(throughput=False)
     model = kinds.add_parser("model", help="a whole model", allow_abbrev=False)
     model.add_argument("model", metavar="NAME", help="e.g. resnext50_32x4d, or model.onnx")
     model.add_argument("--layers", action="store_true", help="show the time of each step of the plan, too")
     model.add_argument(
         "--plot", metavar="FILE", help="draw the plan's time by layer, .svg or .png (needs matplotlib)"
+    )
+    model.add_argument(
+        "--throughput",
+        action="store_true",
+        help="images a second instead, of several calls at once and of one at a time",
     )
     for command in (kernel, model):
         _add_settings(command)
@@ -114,7 +122,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help=f"engines to compare with, or none (default {','.join(PEERS[:3])}; for convolutions "
         f"with {PEERS[3]}, which is XNNPACK; with {PEERS[4]} where it has a formula; "
-        f"on a GPU {CUDA_PEERS[0]})",
+        f"on a GPU {CUDA_PEERS[0]}; with --throughput {','.join(STREAM_PEERS)})",
     )
     parser.add_argument("--json", metavar="FILE", help="write all that was measured")
 

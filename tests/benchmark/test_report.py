@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from some_machine import MACHINE
 
 from lucid.benchmark import (
     Case,
@@ -27,17 +28,6 @@ from lucid.benchmark import (
 )
 from lucid.inference import InferencePlan, Profile
 from lucid.inference.report import Step, StepTime
-
-MACHINE = Machine(
-    cpu="Some Processor",
-    isa="avx2",
-    threads=2,
-    peak_gflops=100.0,
-    bandwidth=10.0,
-    compiler="Some Compiler",
-    versions={"lucid": "0.1.0", "torch": "2.0"},
-    date="2026-01-02 03:04",
-)
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ def test_names_that_the_command_repeats() -> None:
     assert bench_arguments.PEERS == benchmark.PEERS
     assert bench_arguments.CUDA_PEERS == benchmark.CUDA_PEERS
     assert bench_arguments.BFLOAT16_PEERS == benchmark.BFLOAT16_PEERS
+    assert bench_arguments.STREAM_PEERS == benchmark.STREAM_PEERS
     assert benchmark.BFLOAT16_ENGINES.keys() == {"plan", *benchmark.BFLOAT16_PEERS}
     assert benchmark.cuda_engines("cuda:0", "float32").keys() == {"plan", "eager", *benchmark.CUDA_PEERS}
 
@@ -83,6 +84,9 @@ def test_pool2d_is_both_and_numpy_is_a_peer_where_it_fits(command: Command, tmp_
         (["kernel", "3x3"], ("torch", "openvino", "onnxruntime", "ai-edge-litert")),
         (["kernel"], ("torch", "openvino", "onnxruntime", "ai-edge-litert")),
         (["model", "resnet"], ("torch", "openvino", "onnxruntime")),
+        (["model", "resnet", "--dtype", "bfloat16"], ("torch", "openvino")),
+        (["model", "resnet", "--throughput"], ("openvino", "onnxruntime")),
+        (["model", "resnet", "--throughput", "--dtype", "bfloat16"], ("openvino",)),
     ],
 )
 def test_peers_unless_they_are_named(arguments: list[str], peers: tuple[str, ...]) -> None:
@@ -278,6 +282,27 @@ def test_quick_leaves_out_what_does_not_fit(
             2,
             "--peers must be of torch, openvino, or none, in bfloat16",
         ),
+        (("kernel", "--throughput"), 2, "unrecognized arguments: --throughput"),
+        (
+            ("model", "resnext_digits", "--throughput", "--layers"),
+            2,
+            "--throughput has no --layers and no --plot",
+        ),
+        (
+            ("model", "resnext_digits", "--throughput", "--device", "cuda"),
+            2,
+            "--throughput measures on the CPU, got cuda",
+        ),
+        (
+            ("model", "resnext_digits", "--throughput", "--peers", "openvino,torch"),
+            2,
+            "--peers must be of openvino, onnxruntime, or none, with --throughput, got 'torch'",
+        ),
+        (
+            ("model", "resnext_digits", "--throughput", "--dtype", "float16"),
+            2,
+            "--dtype must be float32 on the CPU, or bfloat16 for a model, got float16",
+        ),
         (("kernel", "--device", "cuda", "--isa", "avx2"), 2, "--isa is a setting of the CPU"),
         (("kernel", "--device", "cuda", "--threads", "1"), 2, "--threads is a setting of the CPU"),
         (
@@ -352,7 +377,7 @@ def test_backward_measures_gradients(command: Command, tmp_path: Path) -> None:
     assert all(case["name"].endswith("_backward") for case in report["cases"])
     for more, said in (
         (["--list"], "--backward measures on the CPU, and has no --list"),
-        (["--peers", "openvino"], "--peers must be torch, or none, with --backward, got 'openvino'"),
+        (["--peers", "openvino"], "--peers must be of torch, or none, with --backward, got 'openvino'"),
     ):
         done = command("bench", "kernel", *options, *more)
         assert done.returncode == 2
