@@ -91,6 +91,7 @@ class Plan:
         device: int | None = None,
         dtype: str = "float32",
         tf32: bool = False,
+        pixels: Sequence[tuple[Sequence[float], Sequence[float]] | None] = (),
     ) -> None: ...
     def run(
         self, inputs: Sequence[_Array | DeviceArray], threads: int = 0

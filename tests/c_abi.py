@@ -87,7 +87,7 @@ def tensor(array: npt.NDArray[Any]) -> Tensor:
         data=array.ctypes.data,
         device=Device(1, 0),
         ndim=array.ndim,
-        dtype=DType(0 if array.dtype.kind == "i" else 2, 8 * array.itemsize, 1),
+        dtype=DType("iuf".index(array.dtype.kind), 8 * array.itemsize, 1),
         shape=(ctypes.c_int64 * array.ndim)(*array.shape),
         strides=(ctypes.c_int64 * array.ndim)(*strides),
         byte_offset=0,

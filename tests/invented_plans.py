@@ -26,11 +26,32 @@ def rewrite(file: Path, change: Callable[[dict[str, Any], dict[str, Any]], objec
     change(graph, tensors)
     for node in graph.get("nodes", ()) if isinstance(graph, dict) else ():
         if isinstance(node, dict) and isinstance(node.get("weights"), dict):
-            for name in node["weights"]:
-                array = tensors.get(f"{node['output']}.{name}")
-                node["weights"][name] = "00000000" if array is None else checksum(array)
+            update_checksums(node["output"], node["weights"], tensors)
+    pixels = graph.get("pixels") if isinstance(graph, dict) else None
+    for name, parts in pixels.items() if isinstance(pixels, dict) else ():
+        if isinstance(parts, dict):
+            update_checksums(name, parts, tensors)
     text = json.dumps(graph)
     save_file(tensors, file, {**metadata, "graph": text, "checksum": checksum(text.encode())})
+
+
+def update_checksums(owner: str, sums: dict[str, Any], tensors: dict[str, Any]) -> None:
+    for name in sums:
+        array = tensors.get(f"{owner}.{name}")
+        sums[name] = "00000000" if array is None else checksum(array)
+
+
+def with_pixels(
+    mean: Any = (0.5, 0.5), std: Any = (0.5, 0.5), of: str = "input", **more: Any
+) -> Callable[[Any, Any], None]:
+    """Pixels of an input of two channels."""
+
+    def change(graph: Any, tensors: Any) -> None:
+        given = {"mean": mean, "std": std, **more}
+        graph["pixels"] = {of: dict.fromkeys(given, "")}
+        tensors.update({f"{of}.{name}": np.array(values, np.float32) for name, values in given.items()})
+
+    return change
 
 
 def node(graph: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -135,6 +156,33 @@ INVENTED: dict[str, tuple[Callable[[Any, Any], object], str]] = {
         lambda g, t: node(g, "linear").update(note="x"),
         "must have the fields of version 2",
     ),
+    "pixels of another length": (
+        with_pixels([0.5] * 3),
+        "input.mean must be one number for each of 2 channels",
+    ),
+    "pixels of one number": (with_pixels(std=0.5), "input.std must be one number for each of 2 channels"),
+    "pixels of two dimensions": (with_pixels([[0.5, 0.5]]), "input.mean must be one number for each of 2"),
+    "std of 0": (with_pixels(std=(0.5, 0)), "the std of input 0 must be positive and finite, got 0"),
+    "std below 0": (with_pixels(std=(0.5, -1)), "the std of input 0 must be positive and finite, got -1"),
+    "mean that is no number": (with_pixels((0.5, np.nan)), "the mean of input 0 must be finite, got nan"),
+    "std that is infinite": (with_pixels(std=(np.inf, 1)), "the std of input 0 must be positive and finite"),
+    "pixels of no input": (with_pixels(of="image"), "its pixels must be of its inputs, got 'image'"),
+    "pixels of a step": (with_pixels(of="0"), "its pixels must be of its inputs, got '0'"),
+    "pixels with more": (with_pixels(scale=(1, 1)), "must have the fields"),
+    "pixels without std": (
+        lambda g, t: (with_pixels()(g, t), g["pixels"]["input"].pop("std"), t.pop("input.std")),
+        "must have the fields",
+    ),
+    "pixels without a tensor": (
+        lambda g, t: (with_pixels()(g, t), t.pop("input.std")),
+        "got none named input.std",
+    ),
+    "pixels of rows": (
+        lambda g, t: (with_pixels()(g, t), g["inputs"].update(row=[1, 2]), with_pixels(of="row")(g, t)),
+        "tensors of its graph only|must be of images",
+    ),
+    "pixels that are a list": (lambda g, t: g.update(pixels=[]), "must have the fields"),
+    "pixels of a text": (lambda g, t: g.update(pixels={"input": "x"}), "must have the fields"),
     "zero in a kind": (lambda g, t: node(g, "linear").update(kind="linear\0"), "must have the fields"),
     "zero in an attribute": (
         lambda g, t: node(g, "linear").update(attributes={"groups\0": 1}),

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from plan_structs import Shape
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+KINDS = ("int", "uint", "float")
 
 
 class LoadArgs(ctypes.Structure):
@@ -30,7 +31,8 @@ class LoadedPlan:
 
     Attributes:
         inputs: Name and shape of each input.
-        outputs: Likewise.
+        dtypes: The dtype that each must have.
+        outputs: Name and shape of each output, all of them float32.
     """
 
     def __init__(self, source: Path | bytes, args: LoadArgs | None = None) -> None:
@@ -46,7 +48,9 @@ class LoadedPlan:
             path = str(source).encode()
             status = self.library.lucid_plan_load(path, given, ctypes.byref(self.handle))
         self._check(status)
-        self.inputs, self.outputs = self._described("input"), self._described("output")
+        inputs, outputs = self._described("input"), self._described("output")
+        self.inputs, self.dtypes = [each[:2] for each in inputs], [dtype for _, _, dtype in inputs]
+        self.outputs = [each[:2] for each in outputs]
 
     def __call__(self, *inputs: Array) -> list[Array]:
         return self.run(inputs)
@@ -99,13 +103,14 @@ class LoadedPlan:
         self.library.lucid_plan_destroy(self.handle)
         self.handle = ctypes.c_void_p()
 
-    def _described(self, kind: str) -> list[tuple[str, tuple[int, ...]]]:
+    def _described(self, kind: str) -> list[tuple[str, tuple[int, ...], str]]:
         described = []
         for index in range(self.library[f"lucid_plan_{kind}_count"](self.handle)):
             name, shape = ctypes.c_char_p(), Shape()
             function = self.library[f"lucid_plan_{kind}"]
             self._check(function(self.handle, index, ctypes.byref(name), ctypes.byref(shape)))
-            described.append(((name.value or b"").decode(), tuple(shape.sizes[: shape.ndim])))
+            sizes, dtype = tuple(shape.sizes[: shape.ndim]), shape.dtype
+            described.append(((name.value or b"").decode(), sizes, f"{KINDS[dtype.code]}{dtype.bits}"))
         return described
 
     @staticmethod

@@ -25,6 +25,10 @@ class Step(ctypes.Structure):
     ]
 
 
+class Pixels(ctypes.Structure):
+    _fields_ = [("mean", ctypes.POINTER(ctypes.c_float)), ("std", ctypes.POINTER(ctypes.c_float))]
+
+
 class PlanArgs(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_size_t),
@@ -37,6 +41,8 @@ class PlanArgs(ctypes.Structure):
         ("context", ctypes.c_void_p),
         ("device", c_abi.Device),
         ("dtype", c_abi.DType),
+        ("tf32", ctypes.c_int32),
+        ("pixels", ctypes.POINTER(Pixels)),
     ]
 
 
@@ -44,7 +50,12 @@ class Plan:
     """A ReLU of one image as a plan, or what lucid_plan_create() says of it."""
 
     def __init__(
-        self, shape: tuple[int, ...], device: tuple[int, int] = (0, 0), context: int | None = None
+        self,
+        shape: tuple[int, ...],
+        device: tuple[int, int] = (0, 0),
+        context: int | None = None,
+        pixels: Pixels | None = None,
+        size: int = ctypes.sizeof(PlanArgs),
     ) -> None:
         self.library = c_abi.load()
         sizes = (ctypes.c_int64 * 8)(*shape)
@@ -52,7 +63,7 @@ class Plan:
         first, second = ((ctypes.c_int32 * 1)(index) for index in range(2))
         step = Step(kind=b"relu", inputs=first, input_count=1, output=1)
         args = PlanArgs(
-            size=ctypes.sizeof(PlanArgs),
+            size=size,
             values=values,
             steps=ctypes.pointer(step),
             inputs=first,
@@ -63,6 +74,7 @@ class Plan:
             output_count=1,
             context=context,
             device=c_abi.Device(*device),
+            pixels=None if pixels is None else ctypes.pointer(pixels),
         )
         self.handle = ctypes.c_void_p()
         self.status = self.library.lucid_plan_create(ctypes.byref(args), ctypes.byref(self.handle))

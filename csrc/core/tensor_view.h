@@ -15,6 +15,7 @@ constexpr int64_t kMostElements = int64_t{1} << 58;
 constexpr lucid_dtype kFloat32 = {LUCID_FLOAT, 32, 1};
 constexpr lucid_dtype kFloat16 = {LUCID_FLOAT, 16, 1};
 constexpr lucid_dtype kBfloat16 = {LUCID_BFLOAT, 16, 1};
+constexpr lucid_dtype kUint8 = {LUCID_UINT, 8, 1};
 constexpr lucid_dtype kInt64 = {LUCID_INT, 64, 1};
 constexpr lucid_device kCpu = {LUCID_CPU, 0};
 

@@ -773,6 +773,12 @@ typedef struct lucid_plan_step {
  * need no data. */
 LUCID_API lucid_status lucid_step_output_shape(const lucid_plan_step* step, const lucid_shape* inputs, lucid_shape* y);
 
+/* An input of photographs: uint8 at the caller's, in the plan the float32 (v / 255 - mean[c]) / std[c], rounded after
+ * each operation, and to the plan's dtype at the end. Padding is 0 behind it. Pointers are borrowed like others. */
+typedef struct lucid_pixels {
+  const float *mean, *std; /* [c], finite, and std positive; or NULL both: the input is float32 */
+} lucid_pixels;
+
 /* A value is an image [n, c, h, w] or rows [n, c] that flow between steps. Steps are in order of execution: a value is
  * an input, or the output of one earlier step. */
 typedef struct lucid_plan_args {
@@ -790,6 +796,8 @@ typedef struct lucid_plan_args {
                         float16. Vectors, and the values that a caller sees, stay float32; on the CPU so do values
                         (n, c). In bfloat16 there, a value that is not finite may spread over its pixel's channels */
   int32_t tf32;      /* as in a lucid_context, for all runs of the plan */
+  const lucid_pixels* pixels; /* [input_count], or NULL: all inputs are float32. For images, on the CPU: on CUDA it is
+                                 LUCID_UNSUPPORTED */
 } lucid_plan_args;
 
 LUCID_API lucid_status lucid_plan_create(const lucid_plan_args* args, lucid_plan** plan);
@@ -803,10 +811,12 @@ LUCID_API void lucid_plan_destroy(lucid_plan* plan);
  * TEXT is JSON:
  *   {"inputs": {NAME: [sizes]}, "nodes": [{"kind": "conv2d", "inputs": [NAMES], "output": NAME,
  *    "attributes": {NAME: true, 1, [1, 1] or [1, 1, 1, 1]}, "weights": {"weight": CRC-32, "bias": CRC-32}}],
- *    "outputs": [NAMES], "as_tuple": bool, "winograd": bool, "dtype": "float32", "float16" or "bfloat16"}
- * (float32 if there is no dtype).
- * A node is a lucid_plan_step; its tensors are named OUTPUT.weight and OUTPUT.bias. A checksum is CRC-32 as zlib has
- * it, in 8 hexadecimal digits. Weights are folded, and packed for no machine in particular.
+ *    "outputs": [NAMES], "as_tuple": bool, "winograd": bool, "dtype": "float32", "float16" or "bfloat16",
+ *    "pixels": {NAME: {"mean": CRC-32, "std": CRC-32}}}
+ * (float32 if there is no dtype, and no input of uint8 if there are no pixels).
+ * A node is a lucid_plan_step; its tensors are named OUTPUT.weight and OUTPUT.bias, those of lucid_pixels NAME.mean and
+ * NAME.std. A checksum is CRC-32 as zlib has it, in 8 hexadecimal digits. Weights are folded, and packed for no machine
+ * in particular.
  *
  * Whatever the file holds, nothing worse than an error happens: it is checked whole, with all checksums, before a plan
  * is made of it. LUCID_INVALID_ARGUMENT says what is wrong with it. */
@@ -825,7 +835,8 @@ LUCID_API lucid_status lucid_plan_load_buffer(const void* data, size_t bytes, co
                                               lucid_plan** plan);
 
 /* Name and shape of an input or an output; either pointer may be NULL. The name belongs to the plan, and is "" if the
- * plan was not loaded from a file. */
+ * plan was not loaded from a file. The dtype in the shape is what the caller's tensor must have: float32, or uint8 for
+ * an input of pixels. */
 LUCID_API int32_t lucid_plan_input_count(const lucid_plan* plan);
 LUCID_API int32_t lucid_plan_output_count(const lucid_plan* plan);
 LUCID_API lucid_status lucid_plan_input(const lucid_plan* plan, int32_t index, const char** name, lucid_shape* shape);
@@ -833,8 +844,8 @@ LUCID_API lucid_status lucid_plan_output(const lucid_plan* plan, int32_t index, 
 /* The number of steps, of which lucid_plan_run gives the times. */
 LUCID_API int32_t lucid_plan_step_count(const lucid_plan* plan);
 
-/* Inputs and outputs are float32, on the plan's device, and have its shapes and any strides. `milliseconds` is NULL, or
- * receives the time of each step. */
+/* Inputs and outputs are float32, but for inputs of pixels, which are uint8; they are on the plan's device, and have
+ * its shapes and any strides. `milliseconds` is NULL, or receives the time of each step. */
 LUCID_API lucid_status lucid_plan_run(const lucid_plan* plan, const lucid_tensor* const* inputs,
                                       lucid_tensor* const* outputs, double* milliseconds);
 /* The same, on the stream of a context. On CUDA a run is enqueued when the function returns, or is over if it was

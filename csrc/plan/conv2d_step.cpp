@@ -125,7 +125,7 @@ class Conv2dStep final : public Step {
       const auto x = x_.view<float>(run);
       p.operands.x = {x.data, 1, x.block, x.image, x.row, x.pixel};
     } else if (run.inputs != nullptr) {
-      const ImageView x = micro_batch_of(run.inputs[x_.input], run);
+      const ImageView x = x_.outside(run);
       const int64_t channel = x.c == 1 ? 1 : x.stride_c;
       p.operands.x = {x.data, channel, InputView::kBlock * channel, x.stride_n, x.stride_h, x.stride_w};
     }

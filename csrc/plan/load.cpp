@@ -88,9 +88,22 @@ class Loader {
       ready_[input] = true;
       plan_.values[input].input = i;
     }
+    LUCID_CHECK(read_pixels());
     plan_.inputs.assign(args_.inputs, args_.inputs + args_.input_count);
     plan_.outputs.assign(args_.outputs, args_.outputs + args_.output_count);
     plan_.described_steps = args_.step_count;
+    return ok();
+  }
+
+  lucid_status read_pixels() {
+    for (int i = 0; args_.pixels != nullptr && i < args_.input_count; ++i) {
+      if (!has_pixels(args_.pixels[i])) continue;
+      const int input = args_.inputs[i];
+      LUCID_CHECK(check_pixels(i, args_.pixels[i], args_.values[input]));
+      if (plan_.cuda != nullptr)
+        return fail(LUCID_UNSUPPORTED, "plan: inputs of pixels must be for a plan on the CPU, got input %d on cuda", i);
+      plan_.values[input].pixels = true;
+    }
     return ok();
   }
 
@@ -160,6 +173,10 @@ class Loader {
   }
   static int64_t images_of(const Value& v) { return v.n < v.batch ? v.n : 0; }
 
+  std::unique_ptr<Step> make_import(const Value& v) const {
+    return v.pixels ? import_pixels_step(v.input, args_.pixels[v.input], v) : import_step(v.input, v);
+  }
+
   // Imports come first, exports last; each counts as part of the step beside it.
   void add_transfers() {
     std::vector<Entry> imports;
@@ -169,9 +186,9 @@ class Loader {
         return std::count(entry.inputs.begin(), entry.inputs.end(), input) > 0;
       });
       const bool exported = std::count(plan_.outputs.begin(), plan_.outputs.end(), input) > 0;
-      if (v.stays_outside || v.batch == 0 || (reader == plan_.entries.end() && !exported)) continue;
+      if ((v.stays_outside && !v.pixels) || v.batch == 0 || (reader == plan_.entries.end() && !exported)) continue;
       const int described = reader != plan_.entries.end() ? reader->described : 0;
-      imports.push_back({.step = v.on_cuda ? nullptr : import_step(v.input, v),
+      imports.push_back({.step = v.on_cuda ? nullptr : make_import(v),
                          .launch = v.on_cuda ? import_launch(v.input, v) : nullptr,
                          .described = described,
                          .transfers = true,

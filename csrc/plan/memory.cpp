@@ -139,7 +139,8 @@ lucid_status assign_offsets(lucid_plan& plan) {
   std::deque<Value>& values = plan.values;
   std::vector<int> order, placed;
   for (int i = 0; i < static_cast<int>(values.size()); ++i)
-    if (values[i].place_of < 0 && values[i].first >= 0 && !values[i].stays_outside) order.push_back(i);
+    if (values[i].place_of < 0 && values[i].first >= 0 && (values[i].pixels || !values[i].stays_outside))
+      order.push_back(i);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return values[a].bytes() > values[b].bytes(); });
   for (const int i : order) {
     Value& value = values[i];
@@ -170,6 +171,13 @@ lucid_status assign_offsets(lucid_plan& plan) {
 // Channel blocks are an odd number of cache lines apart: at multiples of 4 KB (56 x 56 pixels) all blocks of a pixel
 // would fall into one set of L1.
 int64_t Value::plane_bytes() const { return (whole_lines(kept() * image_bytes()) / kBlockBytes | 1) * kBlockBytes; }
+
+ImageView Value::outside(const Run& run) const {
+  if (!pixels) return pass_of(run.inputs[input], run);
+  const int64_t size = c * h * w;
+  float* const planes = reinterpret_cast<float*>(run.arena + offset) + (whole ? run.first * size : 0);
+  return {planes, n, c, h, w, size, h * w, w, 1};
+}
 
 bool Value::same_layout(const Value& o) const {
   return image == o.image && kept() == o.kept() && c == o.c && h == o.h && w == o.w && layout.block == o.layout.block &&

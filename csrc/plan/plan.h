@@ -46,7 +46,8 @@ struct Value {
   bool whole = false;          // whether the batch is in memory
   Layout layout;               // of an image
   int input = -1;              // its index among the plan's inputs, or -1
-  bool stays_outside = false;  // an input that is read from the caller's memory
+  bool pixels = false;         // an input that is uint8 at the caller's
+  bool stays_outside = false;  // an input that is read from the caller's memory; of pixels, as if it were
 
   // Lifetime, in entries of the plan; a value that overwrites another's memory shares its place.
   int first = -1, last = -1;
@@ -59,7 +60,7 @@ struct Value {
   int64_t image_bytes() const { return (layout.halo.top + h + layout.halo.bottom) * row_bytes(); }
   int64_t plane_bytes() const;
   int64_t bytes() const {
-    return image && !on_cuda ? blocks() * plane_bytes() : kept() * h * w * c * layout.element_bytes();
+    return image && !on_cuda && !stays_outside ? blocks() * plane_bytes() : kept() * h * w * c * layout.element_bytes();
   }
   int64_t kept() const { return whole ? batch : n; }  // images in memory
   bool same_layout(const Value& other) const;
@@ -68,6 +69,8 @@ struct Value {
   float* rows(const Run& run) const {
     return reinterpret_cast<float*>(run.arena + offset) + (whole ? run.first * c : 0);
   }
+  // What is read outside, of a micro-batch: in the caller's memory, or, of pixels, as planes in the arena.
+  ImageView outside(const Run& run) const;
   // The images of a micro-batch, with their halos.
   std::byte* images(const Run& run) const { return run.arena + offset + (whole ? run.first * image_bytes() : 0); }
   // From pixel (0, 0) inside the halo, by the type of the elements.
@@ -139,7 +142,16 @@ struct Entry {
 
 // Between the caller's memory and the plan's.
 std::unique_ptr<Step> import_step(int input, const Value& y);
+std::unique_ptr<Step> import_pixels_step(int input, const lucid_pixels& pixels, const Value& y);
 std::unique_ptr<Step> export_step(const Value& x, int output);
+
+// Whether there are pixels for an input, and whether they can be taken.
+bool has_pixels(const lucid_pixels& pixels);
+lucid_status check_pixels(int input, const lucid_pixels& pixels, const lucid_shape& shape);
+
+// What a caller must give for a value, or gets of it.
+lucid_shape input_shape(const Value& value);
+lucid_shape output_shape(const Value& value);
 
 // Where values lie: layouts on the CPU first, then, when all entries are there, places. They refuse what is too large
 // to address.

@@ -1,8 +1,10 @@
 // All messages are reasons, in front of which the file is named.
 #include "plan/plan_graph.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <type_traits>
+#include <utility>
 
 #include "core/crc32.h"
 #include "core/status.h"
@@ -122,9 +124,13 @@ lucid_status GraphReader::read(const Json& graph) {
   LUCID_CHECK(field(*fields, "nodes", &nodes));
   const bool says_dtype = find(*fields, "dtype") != nullptr;  // float32 if not
   if (says_dtype) LUCID_CHECK(read_dtype(*fields));
-  LUCID_CHECK(check_field_count(*fields, says_dtype ? 6 : 5));
+  const JsonObject* pixels = nullptr;
+  const bool says_pixels = find(*fields, "pixels") != nullptr;
+  if (says_pixels) LUCID_CHECK(field(*fields, "pixels", &pixels));
+  LUCID_CHECK(check_field_count(*fields, 5 + static_cast<size_t>(says_dtype) + static_cast<size_t>(says_pixels)));
   winograd_ = *winograd;
   for (const auto& [name, shape] : *inputs) LUCID_CHECK(read_input(name, shape));
+  if (says_pixels) LUCID_CHECK(read_pixels(*pixels));
   for (const Json& node : *nodes) LUCID_CHECK(read_node(node));
   for (const Json& output : *outputs) LUCID_CHECK(read_output(output));
   if (used_tensors_ == file_.tensors().size()) return ok();
@@ -154,6 +160,7 @@ void GraphReader::describe(lucid_plan_args* args) const {
   args->input_count = static_cast<int32_t>(inputs_.size());
   args->output_count = static_cast<int32_t>(outputs_.size());
   args->winograd = winograd_;
+  args->pixels = pixels_.empty() ? nullptr : pixels_.data();
   if (same_dtype(args->dtype, {})) args->dtype = dtype_;
 }
 
@@ -173,6 +180,38 @@ lucid_status GraphReader::read_input(const std::string& name, const Json& json) 
   inputs_.push_back(static_cast<int32_t>(values_.size()));
   input_names_.push_back(name);
   return add_value(name, shape);
+}
+
+// Whether the numbers can be taken, lucid_plan_create asks.
+lucid_status GraphReader::read_pixels(const JsonObject& inputs) {
+  pixels_.resize(inputs_.size());
+  for (const auto& [name, json] : inputs) {
+    const auto found = std::find(input_names_.begin(), input_names_.end(), name);
+    if (found == input_names_.end())
+      return fail(LUCID_INVALID_ARGUMENT, "its pixels must be of its inputs, got '%.*s'", kLongestName, name.c_str());
+    const auto index = static_cast<size_t>(found - input_names_.begin());
+    LUCID_CHECK(read_scale(name, values_[index], json, &pixels_[index]));
+  }
+  return ok();
+}
+
+lucid_status GraphReader::read_scale(const std::string& input, const lucid_shape& shape, const Json& json,
+                                     lucid_pixels* pixels) {
+  const JsonObject* parts = nullptr;
+  LUCID_CHECK(typed(input.c_str(), json, &parts));
+  for (const auto& [name, to] : {std::pair("mean", &pixels->mean), std::pair("std", &pixels->std)}) {
+    const Json* expected = find(*parts, name);
+    if (expected == nullptr)
+      return fail(LUCID_INVALID_ARGUMENT, "its graph must have mean and std of '%.*s', got no %s", kLongestName,
+                  input.c_str(), name);
+    const StoredTensor* stored = nullptr;
+    LUCID_CHECK(find_tensor(input + "." + name, *expected, &stored));
+    if (stored->shape != std::vector<int64_t>{shape.sizes[1]})
+      return fail(LUCID_INVALID_ARGUMENT, "%.*s.%s must be one number for each of %lld channels, got another shape",
+                  kLongestName, input.c_str(), name, static_cast<long long>(shape.sizes[1]));
+    *to = reinterpret_cast<const float*>(stored->bytes);
+  }
+  return check_field_count(*parts, 2);
 }
 
 lucid_status GraphReader::read_output(const Json& json) {
@@ -232,26 +271,31 @@ lucid_status GraphReader::read_node_inputs(const std::string& node, const JsonLi
 lucid_status GraphReader::read_weights(const std::string& node, const JsonObject& weights, Parts* parts,
                                        lucid_plan_step* step) {
   for (const auto& [name, json] : weights) {
-    const std::string* expected = nullptr;
-    LUCID_CHECK(typed(name.c_str(), json, &expected));
     if (name != "weight" && name != "bias")
       return fail(LUCID_INVALID_ARGUMENT, "weights must be named weight or bias, got '%.*s'", kLongestName,
                   name.c_str());
-    const auto found = file_.tensors().find(node + "." + name);
-    if (found == file_.tensors().end())
-      return fail(LUCID_INVALID_ARGUMENT, "it must hold the tensors of its graph, got none named %.*s.%s", kLongestName,
-                  node.c_str(), name.c_str());
-    const StoredTensor& stored = found->second;
-    if (checksum(stored.bytes, stored.size()) != *expected)
-      return fail(LUCID_INVALID_ARGUMENT, "%.*s.%s is damaged: the checksum is another", kLongestName, node.c_str(),
-                  name.c_str());
+    const StoredTensor* stored = nullptr;
+    LUCID_CHECK(find_tensor(node + "." + name, json, &stored));
     const bool is_weight = name == "weight";
     lucid_tensor* tensor = is_weight ? &parts->weight : &parts->bias;
-    *tensor = as_tensor(stored);
+    *tensor = as_tensor(*stored);
     (is_weight ? step->weight : step->bias) = tensor;
-    ++used_tensors_;
   }
   return ok();
+}
+
+// Each is read once.
+lucid_status GraphReader::find_tensor(const std::string& name, const Json& expected, const StoredTensor** stored) {
+  const std::string* sum = nullptr;
+  LUCID_CHECK(typed(name.c_str(), expected, &sum));
+  const auto found = file_.tensors().find(name);
+  if (found == file_.tensors().end())
+    return fail(LUCID_INVALID_ARGUMENT, "it must hold the tensors of its graph, got none named %.*s", kLongestName,
+                name.c_str());
+  *stored = &found->second;
+  ++used_tensors_;
+  if (checksum((*stored)->bytes, (*stored)->size()) == *sum) return ok();
+  return fail(LUCID_INVALID_ARGUMENT, "%.*s is damaged: the checksum is another", kLongestName, name.c_str());
 }
 
 lucid_status GraphReader::add_value(const std::string& name, const lucid_shape& shape) {

@@ -41,7 +41,10 @@ class GraphReader {
   lucid_status read_output(const Json& json);
   lucid_status read_node(const Json& json);
   lucid_status read_node_inputs(const std::string& node, const JsonList& names, std::vector<int32_t>* inputs);
+  lucid_status read_pixels(const JsonObject& inputs);
+  lucid_status read_scale(const std::string& input, const lucid_shape& shape, const Json& json, lucid_pixels* pixels);
   lucid_status read_weights(const std::string& node, const JsonObject& weights, Parts* parts, lucid_plan_step* step);
+  lucid_status find_tensor(const std::string& name, const Json& expected, const StoredTensor** stored);
   lucid_status add_value(const std::string& name, const lucid_shape& shape);
   lucid_status find_value(const char* reader, const std::string& name, int32_t* value) const;
 
@@ -50,6 +53,7 @@ class GraphReader {
   std::vector<lucid_shape> values_;
   std::vector<lucid_plan_step> steps_;
   std::vector<int32_t> inputs_, outputs_;
+  std::vector<lucid_pixels> pixels_;  // of the inputs
   std::vector<std::string> input_names_, output_names_;
   std::deque<Parts> parts_;  // stay where they are
   bool winograd_ = false;

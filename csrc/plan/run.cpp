@@ -16,11 +16,10 @@ namespace lucid::plan {
 namespace {
 
 lucid_status view_arguments(const lucid_plan& plan, const std::vector<int>& indices, const char* name,
-                            const lucid_tensor* const* tensors, std::vector<ImageView>* views) {
+                            lucid_shape (*shape_of)(const Value&), const lucid_tensor* const* tensors,
+                            std::vector<ImageView>* views) {
   for (size_t i = 0; i < indices.size(); ++i) {
-    const Value& v = plan.values[indices[i]];
-    const int64_t shape[4] = {v.batch, v.c, v.h, v.w};
-    const lucid_shape wanted = make_shape(shape, v.image ? 4 : 2);
+    const lucid_shape wanted = shape_of(plan.values[indices[i]]);
     LUCID_CHECK(check_tensor("plan", name, tensors[i], wanted.ndim, wanted.ndim, wanted.dtype));
     LUCID_CHECK(check_shape("plan", name, *tensors[i], wanted));
     LUCID_CHECK(check_data("plan", name, tensors[i], plan.device));
@@ -151,8 +150,8 @@ lucid_status run(const lucid_plan& plan, const lucid_tensor* const* inputs, luci
   const HostScope scope(context);
   try {
     std::vector<ImageView> x(plan.inputs.size()), y(plan.outputs.size());
-    LUCID_CHECK(view_arguments(plan, plan.inputs, "input", inputs, &x));
-    LUCID_CHECK(view_arguments(plan, plan.outputs, "output", outputs, &y));
+    LUCID_CHECK(view_arguments(plan, plan.inputs, "input", input_shape, inputs, &x));
+    LUCID_CHECK(view_arguments(plan, plan.outputs, "output", output_shape, outputs, &y));
     for (double* each : {times.milliseconds, times.waiting, times.barriers})
       if (each != nullptr) std::fill(each, each + plan.described_steps, 0.0);
     if (plan.cuda != nullptr) return plan.cuda->run(plan, inputs, outputs, times.milliseconds, stream_of(context));

@@ -12,6 +12,10 @@
 namespace lucid::python {
 namespace {
 
+// For each input mean and std, or None.
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using Scales = std::vector<std::optional<std::pair<Floats, Floats>>>;
+
 // One step of a description, and what keeps its names, numbers and arrays alive.
 class StepArgument {
  public:
@@ -97,6 +101,20 @@ class Steps {
   std::vector<lucid_plan_step> described_;
 };
 
+// The pixels that lucid_plan_args points to, and what keeps them alive.
+class PixelsArgument {
+ public:
+  explicit PixelsArgument(const Scales& inputs) : scales_(inputs) {
+    for (const auto& scale : scales_)
+      pixels_.push_back(scale ? lucid_pixels{scale->first.data(), scale->second.data()} : lucid_pixels{});
+  }
+  const lucid_pixels* get() const { return pixels_.empty() ? nullptr : pixels_.data(); }
+
+ private:
+  Scales scales_;
+  std::vector<lucid_pixels> pixels_;
+};
+
 // Attributes and weights of a step, by the names that its kind gives them.
 py::dict step_kinds() {
   static constexpr const char* kTypes[] = {"int", "bool", "pair", "padding"};
@@ -155,13 +173,14 @@ class Plan {
   // `device` is the index of one of CUDA, or none for the CPU.
   Plan(const std::vector<Shape>& values, const std::vector<int32_t>& inputs, const std::vector<int32_t>& outputs,
        const std::vector<py::dict>& steps, bool winograd, std::optional<int32_t> device, const std::string& dtype,
-       bool tf32)
+       bool tf32, const Scales& pixels)
       : device_(device ? lucid_device{LUCID_CUDA, *device} : lucid_device{LUCID_CPU, 0}),
         step_count_(static_cast<int32_t>(steps.size())),
         input_count_(inputs.size()) {
     std::vector<lucid_shape> described;
     for (const Shape& sizes : values) described.push_back(shape_from(sizes));
     const Steps made(steps);
+    const PixelsArgument scales(pixels);
     const lucid_plan_args args{.size = sizeof args,
                                .values = described.data(),
                                .steps = made.get().data(),
@@ -175,7 +194,8 @@ class Plan {
                                .context = nullptr,
                                .device = device_,
                                .dtype = dtype_named(dtype),
-                               .tf32 = tf32};
+                               .tf32 = tf32,
+                               .pixels = scales.get()};
     lucid_plan* plan = nullptr;
     lucid_status status;
     {
@@ -285,9 +305,11 @@ void register_plan(py::module_& module) {
              py::arg("weights"));
   py::class_<Plan>(module, "Plan")
       .def(py::init<const std::vector<Shape>&, const std::vector<int32_t>&, const std::vector<int32_t>&,
-                    const std::vector<py::dict>&, bool, std::optional<int32_t>, const std::string&, bool>(),
+                    const std::vector<py::dict>&, bool, std::optional<int32_t>, const std::string&, bool,
+                    const Scales&>(),
            py::arg("shapes"), py::arg("inputs"), py::arg("outputs"), py::arg("steps"), py::arg("winograd") = true,
-           py::arg("device") = py::none(), py::arg("dtype") = "float32", py::arg("tf32") = false)
+           py::arg("device") = py::none(), py::arg("dtype") = "float32", py::arg("tf32") = false,
+           py::arg("pixels") = py::tuple())
       .def("run", &Plan::run, py::arg("inputs"), py::arg("threads") = 0)
       .def("profile", &Plan::profile, py::arg("inputs"), py::arg("threads") = 0)
       .def("algorithms", &Plan::algorithms)

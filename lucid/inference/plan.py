@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeAlias
@@ -16,6 +16,7 @@ from lucid import _core, arguments, cuda, late_names
 from lucid.inference.graph import Array, Graph, size_text
 from lucid.inference.options import allows_tf32, checked_device, checked_dtype, checked_threads
 from lucid.inference.passes import optimize
+from lucid.inference.pixels import Pixels, PixelsArgument, checked_pixels
 from lucid.inference.plan_file import checksum, read_plan, write_plan
 from lucid.inference.report import Profile, StepTime, steps_of, summary
 from lucid.inference.trace import trace
@@ -37,6 +38,7 @@ def compile(
     device: str = "cpu",
     allow_tf32: bool | None = None,
     threads_per_call: SupportsIndex | None = None,
+    pixels: PixelsArgument = None,
 ) -> InferencePlan:
     """A plan that computes the outputs of ``model``, for inputs of one shape.
 
@@ -45,14 +47,8 @@ def compile(
     is; and what happens to it later, training included, does not reach the plan.
 
     While a plan for the same computation with the same weights is held by anybody, it is returned and no
-    second one made. The weights are compared by checksum at each call, so a model that was trained in between
-    gets a plan of its own. The trace and the checksums of 100 MB of weights take a tenth of a second: keep
-    the plan where speed counts.
-
-    With AMX (``lucid.runtime.isa() == "amx"``) the matrix unit computes 1x1 convolutions of 16384 weights and
-    more ("pointwise_bf16x3" in ``summary()``): every float32 as a sum of three bfloat16 (Henry, Tang and
-    Heinecke, 2019, https://arxiv.org/abs/1904.06376), as exact as sums in float32 are. Only an infinite
-    activation gives NaN there.
+    second one made. The weights are compared by checksum at each call, so a trained model gets a plan of its
+    own. The trace and the checksums of 100 MB of weights take a tenth of a second: keep the plan.
 
     Args:
         model: Any module made of lucid's layers, in eval mode; or a graph; or the path of an ONNX file, as
@@ -74,13 +70,17 @@ def compile(
         threads_per_call: The most threads that a call on the CPU has, its own among them; None for
             ``lucid.get_num_threads()``. With 1, as many calls at once as there are processors never wait for
             each other: more images a second, each of which takes longer. Results are bitwise the same.
+        pixels: ``(mean, std)`` with a number a channel, or a ``lucid.data.Preprocessing`` that has them: the
+            input is images of uint8, of any strides, and ``(x / 255 - mean) / std`` is computed as the plan
+            reads them, bitwise as ``lucid.data.normalize``. Several inputs take a dict by name. CPU only.
 
     Raises:
-        NotImplementedError: ``forward`` does something that no plan can; the message names the line. Or
-            ``dtype`` is another.
+        NotImplementedError: No plan can do what a line of ``forward`` does, which the message names; or
+            ``dtype`` is another, or ``pixels`` are given for CUDA.
         RuntimeError: ``device`` is not there; the message says why.
         ValueError: A model in training mode, or that ``input_shape`` does not fit; a damaged file; no dtype;
-            ``threads_per_call`` is not from 1 to 1024, or given for CUDA.
+            ``threads_per_call`` is not from 1 to 1024, or given for CUDA; ``pixels`` are not finite numbers,
+            one a channel of an image, with a positive std.
         TypeError: ``model`` is none of the above, or does not return tensors.
         FileNotFoundError, ImportError: As for ``lucid.onnx.load``.
     """
@@ -88,7 +88,8 @@ def compile(
     name = checked_dtype("compile", dtype, place)
     threads = checked_threads("compile", threads_per_call, place)
     traced = _traced(model, input_shape)
-    return _shared(traced, bool(winograd), place, name, allows_tf32(allow_tf32, place, name), threads)
+    scales = checked_pixels("compile", pixels, traced.inputs, place)
+    return _shared(traced, bool(winograd), place, name, allows_tf32(allow_tf32, place, name), threads, scales)
 
 
 def load_plan(
@@ -116,10 +117,12 @@ def load_plan(
     source = Path(path).absolute()
     if dtype is not None:
         checked_dtype("load_plan", dtype, place)
-    graph, winograd, saved = read_plan(source)
+    graph, winograd, saved, scales = read_plan(source)
+    pixels = checked_pixels("load_plan", scales, graph.inputs, place)
     name = checked_dtype("load_plan", saved if dtype is None else dtype, place)
     try:
-        return InferencePlan(graph, winograd, place, name, allows_tf32(allow_tf32, place, name), threads)
+        tf32 = allows_tf32(allow_tf32, place, name)
+        return InferencePlan(graph, winograd, place, name, tf32, threads, pixels)
     except (NotImplementedError, ValueError) as error:
         raise ValueError(f"load_plan: {source}: {error}") from None
 
@@ -128,6 +131,11 @@ class InferencePlan:
     """A network compiled for inputs of one shape; made by ``lucid.compile`` and ``lucid.load_plan``.
 
     Calling it runs it. It never changes, and any number of threads may call it at once.
+
+    With AMX (``lucid.runtime.isa() == "amx"``) the matrix unit computes 1x1 convolutions of 16384 weights and
+    more ("pointwise_bf16x3" in ``summary()``): every float32 as a sum of three bfloat16 (Henry, Tang and
+    Heinecke, 2019, https://arxiv.org/abs/1904.06376), as exact as sums in float32 are. Only an infinite
+    activation gives NaN there.
 
     On CUDA it runs on the calling thread's stream, and from the second run on as one CUDA graph, where the
     runtime can capture it: a launch a run instead of one a step.
@@ -139,7 +147,9 @@ class InferencePlan:
         internal_dtype: The dtype of the activations and weights in it: "float32", "float16", "bfloat16".
         allow_tf32: Whether it may round factors of float32 to TF32.
         threads_per_call: The most threads that a call runs on; None for as many as there are.
+        pixels: Mean and std of each input that is uint8, by its name.
         input_shapes: The shape of each input.
+        input_dtypes: The dtype of each input: float32, or uint8.
         output_shapes: The shape of each output.
         steps: The steps, in the order in which they run.
     """
@@ -152,6 +162,7 @@ class InferencePlan:
         internal_dtype: str = "float32",
         allow_tf32: bool = False,
         threads_per_call: SupportsIndex | None = None,
+        pixels: PixelsArgument = None,
     ) -> None:
         self.graph = graph
         self.winograd = winograd
@@ -159,14 +170,20 @@ class InferencePlan:
         self.internal_dtype = checked_dtype("plan", internal_dtype, self.device)
         self.allow_tf32 = allows_tf32(allow_tf32, self.device, self.internal_dtype)
         self.threads_per_call = checked_threads("plan", threads_per_call, self.device)
+        self.pixels = checked_pixels("plan", pixels, graph.inputs, self.device)
         self.input_shapes = tuple(graph.inputs.values())
+        self.input_dtypes = tuple(
+            np.dtype(np.uint8 if name in self.pixels else np.float32) for name in graph.inputs
+        )
         self.output_shapes = tuple(graph.shapes[name] for name in graph.outputs)
-        self._plan = _executor(graph, winograd, self.device, self.internal_dtype, self.allow_tf32)
+        self._plan = _executor(
+            graph, winograd, self.device, self.internal_dtype, self.allow_tf32, self.pixels
+        )
         self.steps = steps_of(graph, self._plan.algorithms(), 4 if self.internal_dtype == "float32" else 2)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of inputs and outputs."""
+        """The dtype of outputs, and of inputs that are no pixels."""
         return np.dtype(np.float32)
 
     def __call__(self, *inputs: Tensor | Array | _core.DeviceArray) -> Any:
@@ -195,7 +212,8 @@ class InferencePlan:
             value if isinstance(value, _core.DeviceArray) else as_tensor("plan", name, value).data
             for name, value in zip(self.graph.inputs, inputs, strict=True)
         ]
-        for (name, shape), array in zip(self.graph.inputs.items(), arrays, strict=True):
+        wanted_inputs = zip(self.graph.inputs.items(), self.input_dtypes, arrays, strict=True)
+        for (name, shape), dtype, array in wanted_inputs:
             place = cuda.name_of(array.device_index) if isinstance(array, _core.DeviceArray) else "cpu"
             if place not in ("cpu", self.device):
                 wanted = "the CPU" if self.device == "cpu" else self.device
@@ -203,10 +221,12 @@ class InferencePlan:
                     f"plan: {name} must be on {wanted}, for which the plan was compiled, "
                     f"got one on {place}; move it by .to({self.device!r}), or compile with device={place!r}"
                 )
-            if array.shape != shape or array.dtype != np.float32:
+            if array.shape != shape or array.dtype != dtype:
+                advice = "; compile with pixels=(mean, std) for images of uint8"
                 raise ValueError(
-                    f"plan: {name} must be float32 of shape {shape}, for which the plan was compiled, "
+                    f"plan: {name} must be {dtype} of shape {shape}, for which the plan was compiled, "
                     f"got {array.dtype} of shape {array.shape}"
+                    + (advice if array.dtype == np.uint8 and dtype != np.uint8 else "")
                 )
         return arrays
 
@@ -256,23 +276,26 @@ class InferencePlan:
         Raises:
             OSError: It cannot be written.
         """
-        write_plan(Path(path), self.graph, self.winograd, self.internal_dtype)
+        write_plan(Path(path), self.graph, self.winograd, self.internal_dtype, self.pixels)
 
     def export_onnx(self, path: str | PathLike[str]) -> None:
         """Writes the plan's graph, with its folded weights, as an ONNX model for other engines.
+
+        Inputs of pixels are uint8 there too, and are normalised by nodes of the model.
 
         Raises:
             ImportError: The package onnx is not installed.
             NotImplementedError: A step has no translation.
             OSError: The file cannot be written.
         """
-        Path(path).write_bytes(late_names.find("lucid.inference", "to_onnx")(self.graph))
+        Path(path).write_bytes(late_names.find("lucid.inference", "to_onnx")(self.graph, pixels=self.pixels))
 
     def __repr__(self) -> str:
-        inputs, outputs = (
-            ", ".join(size_text(shape) for shape in shapes)
-            for shapes in (self.input_shapes, self.output_shapes)
+        inputs = ", ".join(
+            size_text(shape) + (" uint8" if name in self.pixels else "")
+            for name, shape in self.graph.inputs.items()
         )
+        outputs = ", ".join(map(size_text, self.output_shapes))
         place = "" if self.device == "cpu" else f" on {self.device}"
         threads = self.threads_per_call
         each = f", {threads} thread{'s' if threads > 1 else ''} a call" if threads else ""
@@ -281,7 +304,7 @@ class InferencePlan:
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self.winograd, self.device, self.internal_dtype, self.allow_tf32, self.threads_per_call)
-        return type(self), (self.graph, *given)
+        return type(self), (self.graph, *given, self.pixels)
 
 
 def _traced(model: Any, input_shape: Any) -> Graph:
@@ -313,13 +336,19 @@ def _shapes(input_shape: Any) -> list[Shape]:
 
 
 def _shared(
-    graph: Graph, winograd: bool, device: str, dtype: str, tf32: bool, threads: int | None
+    graph: Graph,
+    winograd: bool,
+    device: str,
+    dtype: str,
+    tf32: bool,
+    threads: int | None,
+    pixels: Mapping[str, Pixels],
 ) -> InferencePlan:
     """The plan that somebody holds, or else one that is made."""
-    key = (*_content(graph, winograd), device, dtype, tf32, threads)
+    key = (*_content(graph, winograd), device, dtype, tf32, threads, tuple(pixels.items()))
     plan = _PLANS.get(key)
     if plan is None:
-        plan = InferencePlan(optimize(graph), winograd, device, dtype, tf32, threads)
+        plan = InferencePlan(optimize(graph), winograd, device, dtype, tf32, threads, pixels)
         _PLANS[key] = plan
     return plan
 
@@ -336,7 +365,9 @@ def _content(graph: Graph, winograd: bool) -> tuple[Any, ...]:
     return inputs, nodes, weights, graph.outputs, graph.as_tuple, winograd, _core.isa()
 
 
-def _executor(graph: Graph, winograd: bool, device: str, dtype: str, tf32: bool) -> _core.Plan:
+def _executor(
+    graph: Graph, winograd: bool, device: str, dtype: str, tf32: bool, pixels: Mapping[str, Pixels]
+) -> _core.Plan:
     """The C++ plan, which copies and packs the weights."""
     index = {name: position for position, name in enumerate(graph.shapes)}
     steps = [
@@ -358,4 +389,5 @@ def _executor(graph: Graph, winograd: bool, device: str, dtype: str, tf32: bool)
         None if device == "cpu" else int(device.removeprefix("cuda:")),
         dtype,
         tf32,
+        [pixels.get(name) for name in graph.inputs],
     )

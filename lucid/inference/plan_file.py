@@ -3,7 +3,7 @@
 ``{"format": "lucid-plan", "version": "2", "graph": JSON, "checksum": CRC-32 of that JSON}``. The JSON holds a
 CRC-32 of each tensor, so that no damage goes unseen, and the dtype that the plan computes in. Tensors are
 float32, named ``NODE.weight`` and ``NODE.bias``; they are the folded weights as NumPy has them, packed for no
-machine in particular.
+machine in particular. Of an input that is uint8, ``INPUT.mean`` and ``INPUT.std`` say what its values mean.
 
 ``lucid_plan_load`` reads these files in C, and accepts the same ones; ``lucid.h`` describes the format.
 """
@@ -16,12 +16,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from uuid import uuid4
 
 import numpy as np
 
 from lucid.inference.graph import Array, Graph, Node
+from lucid.inference.pixels import Pixels
 from lucid.recording import Attribute, Shape
 from lucid.tensor_file import TensorFile, without_repeats
 
@@ -31,13 +32,15 @@ FORMAT, VERSION = "lucid-plan", "2"
 DTYPES = ("float32", "float16", "bfloat16")
 
 
-def write_plan(path: Path, graph: Graph, winograd: bool, dtype: str) -> None:
+def write_plan(
+    path: Path, graph: Graph, winograd: bool, dtype: str, pixels: Mapping[str, Pixels] | None = None
+) -> None:
     """Writes a file, which appears whole or not at all.
 
     Args:
         path: A file of any ending; one that is there is replaced.
         graph: With weights in float32.
-        winograd, dtype: As the plan was compiled.
+        winograd, dtype, pixels: As the plan was compiled.
 
     Raises:
         OSError: It cannot be written.
@@ -46,6 +49,11 @@ def write_plan(path: Path, graph: Graph, winograd: bool, dtype: str) -> None:
     from safetensors.numpy import save_file
 
     arrays = {f"{node.output}.{name}": array for node in graph.nodes for name, array in node.weights.items()}
+    scales = {
+        name: {part: np.array(values, np.float32) for part, values in scale._asdict().items()}
+        for name, scale in (pixels or {}).items()
+    }
+    arrays |= {f"{name}.{part}": array for name, parts in scales.items() for part, array in parts.items()}
     text = json.dumps(
         {
             "inputs": {name: list(shape) for name, shape in graph.inputs.items()},
@@ -53,6 +61,7 @@ def write_plan(path: Path, graph: Graph, winograd: bool, dtype: str) -> None:
             "as_tuple": graph.as_tuple,
             "winograd": winograd,
             **({} if dtype == DTYPES[0] else {"dtype": dtype}),
+            **({"pixels": {name: _checksums(parts) for name, parts in scales.items()}} if scales else {}),
             "nodes": [_as_json(node) for node in graph.nodes],
         },
         separators=(",", ":"),
@@ -74,8 +83,12 @@ def _as_json(node: Node) -> dict[str, Any]:
         "inputs": list(node.inputs),
         "output": node.output,
         "attributes": dict(node.attributes),
-        "weights": {name: checksum(array) for name, array in node.weights.items()},
+        "weights": _checksums(node.weights),
     }
+
+
+def _checksums(arrays: Mapping[str, Array]) -> dict[str, str]:
+    return {name: checksum(array) for name, array in arrays.items()}
 
 
 def checksum(data: bytes | Array) -> str:
@@ -85,8 +98,17 @@ def checksum(data: bytes | Array) -> str:
     return f"{zlib.crc32(data):08x}"
 
 
-def read_plan(path: Path) -> tuple[Graph, bool, str]:
-    """The graph of a file, whether it was compiled with ``winograd``, and the dtype of the plan.
+class SavedPlan(NamedTuple):
+    """Contents of a file: the graph, and how the plan was compiled."""
+
+    graph: Graph
+    winograd: bool
+    dtype: str
+    pixels: Mapping[str, Pixels]
+
+
+def read_plan(path: Path) -> SavedPlan:
+    """The plan of a file.
 
     The header is checked first, down to the shape of each tensor, and the checksum of each tensor as it is
     read.
@@ -97,9 +119,16 @@ def read_plan(path: Path) -> tuple[Graph, bool, str]:
         MemoryError: The memory does not suffice.
     """
     with TensorFile("load_plan", path) as file:
-        graph, checksums, winograd, dtype = _parse(path, file.texts, _tensor_shapes(path, file))
-        nodes = tuple(_with_weights(path, file, node, checksums[node.output]) for node in graph.nodes)
-    return replace(graph, nodes=nodes), winograd, dtype
+        graph, checksums, winograd, dtype, scales = _parse(path, file.texts, _tensor_shapes(path, file))
+        nodes = tuple(
+            replace(node, weights=_read(path, file, node.output, checksums[node.output]))
+            for node in graph.nodes
+        )
+        pixels = {
+            name: Pixels(*(tuple(array.tolist()) for array in _read(path, file, name, sums).values()))
+            for name, sums in scales.items()
+        }
+    return SavedPlan(replace(graph, nodes=nodes), winograd, dtype, pixels)
 
 
 def _tensor_shapes(path: Path, file: TensorFile) -> dict[str, Shape]:
@@ -111,8 +140,10 @@ def _tensor_shapes(path: Path, file: TensorFile) -> dict[str, Shape]:
 
 def _parse(
     path: Path, metadata: Mapping[str, str], shapes: Mapping[str, Shape]
-) -> tuple[Graph, dict[str, dict[str, str]], bool, str]:
-    """The graph with placeholders for its weights, their checksums by node, ``winograd`` and the dtype."""
+) -> tuple[Graph, dict[str, dict[str, str]], bool, str, dict[str, dict[str, str]]]:
+    """The graph with placeholders for its weights, their checksums by node, ``winograd``, the dtype, and the
+    checksums of pixels by input.
+    """
     if metadata.get("format") != FORMAT:
         _fail(path, f"it must be a plan (format {FORMAT!r}), got format {metadata.get('format')!r}")
     if metadata.get("version") != VERSION:
@@ -126,6 +157,7 @@ def _parse(
             text, object_pairs_hook=without_repeats, parse_constant=_no_number, parse_float=_no_number
         )
         dtype = _dtype(_typed(content, dict).pop("dtype", DTYPES[0]))
+        pixels = content.pop("pixels", {})
         _check_fields(content, {"inputs", "nodes", "outputs", "as_tuple", "winograd"})
         described = [_described(entry, shapes) for entry in _typed(content["nodes"], list)]
         graph = Graph(
@@ -135,15 +167,16 @@ def _parse(
             _typed(content["as_tuple"], bool),
         )
         winograd = _typed(content["winograd"], bool)
+        scales = _scales(pixels, graph.inputs, shapes)
     except (KeyError, TypeError, RecursionError) as error:
         _fail(path, f"its graph must have the fields of version {VERSION}, got {error!r}")
     except ValueError as error:
         _fail(path, str(error))
     checksums = {node.output: sums for node, sums in described}
-    named = {f"{node}.{name}" for node, sums in checksums.items() for name in sums}
+    named = {f"{owner}.{name}" for owner, sums in (*checksums.items(), *scales.items()) for name in sums}
     if named != shapes.keys():
         _fail(path, f"it must hold the tensors of its graph only, got {min(shapes.keys() - named)}")
-    return graph, checksums, winograd, dtype
+    return graph, checksums, winograd, dtype, scales
 
 
 def _described(entry: Any, shapes: Mapping[str, Shape]) -> tuple[Node, dict[str, str]]:
@@ -154,9 +187,8 @@ def _described(entry: Any, shapes: Mapping[str, Shape]) -> tuple[Node, dict[str,
     _check_fields(entry, {"kind", "inputs", "output", "attributes", "weights"})
     output = _typed(entry["output"], str)
     checksums = {name: _typed(text, str) for name, text in _typed(entry["weights"], dict).items()}
-    missing = [f"{output}.{name}" for name in checksums if f"{output}.{name}" not in shapes]
-    if missing:
-        raise ValueError(f"it must hold the tensors of its graph, got none named {missing[0]}")
+    for name in checksums:
+        _check_held(f"{output}.{name}", shapes)
     node = Node(
         _typed(entry["kind"], str),
         tuple(_typed(name, str) for name in _typed(entry["inputs"], list)),
@@ -167,12 +199,40 @@ def _described(entry: Any, shapes: Mapping[str, Shape]) -> tuple[Node, dict[str,
     return node, checksums
 
 
-def _with_weights(path: Path, file: TensorFile, node: Node, checksums: Mapping[str, str]) -> Node:
-    weights = {name: file.read(f"{node.output}.{name}") for name in checksums}
-    for name, array in weights.items():
+def _read(path: Path, file: TensorFile, owner: str, checksums: Mapping[str, str]) -> dict[str, Array]:
+    """The tensors of a node or an input."""
+    arrays = {name: file.read(f"{owner}.{name}") for name in checksums}
+    for name, array in arrays.items():
         if checksum(array) != checksums[name]:
-            _fail(path, f"{node.output}.{name} is damaged: the checksum is another")
-    return replace(node, weights=weights)
+            _fail(path, f"{owner}.{name} is damaged: the checksum is another")
+    return arrays
+
+
+def _scales(
+    value: Any, inputs: Mapping[str, Shape], shapes: Mapping[str, Shape]
+) -> dict[str, dict[str, str]]:
+    """The checksums of mean and std, in this order, of each input that is uint8."""
+    scales = {}
+    for name, entry in _typed(value, dict).items():
+        if name not in inputs:
+            raise ValueError(f"its pixels must be of its inputs, got {name!r:.80}")
+        if len(inputs[name]) != 4:
+            raise ValueError(f"its pixels must be of images (n, c, h, w), got {name} of shape {inputs[name]}")
+        _check_fields(entry, set(Pixels._fields))
+        scales[name] = {part: _typed(entry[part], str) for part in Pixels._fields}
+        for part in Pixels._fields:
+            _check_held(f"{name}.{part}", shapes)
+            if shapes[f"{name}.{part}"] != inputs[name][1:2]:
+                raise ValueError(
+                    f"{name}.{part} must be one number for each of {inputs[name][1]} channels, "
+                    f"got shape {shapes[f'{name}.{part}']}"
+                )
+    return scales
+
+
+def _check_held(name: str, shapes: Mapping[str, Shape]) -> None:
+    if name not in shapes:
+        raise ValueError(f"it must hold the tensors of its graph, got none named {name}")
 
 
 def _check_fields(value: Any, names: set[str]) -> None:

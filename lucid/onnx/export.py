@@ -49,7 +49,8 @@ def export(
         OSError: The file cannot be written.
     """
     onnx = require_onnx("onnx.export")
-    written = to_model(_graph(model, shape), symbolic_batch)
+    pixels = model.pixels if isinstance(model, InferencePlan) else {}
+    written = to_model(_graph(model, shape), symbolic_batch, pixels)
     if sum(len(tensor.raw_data) for tensor in written.graph.initializer) <= _MOST_BYTES:
         serialised = written.SerializeToString()
         onnx.checker.check_model(serialised)

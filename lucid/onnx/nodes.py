@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lucid.inference.graph import Graph, Node
+from lucid.inference.pixels import Pixels
 from lucid.onnx.package import require_onnx
 
 __all__ = ["to_model", "to_onnx"]
@@ -17,23 +18,26 @@ __all__ = ["to_model", "to_onnx"]
 _OPSET, _IR_VERSION = 17, 8
 
 
-def to_onnx(graph: Graph, symbolic_batch: bool = False) -> bytes:
+def to_onnx(
+    graph: Graph, symbolic_batch: bool = False, *, pixels: Mapping[str, Pixels] | None = None
+) -> bytes:
     """A serialised ONNX model of ``graph``; inputs, outputs and values have the graph's names.
 
     Args:
         symbolic_batch: Whether the first dimension of inputs and outputs is the symbol ``batch``, any number.
+        pixels: Mean and std of the inputs that are uint8.
 
     Raises:
-        NotImplementedError: A node is of a kind that is not translated.
+        NotImplementedError: A node is of a kind that is not translated, or an input of pixels is an output.
         ImportError: The package onnx is not installed.
         google.protobuf.message.EncodeError: The weights are more than the 2 GiB of a protobuf message;
             ``export`` writes them into a file of their own.
     """
-    serialised: bytes = to_model(graph, symbolic_batch).SerializeToString()
+    serialised: bytes = to_model(graph, symbolic_batch, pixels or {}).SerializeToString()
     return serialised
 
 
-def to_model(graph: Graph, symbolic_batch: bool = False) -> Any:
+def to_model(graph: Graph, symbolic_batch: bool, pixels: Mapping[str, Pixels]) -> Any:
     """As ``to_onnx``, an ``onnx.ModelProto``, whose weights may have any size."""
     onnx = require_onnx("to_onnx")
     unknown = {node.kind for node in graph.nodes} - TRANSLATE.keys()
@@ -41,20 +45,28 @@ def to_model(graph: Graph, symbolic_batch: bool = False) -> Any:
         raise NotImplementedError(
             f"to_onnx: nodes of the kind {', '.join(sorted(unknown))} are not translated"
         )
+    if both := pixels.keys() & set(graph.outputs):
+        raise NotImplementedError(
+            f"to_onnx: an input of pixels must be no output, got {', '.join(sorted(both))}"
+        )
     builder = _Builder(graph.shapes)
+    normalized = {name: builder.normalize(name, scale) for name, scale in pixels.items()}
     for node in graph.nodes:
         relu = bool(node.attributes.get("relu"))
         result = f"{node.output}.sum" if relu else node.output
-        TRANSLATE[node.kind](builder, node, node.inputs, result)
+        TRANSLATE[node.kind](builder, node, [normalized.get(x, x) for x in node.inputs], result)
         if relu:
             builder.add("Relu", [result], node.output)
     helper: Any = onnx.helper
 
     def described(names: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> list[Any]:
-        kind = onnx.TensorProto.FLOAT
+        kinds = onnx.TensorProto
         first: list[Any] = ["batch"] if symbolic_batch else []
         return [
-            helper.make_tensor_value_info(name, kind, [*first, *shapes[name][len(first) :]]) for name in names
+            helper.make_tensor_value_info(
+                name, kinds.UINT8 if name in pixels else kinds.FLOAT, [*first, *shapes[name][len(first) :]]
+            )
+            for name in names
         ]
 
     body = helper.make_graph(
@@ -71,7 +83,7 @@ class _Builder:
     """Nodes and constants of a model, as they come."""
 
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        self.shapes = shapes
+        self.shapes = dict(shapes)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
@@ -86,6 +98,21 @@ class _Builder:
 
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
+
+    def normalize(self, x: str, scale: Pixels) -> str:
+        """``(x / 255 - mean) / std`` of an input of uint8, as plans round it."""
+        from onnx import TensorProto
+
+        y = self.add("Cast", [x], f"{x}.cast", to=TensorProto.FLOAT)
+        for kind, name, values in (
+            ("Div", "white", (255,)),
+            ("Sub", "mean", scale.mean),
+            ("Div", "std", scale.std),
+        ):
+            number = self.constant(f"{x}.{name}", np.array(values, np.float32)[:, None, None])
+            y = self.add(kind, [y, number], f"{x}.normalized_by_{name}")
+        self.shapes[y] = self.shapes[x]
+        return y
 
     def reshape(self, x: str, output: str, *sizes: Any) -> str:
         """A size of 0 keeps that of the input, and -1 is what is left."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from lucid import exchange, onnx
 from lucid.inference import InferencePlan
 from lucid.inference.passes import optimize
+from lucid.inference.pixels import PixelsArgument
 from lucid.torch.tensors import array_of, tensor_of
 
 __all__ = ["CompiledModel", "compile"]
@@ -25,6 +26,7 @@ def compile(
     dtype: str = "float32",
     winograd: bool = True,
     threads_per_call: SupportsIndex | None = None,
+    pixels: PixelsArgument = None,
 ) -> CompiledModel:
     """``model`` as a plan, for inputs of the shapes and on the device of ``example``.
 
@@ -35,12 +37,13 @@ def compile(
     Args:
         model: In eval mode, its parameters anywhere.
         example: The input, or the inputs in order. The values do not matter.
-        dtype, winograd, threads_per_call: As for ``lucid.compile``.
+        dtype, winograd, threads_per_call, pixels: As for ``lucid.compile``. With pixels the plan takes uint8,
+            while the example is float32.
 
     Raises:
         ImportError: The package onnx is not installed.
         NotImplementedError: The model does what no plan can; the message names the node.
-        ValueError: The model is in training mode; ``threads_per_call`` is as there.
+        ValueError: The model is in training mode; ``threads_per_call`` or ``pixels`` are as there.
         TypeError: An argument is of another type.
     """
     if not isinstance(model, torch.nn.Module):
@@ -52,7 +55,9 @@ def compile(
         raise ValueError("compile: model must be in eval mode, got one in training mode; call model.eval()")
     graph = onnx.load(_exported(model, inputs), [tuple(value.shape) for value in inputs])
     device = str(inputs[0].device)
-    plan = InferencePlan(optimize(graph), winograd, device, dtype, threads_per_call=threads_per_call)
+    plan = InferencePlan(
+        optimize(graph), winograd, device, dtype, threads_per_call=threads_per_call, pixels=pixels
+    )
     return CompiledModel(plan)
 
 

@@ -26,7 +26,7 @@ def small_model() -> ResNeXt:
 
 
 def small_plan() -> lucid.inference.InferencePlan:
-    """With most kinds of steps."""
+    """With most kinds of steps, and an input of pixels."""
     lucid.random.seed(0)
     model = nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1),
@@ -39,7 +39,7 @@ def small_plan() -> lucid.inference.InferencePlan:
         nn.Linear(4, 3),
         nn.Softmax(1),
     )
-    return lucid.compile(model.eval(), (1, 2, 6, 5))
+    return lucid.compile(model.eval(), (1, 2, 6, 5), pixels=((0.4, 0.5), (0.2, 0.3)))
 
 
 # ---- safetensors

@@ -48,7 +48,7 @@ def read_plan(path: Path) -> None:
     loaded = LoadedPlan(path)
     floats = sum(math.prod(shape) for shape in (*plan.input_shapes, *plan.output_shapes))
     if floats + plan.memory()["arena"] < 1 << 24:  # else it is a plan for a larger machine
-        inputs = [np.zeros(shape, np.float32) for shape in plan.input_shapes]
+        inputs = [np.zeros(*each) for each in zip(plan.input_shapes, plan.input_dtypes, strict=True)]
         outputs = plan(*inputs)
         expected = outputs if isinstance(outputs, tuple) else (outputs,)
         for ours, theirs in zip(loaded(*inputs), expected, strict=True):

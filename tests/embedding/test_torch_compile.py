@@ -63,6 +63,24 @@ class Small(torch.nn.Module):
         return self.conv(x).relu(), x
 
 
+def test_images_of_uint8() -> None:
+    """As torchvision's ToTensor and Normalize prepare them, and in the layout of its image files as well."""
+    torch.manual_seed(0)
+    model, images = Small().eval(), torch.randint(256, SHAPE, dtype=torch.uint8)
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+    given = (torch.tensor(part)[:, None, None] for part in (mean, std))
+    x = images.to(torch.float32).div(255).sub(next(given)).div(next(given))
+    compiled = lucid.torch.compile(model, x, pixels=(mean, std))
+    with torch.no_grad():
+        wanted = model(x)
+    for uint8 in (images, images.contiguous(memory_format=torch.channels_last)):
+        got = compiled(uint8)
+        assert torch.equal(got[1], x)
+        assert (got[0] - wanted[0]).abs().max() <= 1e-5 * wanted[0].abs().max()
+    with pytest.raises(ValueError, match="must be uint8 of shape"):
+        compiled(x)
+
+
 class Spy:
     """A plan that remembers the memory that it was given and gave."""
 
