@@ -197,7 +197,7 @@ class Classifier:
         """The results for a batch, computed by a plan for ``rows`` images."""
         prepared = [self._prepared(image) for image in batch]
         inputs = [image for image in prepared if not isinstance(image, Exception)]
-        found = iter(self._predictions(np.stack(inputs), topk, rows) if inputs else [])
+        found = iter(self._predictions(inputs, topk, rows) if inputs else [])
         results = [image if isinstance(image, Exception) else next(found) for image in prepared]
         sources = [image.source if isinstance(image, Classification) else image for image in batch]
         return [
@@ -205,14 +205,14 @@ class Classifier:
             for source, got in zip(sources, results, strict=True)
         ]
 
-    def _prepared(self, image: Any) -> NDArray[np.float32] | Exception:
-        """The model's input for one image, or why there is none."""
+    def _prepared(self, image: Any) -> NDArray[np.uint8] | Exception:
+        """The plan's input for one image, or why there is none."""
         if isinstance(image, Classification):  # of a path that leads to no image
             return cast(Exception, image.error)
         try:
             if isinstance(image, (str, PathLike, bytes)) or hasattr(image, "read"):
-                return self.preprocessing.load(image)
-            return self.preprocessing(image)
+                return self.preprocessing.load_pixels(image)
+            return self.preprocessing.pixels(image)
         except ImageSizeError as error:
             return ImageSizeError(f"Classifier: {complaint(error)}")
         except ValueError as error:
@@ -226,7 +226,7 @@ class Classifier:
             return error
 
     def _predictions(
-        self, inputs: NDArray[np.float32], topk: int, rows: int
+        self, inputs: Sequence[NDArray[np.uint8]], topk: int, rows: int
     ) -> list[list[Prediction] | ValueError]:
         logits = self._logits(inputs, rows)
         probabilities = F.softmax(Tensor(logits), dim=1).numpy()
@@ -243,11 +243,14 @@ class Classifier:
             for row, best, whole in zip(probabilities, order, finite, strict=True)
         ]
 
-    def _logits(self, inputs: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
-        """Outputs of the model; a batch smaller than its plan is filled up with zeros."""
-        count, image = inputs.shape[0], inputs.shape[1:]
-        filling = np.zeros((rows - count, *image), np.float32)
-        logits: NDArray[np.float32] = self._plan(rows)(np.concatenate([inputs, filling]))[:count]
+    def _logits(self, inputs: Sequence[NDArray[np.uint8]], rows: int) -> NDArray[np.float32]:
+        """Outputs of the model; a batch smaller than its plan is filled up with black."""
+        channels, height, width = inputs[0].shape
+        # A pixel's channels side by side, as they come from Pillow.
+        batch = np.zeros((rows, height, width, channels), np.uint8).transpose(0, 3, 1, 2)
+        for place, image in zip(batch, inputs, strict=False):
+            place[...] = image
+        logits: NDArray[np.float32] = self._plan(rows)(batch)[: len(inputs)]
         return logits
 
     def _plan(self, rows: int) -> InferencePlan:
@@ -257,7 +260,8 @@ class Classifier:
                 side = self.preprocessing.size
                 model = self.model
                 source = model.graph(rows, side, side) if isinstance(model, OnnxNetwork) else model
-                plan = compile(source, (rows, self.preprocessing.channels, side, side), self._dtype)
+                shape = (rows, self.preprocessing.channels, side, side)
+                plan = compile(source, shape, self._dtype, pixels=self.preprocessing)
                 if [len(shape) for shape in plan.output_shapes] != [2]:
                     raise ValueError(
                         f"Classifier: {self.name} must return one tensor of shape (n, classes), "

@@ -122,14 +122,14 @@ def test_stream_goes_on_past_bad_images(digits: Classifier, tmp_path: Path) -> N
 def test_whatever_goes_wrong_with_an_image_is_its_own_error(
     digits: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = Preprocessing.load
+    load = Preprocessing.load_pixels
 
     def fail(self: Preprocessing, source: Any) -> Any:
         if source == DIGITS[1]:
             raise MemoryError("no room")
         return load(self, source)
 
-    monkeypatch.setattr(Preprocessing, "load", fail)
+    monkeypatch.setattr(Preprocessing, "load_pixels", fail)
     results = list(digits.stream(DIGITS[:3]))
     assert [type(result.error) for result in results] == [type(None), MemoryError, type(None)]
 

@@ -11,10 +11,10 @@ Pillow is imported at the first use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # 0.4 GB in RGB. Only a long strip a few pixels wide comes near it.
 _MOST_PIXELS = 1 << 27
+
+_Result = TypeVar("_Result")
 
 _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -123,11 +125,18 @@ class Preprocessing:
                 resize.
             TypeError: ``image`` is neither.
         """
-        pillow = as_image(image)
-        try:
-            return self._prepared(pillow)
-        except ValueError as error:
-            raise ValueError(f"Preprocessing: {complaint(error)}") from error
+        return self._of_image(image, self._normalized)
+
+    def pixels(self, image: Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The same before it is scaled and normalised, ``(channels, size, size)``, uint8.
+
+        That is the input of a plan that was compiled with this preprocessing as its ``pixels``. A pixel's
+        channels lie side by side in memory.
+
+        Raises:
+            ValueError, TypeError: As for a call.
+        """
+        return self._of_image(image, _planes)
 
     def load(self, source: str | PathLike[str] | bytes | IO[bytes]) -> NDArray[np.float32]:
         """``load_image`` and then this preprocessing.
@@ -135,20 +144,40 @@ class Preprocessing:
         Raises:
             OSError, ValueError, TypeError: As for ``load_image`` and for a call; messages name the file.
         """
+        return self._of_source("load", source, self._normalized)
+
+    def load_pixels(self, source: str | PathLike[str] | bytes | IO[bytes]) -> NDArray[np.uint8]:
+        """``load_image`` and then ``pixels``.
+
+        Raises:
+            OSError, ValueError, TypeError: As for ``load``.
+        """
+        return self._of_source("load_pixels", source, _planes)
+
+    def _of_image(self, image: Any, finish: Callable[[Image.Image], _Result]) -> _Result:
+        pillow = as_image(image)
+        try:
+            return finish(self._square(pillow))
+        except ValueError as error:
+            raise ValueError(f"Preprocessing: {complaint(error)}") from error
+
+    def _of_source(self, call: str, source: Any, finish: Callable[[Image.Image], _Result]) -> _Result:
         try:
             image = load_image(source)
         except ValueError as error:
             kind = ImageSizeError if isinstance(error, ImageSizeError) else ValueError
-            raise kind(f"Preprocessing.load: {complaint(error)}") from error
+            raise kind(f"Preprocessing.{call}: {complaint(error)}") from error
         try:
-            return self._prepared(image)
+            return finish(self._square(image))
         except (ValueError, MemoryError) as error:
             reason = complaint(error) or "there is not enough memory"
-            raise ValueError(f"Preprocessing.load: {name_of(source)}: {reason}") from error
+            raise ValueError(f"Preprocessing.{call}: {name_of(source)}: {reason}") from error
 
-    def _prepared(self, image: Image.Image) -> NDArray[np.float32]:
+    def _square(self, image: Image.Image) -> Image.Image:
         upright = convert_channels(image, self.channels)
-        square = center_crop(resize_shorter_side(upright, self.resize, self.interpolation), self.size)
+        return center_crop(resize_shorter_side(upright, self.resize, self.interpolation), self.size)
+
+    def _normalized(self, square: Image.Image) -> NDArray[np.float32]:
         return normalize(to_array(square), self.mean, self.std)
 
 
@@ -225,11 +254,15 @@ def center_crop(image: Image.Image, size: int) -> Image.Image:
 
 def to_array(image: Image.Image) -> NDArray[np.float32]:
     """The pixels of an 8-bit greyscale or RGB image as ``(channels, height, width)``, float32 in 0..1."""
+    return np.ascontiguousarray(_planes(image), dtype=np.float32) / np.float32(255)
+
+
+def _planes(image: Image.Image) -> NDArray[np.uint8]:
+    """The same in 0..255, in the image's own memory where Pillow gives access."""
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8:
         raise ValueError(f"to_array: image must be 8-bit greyscale or RGB, got mode {image.mode}")
-    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return np.ascontiguousarray(planes, dtype=np.float32) / np.float32(255)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def normalize(array: NDArray[np.float32], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:

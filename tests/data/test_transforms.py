@@ -9,7 +9,7 @@ import pytest
 from photographs import photograph, saved
 from PIL import Image
 
-from lucid.data import Preprocessing, center_crop, load_image, resize_shorter_side
+from lucid.data import Preprocessing, center_crop, load_image, normalize, resize_shorter_side
 
 SIZES = [
     (640, 480),
@@ -106,6 +106,21 @@ def test_arrays_are_images_too() -> None:
         np.testing.assert_array_equal(prepare(np.asarray(image)), prepare(image))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pixels_are_what_is_normalised(mode: str, tmp_path: Path) -> None:
+    """To the last bit, by the same formula."""
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    prepare = Preprocessing(32, 36, mean=(0.4, 0.5, 0.6)[:channels], std=(0.2, 0.3, 0.4)[:channels])
+    image, path = photograph(40, 50, mode), tmp_path / "a.png"
+    image.save(path)
+    got = prepare.pixels(image)
+    assert (got.dtype, got.shape) == (np.uint8, (channels, 32, 32))
+    scaled = got.astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(normalize(scaled, prepare.mean, prepare.std), prepare(image))
+    for same in (prepare.pixels(np.asarray(image)), prepare.load_pixels(path)):
+        np.testing.assert_array_equal(same, got)
+
+
 def test_load_takes_paths_bytes_and_streams(tmp_path: Path) -> None:
     stream, path, prepare = saved(photograph(40, 50), "PNG"), tmp_path / "a.png", Preprocessing(32, 36)
     path.write_bytes(stream.getvalue())
@@ -134,12 +149,16 @@ def test_load_takes_paths_bytes_and_streams(tmp_path: Path) -> None:
 def test_call_names_what_it_cannot_prepare(image: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^Preprocessing: {message}"):
         Preprocessing()(image)
+    with pytest.raises(error, match=f"^Preprocessing: {message}"):
+        Preprocessing().pixels(image)  # type: ignore[arg-type]
 
 
 def test_load_names_the_file(tmp_path: Path) -> None:
     Image.new("L", (1, 60000)).save(tmp_path / "strip.png")
     with pytest.raises(ValueError, match=r"^Preprocessing\.load: .*strip\.png: the result must have at most"):
         Preprocessing().load(tmp_path / "strip.png")
+    with pytest.raises(ValueError, match=r"^Preprocessing\.load_pixels: .*strip\.png: the result must have"):
+        Preprocessing().load_pixels(tmp_path / "strip.png")
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(
         ValueError, match=r"^Preprocessing\.load: .*text\.png must be an image, found no known"
