@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lucid import late_names
 from lucid.inference.graph import Graph, Node
 from lucid.inference.passes import optimize
+from lucid.inference.pixels import Pixels
 from lucid.inference.plan import InferencePlan, compile, load_plan
 from lucid.inference.report import Profile, Step, StepTime
 from lucid.inference.trace import trace
@@ -21,6 +22,7 @@ __all__ = [
     "Graph",
     "InferencePlan",
     "Node",
+    "Pixels",
     "Profile",
     "Step",
     "StepTime",

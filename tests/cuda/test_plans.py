@@ -270,6 +270,18 @@ def test_refuses_what_does_not_fit(images: Array) -> None:
         lucid.compile(model, (2, 3, 6, 5), device="cuda:99")
 
 
+def test_images_of_uint8_are_for_the_cpu(tmp_path: Path) -> None:
+    model, _ = small_plan()
+    pixels = ([0.5] * 3, [0.25] * 3)
+    lucid.compile(model, (2, 3, 6, 5), pixels=pixels).save(tmp_path / "plan.lucid")
+    for refuse in (
+        lambda: lucid.compile(model, (2, 3, 6, 5), device="cuda", pixels=pixels),
+        lambda: lucid.load_plan(tmp_path / "plan.lucid", device="cuda"),
+    ):
+        with pytest.raises(NotImplementedError, match="pixels must be None on cuda:0, being for the CPU"):
+            refuse()
+
+
 # ---- What a plan says of itself
 
 
