@@ -70,7 +70,8 @@ class Classifier:
         labels: One for each class, or the path of a file as for ``read_labels``. None takes those that came
             with the weights, for 1000 classes ImageNet's, and else numbers.
         topk: How many classes to give for an image; all, where the model has fewer.
-        preprocessing: The steps before the model; None takes those that its weights were evaluated with.
+        preprocessing: The steps before the model, of which ``pixels`` and ``load_pixels`` are called, since
+            the plan normalises; None takes those that its weights were evaluated with.
         batch_size: Images that are computed at a time.
         ema: As for ``load_weights``.
         entry: As for ``load_weights``.

@@ -173,7 +173,7 @@ lucid_status assign_offsets(lucid_plan& plan) {
 int64_t Value::plane_bytes() const { return (whole_lines(kept() * image_bytes()) / kBlockBytes | 1) * kBlockBytes; }
 
 ImageView Value::outside(const Run& run) const {
-  if (!pixels) return pass_of(run.inputs[input], run);
+  if (!pixels) return micro_batch_of(run.inputs[input], run);
   const int64_t size = c * h * w;
   float* const planes = reinterpret_cast<float*>(run.arena + offset) + (whole ? run.first * size : 0);
   return {planes, n, c, h, w, size, h * w, w, 1};

@@ -151,14 +151,14 @@ def test_one_of_several_inputs(isa: str, dtype: str, turned: bool, rng: np.rando
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_images_that_pass_a_few_at_a_time(dtype: str, rng: np.random.Generator) -> None:
-    """One or two images fill what a thread's pass may hold, 2 MB; neither passes nor threads show."""
+    """One or two images fill a thread's micro-batch, 2 MB; neither that nor threads show."""
     size = (6, 3, 160, 173)
     nodes = (
         pg.conv2d("a", "x", window(rng, 3, 24), padding=(1, 1)),
         pg.max_pool2d("b", "a", (8, 8), stride=(8, 8)),
         pg.conv2d("y", "b", window(rng, 24, 8), padding=(1, 1)),
     )
-    # The whole batch, after all passes: as planes in float32, or, for a pooling, in the plan's own layout.
+    # The whole batch, after all micro-batches: as planes in float32, or, for a pooling, in the plan's layout.
     planes = (*nodes, pg.conv2d("z", "x", window(rng, 3, 8), stride=(16, 16)))
     blocks = (*nodes, pg.max_pool2d("z", "x", (3, 3), stride=(16, 16)))
     images = pictures(rng, *size)
