@@ -92,6 +92,7 @@ class Plan:
         dtype: str = "float32",
         tf32: bool = False,
         pixels: Sequence[tuple[Sequence[float], Sequence[float]] | None] = (),
+        threads: int = 0,
     ) -> None: ...
     def run(
         self, inputs: Sequence[_Array | DeviceArray], threads: int = 0

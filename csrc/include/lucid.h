@@ -790,7 +790,8 @@ typedef struct lucid_plan_args {
   int32_t winograd; /* whether 3x3 convolutions of stride 1 may use Winograd's algorithms (Lavin & Gray 2015,
                        https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6; CUDA
                        has none of these, and ignores it */
-  const lucid_context* context; /* its stream does not matter: on CUDA a plan that is made is ready for every one */
+  const lucid_context* context; /* its threads are those that a call will have. Its stream does not matter: on CUDA a
+                                   plan that is made is ready for every one */
   lucid_device device;          /* zeros are the CPU; weights of the description are there in any case */
   lucid_dtype dtype; /* of the activations and weights in the plan: float32 (zeros are, too) or bfloat16, on CUDA also
                         float16. Vectors, and the values that a caller sees, stay float32; on the CPU so do values

@@ -170,10 +170,10 @@ lucid_dtype dtype_named(const std::string& name) {
 
 class Plan {
  public:
-  // `device` is the index of one of CUDA, or none for the CPU.
+  // `device` is the index of one of CUDA, or none for the CPU; `threads` are those of a call, 0 for all there are.
   Plan(const std::vector<Shape>& values, const std::vector<int32_t>& inputs, const std::vector<int32_t>& outputs,
        const std::vector<py::dict>& steps, bool winograd, std::optional<int32_t> device, const std::string& dtype,
-       bool tf32, const Scales& pixels)
+       bool tf32, const Scales& pixels, int64_t threads)
       : device_(device ? lucid_device{LUCID_CUDA, *device} : lucid_device{LUCID_CPU, 0}),
         step_count_(static_cast<int32_t>(steps.size())),
         input_count_(inputs.size()) {
@@ -181,6 +181,9 @@ class Plan {
     for (const Shape& sizes : values) described.push_back(shape_from(sizes));
     const Steps made(steps);
     const PixelsArgument scales(pixels);
+    lucid_context context{};
+    context.size = sizeof context;
+    context.threads = threads;
     const lucid_plan_args args{.size = sizeof args,
                                .values = described.data(),
                                .steps = made.get().data(),
@@ -191,7 +194,7 @@ class Plan {
                                .input_count = static_cast<int32_t>(inputs.size()),
                                .output_count = static_cast<int32_t>(outputs.size()),
                                .winograd = winograd,
-                               .context = nullptr,
+                               .context = &context,
                                .device = device_,
                                .dtype = dtype_named(dtype),
                                .tf32 = tf32,
@@ -305,11 +308,11 @@ void register_plan(py::module_& module) {
              py::arg("weights"));
   py::class_<Plan>(module, "Plan")
       .def(py::init<const std::vector<Shape>&, const std::vector<int32_t>&, const std::vector<int32_t>&,
-                    const std::vector<py::dict>&, bool, std::optional<int32_t>, const std::string&, bool,
-                    const Scales&>(),
+                    const std::vector<py::dict>&, bool, std::optional<int32_t>, const std::string&, bool, const Scales&,
+                    int64_t>(),
            py::arg("shapes"), py::arg("inputs"), py::arg("outputs"), py::arg("steps"), py::arg("winograd") = true,
            py::arg("device") = py::none(), py::arg("dtype") = "float32", py::arg("tf32") = false,
-           py::arg("pixels") = py::tuple())
+           py::arg("pixels") = py::tuple(), py::arg("threads") = 0)
       .def("run", &Plan::run, py::arg("inputs"), py::arg("threads") = 0)
       .def("profile", &Plan::profile, py::arg("inputs"), py::arg("threads") = 0)
       .def("algorithms", &Plan::algorithms)

@@ -176,9 +176,7 @@ class InferencePlan:
             np.dtype(np.uint8 if name in self.pixels else np.float32) for name in graph.inputs
         )
         self.output_shapes = tuple(graph.shapes[name] for name in graph.outputs)
-        self._plan = _executor(
-            graph, winograd, self.device, self.internal_dtype, self.allow_tf32, self.pixels
-        )
+        self._plan = self._executor()
         self.steps = steps_of(graph, self._plan.algorithms(), 4 if self.internal_dtype == "float32" else 2)
 
     @property
@@ -229,6 +227,32 @@ class InferencePlan:
                     + (advice if array.dtype == np.uint8 and dtype != np.uint8 else "")
                 )
         return arrays
+
+    def _executor(self) -> _core.Plan:
+        """The C++ plan, which copies and packs the weights."""
+        index = {name: position for position, name in enumerate(self.graph.shapes)}
+        steps = [
+            {
+                "kind": node.kind,
+                "inputs": [index[name] for name in node.inputs],
+                "output": index[node.output],
+                "attributes": dict(node.attributes),
+                "weights": dict(node.weights),
+            }
+            for node in self.graph.nodes
+        ]
+        return _core.Plan(
+            list(self.graph.shapes.values()),
+            [index[name] for name in self.graph.inputs],
+            [index[name] for name in self.graph.outputs],
+            steps,
+            self.winograd,
+            None if self.device == "cpu" else int(self.device.removeprefix("cuda:")),
+            self.internal_dtype,
+            self.allow_tf32,
+            [self.pixels.get(name) for name in self.graph.inputs],
+            self.threads_per_call or 0,
+        )
 
     def summary(self) -> str:
         """A table of the steps: algorithm, shape, millions of MACs and mebibytes that each must move."""
@@ -363,31 +387,3 @@ def _content(graph: Graph, winograd: bool) -> tuple[Any, ...]:
     nodes = tuple((node.kind, node.inputs, node.output, str(dict(node.attributes))) for node in graph.nodes)
     inputs = tuple(graph.inputs.items())
     return inputs, nodes, weights, graph.outputs, graph.as_tuple, winograd, _core.isa()
-
-
-def _executor(
-    graph: Graph, winograd: bool, device: str, dtype: str, tf32: bool, pixels: Mapping[str, Pixels]
-) -> _core.Plan:
-    """The C++ plan, which copies and packs the weights."""
-    index = {name: position for position, name in enumerate(graph.shapes)}
-    steps = [
-        {
-            "kind": node.kind,
-            "inputs": [index[name] for name in node.inputs],
-            "output": index[node.output],
-            "attributes": dict(node.attributes),
-            "weights": dict(node.weights),
-        }
-        for node in graph.nodes
-    ]
-    return _core.Plan(
-        list(graph.shapes.values()),
-        [index[name] for name in graph.inputs],
-        [index[name] for name in graph.outputs],
-        steps,
-        winograd,
-        None if device == "cpu" else int(device.removeprefix("cuda:")),
-        dtype,
-        tf32,
-        [pixels.get(name) for name in graph.inputs],
-    )

@@ -66,6 +66,20 @@ def test_memory_is_that_of_a_micro_batch(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(plan(x), np.concatenate([single(x[i : i + 1]) for i in range(8)]))
 
 
+@pytest.mark.usefixtures("three_threads")
+def test_threads_of_a_call_decide(rng: np.random.Generator) -> None:
+    """A plan for calls of one thread takes as many images at a time as if there were only that one."""
+    values = [("x", "u"), ("u", "v"), ("v", "y")]
+    nodes = [
+        pg.conv2d(to, of, rng.standard_normal((8, 8, 3, 3), np.float32), padding=(1, 1)) for of, to in values
+    ]
+    graph = pg.graph({"x": (6, 8, 120, 100)}, nodes, ["y"])
+    limited, free = InferencePlan(graph, threads_per_call=1), InferencePlan(graph)
+    lucid.set_num_threads(1)
+    alone = InferencePlan(graph)
+    assert limited.memory() == alone.memory() != free.memory()
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_step_over_all_images_is_not_divided(rng: np.random.Generator) -> None:
     """A softmax over the batch needs all of it."""
