@@ -110,7 +110,9 @@ def test_a_folder_is_one_image_that_cannot_be_read(tmp_path: Path) -> None:
 def test_one_plan_computes_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     compile = lucid.classifier.compile
-    monkeypatch.setattr(lucid.classifier, "compile", lambda *args: made.append(args) or compile(*args))
+    monkeypatch.setattr(
+        lucid.classifier, "compile", lambda *args, **options: made.append(args) or compile(*args, **options)
+    )
     classifier = lucid.ray.Classifier(model="resnext_digits", batch_size=8)
     image = np.zeros((8, 8), np.uint8)
     for count in (8, 3, 0, 17):
