@@ -252,9 +252,11 @@ class Plan:
         device: int | None = None,
         dtype: str = "float32",
         tf32: bool = False,
+        pixels: Sequence[object | None] = (),
+        threads: int = 0,
     ) -> None:
-        if device is not None or dtype != "float32" or tf32:
-            raise NotImplementedError("emulated plan: must be one of the CPU in float32")
+        if device is not None or dtype != "float32" or tf32 or any(pixels):
+            raise NotImplementedError("emulated plan: must be one of the CPU in float32, from float32")
         _device.forget()
         made = _device.place(b"".join(_step(**step) for step in steps))
         pointers = (_shapes(shapes), made, *(_device.numbers(f"{len(v)}i", *v) for v in (inputs, outputs)))
