@@ -24,10 +24,10 @@ def get_include() -> str:
 
 
 def get_library_dir() -> str:
-    """The folder of ``liblucid.so``, ``liblucid.so.N`` and ``liblucid_static.a``.
+    """The folder of ``liblucid.so`` and ``liblucid_static.a``.
 
-    N is the version of the ABI. ``liblucid.so`` is a text for the linker that names the library of that
-    version; ``dlopen`` and ctypes need the file with the number.
+    ``liblucid.so`` serves the linker, ``dlopen`` and ctypes. Its symbols carry the version of the ABI: a
+    program that was linked with another version ends when it starts, with the name of the version it misses.
     """
     return os.path.join(_PACKAGE, "lib")
 

@@ -14,7 +14,7 @@ from lucid import _core
 PACKAGE = Path(
     _core.__file__
 ).parent  # of the compiled module, which an editable installation keeps elsewhere
-(LIBRARY,) = (PACKAGE / "lib").glob("liblucid.so.[0-9]*")
+LIBRARY = PACKAGE / "lib" / "liblucid.so"
 HEADER = PACKAGE / "include" / "lucid.h"
 
 OK, INVALID_ARGUMENT, UNSUPPORTED, OUT_OF_MEMORY, DEVICE_ERROR = range(5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -100,12 +101,23 @@ def test_program_compiled_with_an_older_header_runs_with_this_library(language: 
     assert run(program) == lucid.__version__
 
 
-def test_library_is_named_by_its_abi_version() -> None:
-    entries = run(tool("readelf"), "-d", c_abi.LIBRARY)
+def test_program_of_another_abi_version_does_not_start(tmp_path: Path) -> None:
+    """Not even with a library that has all of its functions."""
     version = re.search(r"LUCID_ABI_VERSION (\d+)", c_abi.HEADER.read_text())
     assert version is not None
-    assert f"[liblucid.so.{version[1]}]" in entries
-    assert c_abi.LIBRARY.name == f"liblucid.so.{version[1]}"
+    libs = run(sys.executable, "-m", "lucid.config", "--cflags", "--libs")
+    program = compile_program("C", tmp_path, libs)
+    symbols = run(tool("readelf"), "-W", "--syms", program)
+    functions = set(re.findall(rf" (lucid_\w+)@LUCID_{version[1]}\b", symbols))
+    assert functions
+    for number, starts in ((version[1], True), (f"{version[1]}0", False)):
+        (tmp_path / "stub.c").write_text("".join(f"int {name}(void) {{ return 1; }}\n" for name in functions))
+        (tmp_path / "stub.map").write_text(f"LUCID_{number} {{ global: lucid_*; }};\n")
+        exports = f"-Wl,--version-script={tmp_path / 'stub.map'}"
+        run(tool("cc"), "-shared", "-fPIC", exports, tmp_path / "stub.c", "-o", tmp_path / "liblucid.so")
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+        result = subprocess.run([program], capture_output=True, text=True, timeout=60, env=environment)
+        assert (f"version `LUCID_{version[1]}' not found" in result.stderr) != starts
 
 
 def test_no_path_of_the_build_is_in_the_installation() -> None:
