@@ -123,6 +123,7 @@ struct Blocking {
     const int64_t most = kWinogradInputBytes / (kProducts<kTile> * channels(s) * kFloatBytes);
     const int64_t fits = max(1, min(kWinogradChunk<kTile>, most) / kTileRows);
     const int64_t chunks = ceil_div(tiles, fits * kTileRows);
+    static_assert(kWinogradChunk<kTile> >= kTileRows);  // so that no chunk is longer
     chunk = min(tiles, round_up(ceil_div(tiles, chunks), kTileRows));
     v_step = odd_lines(channels(s) * chunk);
     m_step = odd_lines(kPanel * chunk);
@@ -142,18 +143,24 @@ int64_t scratch_bytes(const Conv2d& p, const Conv2dShare& share) {
 // The tiles of one chunk: tile t of the share is tile column t % columns of tile row share.row_begin + t / columns.
 template <int kTile>
 struct Chunk {
-  const Conv2d& p;
-  const Conv2dShape& s;
-  const Blocking<kTile>& b;
-  int64_t row_begin, first, count;
-
   struct Place {
     int64_t n, h, w;  // of the tile's first output
     int64_t row;      // of tiles, those of all images numbered through
   };
-  Place place(int64_t tile) const {
-    const int64_t t = first + tile, row = row_begin + t / b.columns, rows = ceil_div(s.out_h, kTile);
-    return {row / rows, row % rows * kTile, t % b.columns * kTile, row};
+
+  const Conv2d& p;
+  const Conv2dShape& s;
+  const Blocking<kTile>& b;
+  int64_t count;
+  Place places[kWinogradChunk<kTile>];  // found once: divisions for each vector of channels were 0.5 % of ResNeSt-50
+
+  Chunk(const Conv2d& problem, const Blocking<kTile>& blocking, int64_t row_begin, int64_t first, int64_t tiles)
+      : p(problem), s(problem.shape), b(blocking), count(tiles) {
+    const int64_t rows = ceil_div(s.out_h, kTile);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t t = first + i, row = row_begin + t / b.columns;
+      places[i] = {row / rows, row % rows * kTile, t % b.columns * kTile, row};
+    }
   }
 
   // The pixels under a tile, kLanes channels from c on: where they lie, or beside zeros in `aside`, where x comes
@@ -186,7 +193,7 @@ struct Chunk {
                        static_cast<size_t>(count * block) * sizeof(float));
     for (int64_t c = begin / kLanes * kLanes; c < end; c += kLanes)
       for (int64_t t = 0; t < count; ++t) {
-        const Place at = place(t);
+        const Place& at = places[t];
         alignas(64) float aside[kProducts<kTile> * kLanes];
         const Input tile = input(c, at, aside);
         if (block == kBlockOfX) {
@@ -259,15 +266,6 @@ struct Chunk {
     }
   }
 
-  template <int kBlock>
-  void multiply(const Panel& panel, const float* v, const float* u, const int64_t* offsets, float* m,
-                const char* next) const {
-    if (panel.width == kPanel)
-      multiply<kTileVectors, kBlock>(v, u, offsets, m, next);
-    else
-      multiply<1, kBlock>(v, u, offsets, m, next);
-  }
-
   void transform_outputs(const Panel& panel, const float* m, const float* bias) const {
     constexpr int64_t kYBlock = OutputView::kBlock;
     const OutputView &y = p.operands.y, &residual = p.epilogue.residual;
@@ -276,7 +274,7 @@ struct Chunk {
       const int64_t channel = panel.channel + o, outputs = min(F32::kLanes, panel.outputs - o);
       const bool whole = outputs == F32::kLanes && channel % kYBlock + F32::kLanes <= kYBlock;  // of one block of y
       for (int64_t t = 0; t < count; ++t) {
-        const Place at = place(t);
+        const Place& at = places[t];
         const TileOutput to{
             .y = y.at(channel, at.n, at.h, at.w),
             .row = y.row,
@@ -341,7 +339,7 @@ void run_blocked(const Conv2d& p, const Conv2dShare& share, char* scratch) {
   for (int64_t begin = share.panel_begin; begin < share.panel_end;) {
     const int64_t group = begin / panels_in_group(s), end = min(share.panel_end, (group + 1) * panels_in_group(s));
     for (int64_t first = 0; first < tiles; first += b.chunk) {
-      const Chunk<kTile> chunk{p, s, b, share.row_begin, first, min(b.chunk, tiles - first)};
+      const Chunk<kTile> chunk(p, b, share.row_begin, first, min(b.chunk, tiles - first));
       chunk.transform_inputs(group, v);
       for (int64_t i = begin; i < end; ++i) {
         const char* prepared = p.operands.prepared + i * bytes;
@@ -357,7 +355,9 @@ void run_blocked(const Conv2d& p, const Conv2dShare& share, char* scratch) {
           chunk.transform_filters(u, panel.width, computed);
           u = computed;
         }
-        chunk.template multiply<kBlock>(panel, v, u, offsets, m, next);
+        const auto multiply = panel.width == kPanel ? &Chunk<kTile>::template multiply<kTileVectors, kBlock>
+                                                    : &Chunk<kTile>::template multiply<1, kBlock>;
+        (chunk.*multiply)(v, u, offsets, m, next);
         chunk.transform_outputs(panel, m, bias);
       }
     }
