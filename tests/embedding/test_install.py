@@ -110,8 +110,8 @@ def test_program_of_another_abi_version_does_not_start(tmp_path: Path) -> None:
     symbols = run(tool("readelf"), "-W", "--syms", program)
     functions = set(re.findall(rf" (lucid_\w+)@LUCID_{version[1]}\b", symbols))
     assert functions
+    (tmp_path / "stub.c").write_text("".join(f"int {name}(void) {{ return 1; }}\n" for name in functions))
     for number, starts in ((version[1], True), (f"{version[1]}0", False)):
-        (tmp_path / "stub.c").write_text("".join(f"int {name}(void) {{ return 1; }}\n" for name in functions))
         (tmp_path / "stub.map").write_text(f"LUCID_{number} {{ global: lucid_*; }};\n")
         exports = f"-Wl,--version-script={tmp_path / 'stub.map'}"
         run(tool("cc"), "-shared", "-fPIC", exports, tmp_path / "stub.c", "-o", tmp_path / "liblucid.so")
