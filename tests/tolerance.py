@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 # The error of Winograd's algorithms that lucid.h promises.
-WINOGRAD_RELATIVE_RMS = 2.4e-6
+WINOGRAD_RELATIVE_RMS = 1.2e-6
 
 
 def assert_close(

@@ -13,8 +13,9 @@
 //
 // The transforms cost a few percent; what limits is reading u, 4 or 1.8 times the weights, for every chunk, so there
 // must be tiles enough for it, or u is computed where it is used (keeps_weights). Tiles are counted in one image: what
-// an image gives must not depend on its batch. (Eight images of 14x14 would be 20 % faster by F(4x4) than by F(2x2).)
-// Error against the direct sum: relative rms up to 2.4e-6 with F(4x4), below it with F(2x2).
+// an image gives must not depend on its batch. One image of 14x14 is 1.2 times faster by F(4x4) than by F(2x2) on AVX2,
+// and 0.7 on AVX-512, which waits for u, and is as fast if it computes it; eight images are 1.2 times faster on both.
+// Error against the direct sum: relative rms up to 1.2e-6 with F(4x4), below it with F(2x2).
 #include "blocking.h"
 #include "cpu/conv2d_panel.h"
 #include "cpu/conv2d_problem.h"
@@ -50,38 +51,30 @@ bool accepts(const Conv2dShape& s, const Conv2dOptions& options) {
 template <int kTile>
 constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
 
-// Whether a panel holds the 9 weights of a channel, and not the 16 of u, which each chunk then computes from them: u is
-// more than caches keep, and an image has so few tiles that reading it takes longer than multiplying by it. 512 to 1024
-// channels in 2 groups at 7x7: 0.56 ms became 0.41 in a plan; with 49 tiles, at 14x14, there is nothing to win.
+// Whether a panel holds the 9 weights of a channel, and not the 16 or 36 of u, which each chunk then computes from
+// them: u is more than caches keep, and an image has so few tiles that reading it takes longer than multiplying by it.
+// 512 to 1024 channels in 2 groups at 7x7: 0.56 ms became 0.41 in a plan; with 49 tiles, at 14x14, there is nothing to
+// win.
 template <int kTile>
 bool keeps_weights(const Conv2dShape& s) {
-  return kTile == 2 && kProducts<kTile> * channels(s) * s.out_channels() * kFloatBytes > kCachedWinogradBytes &&
+  return kProducts<kTile> * channels(s) * s.out_channels() * kFloatBytes > kCachedWinogradBytes &&
          ceil_div(s.out_h, kTile) * ceil_div(s.out_w, kTile) <= kFewWinogradTiles;
 }
 
-// A panel: bias [kPanel], then u [xi][channels][width of the panel], or the weights [channels][9][width].
+// Channels that are summed in one accumulator, a part of all: the error of F(4x4) would be 2e-6 with 512. What is
+// computed of u, a part at a time, stays in L2.
+template <int kTile>
+constexpr int64_t kPartChannels = kTile == 2 ? 256 : 128;
+template <int kTile>
+int64_t part_channels(const Conv2dShape& s, int64_t first) {
+  return min(kPartChannels<kTile>, channels(s) - first);
+}
+
+// A panel: bias [kPanel], then u [part][xi][channels][width of the panel], or the weights [channels][9][width].
 template <int kTile>
 int64_t panel_bytes(const Conv2dShape& s) {
   const int64_t of_channel = keeps_weights<kTile>(s) ? kTaps : kProducts<kTile>;
   return (1 + of_channel * channels(s)) * kPanel * kFloatBytes;
-}
-
-// Of one input channel, u[xi] = G w G^T for all outputs of a panel, in double; they follow each other innermost, so
-// that vectors of them are computed.
-template <int kTile>
-void transform_weights(const double (&w)[3][3][kPanel], int64_t width, float* u, int64_t u_step) {
-  constexpr int kSize = Filter<kTile>::kSize;
-  const auto& g = Filter<kTile>::g;
-  double half[kSize][3][kPanel];
-  for (int i = 0; i < kSize; ++i)
-    for (int j = 0; j < 3; ++j)
-      for (int64_t o = 0; o < width; ++o)
-        half[i][j][o] = g[i][0] * w[0][j][o] + g[i][1] * w[1][j][o] + g[i][2] * w[2][j][o];
-  for (int i = 0; i < kSize; ++i)
-    for (int j = 0; j < kSize; ++j)
-      for (int64_t o = 0; o < width; ++o)
-        u[(i * kSize + j) * u_step + o] =
-            static_cast<float>(half[i][0][o] * g[j][0] + half[i][1][o] * g[j][1] + half[i][2][o] * g[j][2]);
 }
 
 template <int kTile>
@@ -92,6 +85,7 @@ void prepare(const Conv2d& p, int64_t index, char* prepared) {
   for (int64_t o = 0; o < panel.width; ++o)
     packed[o] = o < panel.outputs ? p.epilogue.bias_at(panel.channel + o) : 0.0f;
   for (int64_t c = 0; c < channels(s); ++c) {
+    const int64_t part = c / kPartChannels<kTile> * kPartChannels<kTile>;  // its first channel
     double w[3][3][kPanel] = {};
     for (int64_t o = 0; o < panel.outputs && c < s.in_group; ++o)
       for (int64_t i = 0; i < 3; ++i)
@@ -102,7 +96,8 @@ void prepare(const Conv2d& p, int64_t index, char* prepared) {
         packed[kPanel + c * kTaps * panel.width + i] =
             static_cast<float>(w[i / panel.width / 3][i / panel.width % 3][i % panel.width]);
     else
-      transform_weights<kTile>(w, panel.width, packed + kPanel + c * panel.width, channels(s) * panel.width);
+      transform_weights<kTile>(w, panel.width, packed + kPanel + (kProducts<kTile> * part + c - part) * panel.width,
+                               part_channels<kTile>(s, part) * panel.width);
   }
 }
 
@@ -127,7 +122,7 @@ struct Blocking {
     chunk = min(tiles, round_up(ceil_div(tiles, chunks), kTileRows));
     v_step = odd_lines(channels(s) * chunk);
     m_step = odd_lines(kPanel * chunk);
-    u_step = keeps_weights<kTile>(s) ? odd_lines(kPanel * channels(s)) : 0;
+    u_step = keeps_weights<kTile>(s) ? odd_lines(kPanel * part_channels<kTile>(s, 0)) : 0;
     v = round_up(channels(s) / block_of(s) * static_cast<int64_t>(sizeof(int64_t)), kBlockBytes);
     m = v + kProducts<kTile> * v_step * kFloatBytes;
     u = m + kProducts<kTile> * m_step * kFloatBytes;
@@ -223,45 +218,54 @@ struct Chunk {
     }
   }
 
-  // u of a panel that keeps weights, in float32.
-  void transform_filters(const float* weights, int64_t width, float* u) const {
-    for (int64_t c = 0; c < channels(s); ++c, weights += kTaps * width, u += width)
-      for (int64_t o = 0; o < width; o += F32::kLanes) transform_filter(weights + o, width, u + o, b.u_step);
+  // u of some channels of a panel that keeps its weights, in float32.
+  void transform_filters(const float* weights, int64_t count, int64_t width, float* u) const {
+    for (int64_t c = 0; c < count; ++c, weights += kTaps * width, u += width)
+      for (int64_t o = 0; o < width; o += F32::kLanes) transform_filter<kTile>(weights + o, width, u + o, b.u_step);
   }
 
-  // m = v * u for every xi. The next u comes from memory meanwhile, or `next`: a part each time where u was computed.
+  // m = v * u for every xi; `computed` has room for a part of u where the panel holds the weights instead. The next u
+  // comes from memory meanwhile, or `next`: a part each time where u was computed.
   template <int kVectors, int kBlock>
-  void multiply(const float* v, const float* u, const int64_t* offsets, float* m, const char* next) const {
-    constexpr int64_t kWidth = kVectors * F32::kLanes;
+  void multiply(const float* v, const float* u, float* computed, const int64_t* offsets, float* m,
+                const char* next) const {
+    constexpr int64_t kWidth = kVectors * F32::kLanes, kXi = kProducts<kTile>;
     static constexpr float kNoBias[kWidth] = {};
-    const bool computed = b.u_step > 0;
-    const int64_t u_floats = channels(s) * kWidth, tiles = ceil_div(count, kTileRows);
-    const int64_t fetched = u_floats * kFloatBytes * (computed ? kTaps : kProducts<kTile>) / kProducts<kTile>;
+    const bool computes = b.u_step > 0;
+    const int64_t fetched = kWidth * kFloatBytes * (computes ? kTaps : kXi) / kXi;  // bytes for a channel of a product
     GemmTile tile{.a = nullptr,
                   .second_row = 0,
                   .offsets = offsets,
-                  .blocks = channels(s) / kBlock,
+                  .blocks = 0,
                   .weight = nullptr,
                   .bias = kNoBias,
                   .y = {nullptr, kPanel, F32::kLanes, kTileRows, 0},
                   .residual = nullptr,
                   .relu = false,
                   .prefetch = nullptr,
-                  .prefetch_step = round_up(ceil_div(kPrefetchTerms * fetched / channels(s), tiles), 16),
+                  .prefetch_step = round_up(ceil_div(kPrefetchTerms * fetched, ceil_div(count, kTileRows)), 16),
                   .prefetch_block = 0};
     tile.prefetch_block = kBlock / kPrefetchTerms * tile.prefetch_step;
-    for (int64_t xi = 0; xi < kProducts<kTile>; ++xi) {
-      tile.weight = u + xi * (computed ? b.u_step : u_floats);
-      const char* const own = reinterpret_cast<const char*>(tile.weight);
-      const char* const after = next != nullptr ? next : own;
-      tile.prefetch = computed ? after + xi * fetched : xi + 1 < kProducts<kTile> ? own + fetched : after;
-      for (int64_t t = 0; t < count;) {
-        const int64_t rows = next_tile_rows<kBlock>(count - t);
-        tile.a = v + xi * b.v_step + t * kBlock;
-        tile.y.data = m + xi * b.m_step + t * kPanel;
-        run_gemm_tile<kVectors, kBlock, kBlock>(rows, tile);
-        tile.prefetch += channels(s) / kPrefetchTerms * tile.prefetch_step;
-        t += rows;
+    for (int64_t first = 0; first < channels(s); first += kPartChannels<kTile>) {
+      const int64_t part = part_channels<kTile>(s, first);
+      if (computes) transform_filters(u + first * kTaps * kWidth, part, kWidth, computed);
+      tile.blocks = part / kBlock;
+      tile.residual = first > 0 ? &tile.y : nullptr;
+      for (int64_t xi = 0; xi < kXi; ++xi) {
+        const int64_t done = kXi * first + xi * part;  // channels of all products
+        tile.weight = computes ? computed + xi * b.u_step : u + done * kWidth;
+        const char* const own = reinterpret_cast<const char*>(tile.weight);
+        const char* const after = next != nullptr ? next : own;
+        const bool last = done + part == kXi * channels(s);
+        tile.prefetch = computes ? after + done * fetched : last ? after : own + part * fetched;
+        for (int64_t t = 0; t < count;) {
+          const int64_t rows = next_tile_rows<kBlock>(count - t);
+          tile.a = v + xi * b.v_step + first * b.chunk + t * kBlock;
+          tile.y.data = m + xi * b.m_step + t * kPanel;
+          run_gemm_tile<kVectors, kBlock, kBlock>(rows, tile);
+          tile.prefetch += part / kPrefetchTerms * tile.prefetch_step;
+          t += rows;
+        }
       }
     }
   }
@@ -349,15 +353,9 @@ void run_blocked(const Conv2d& p, const Conv2dShare& share, char* scratch) {
                                                      : share.next;
         const Panel panel(s, i);
         const float* bias = reinterpret_cast<const float*>(prepared);
-        const float* u = bias + kPanel;
-        if (keeps_weights<kTile>(s)) {
-          float* const computed = reinterpret_cast<float*>(scratch + b.u);
-          chunk.transform_filters(u, panel.width, computed);
-          u = computed;
-        }
         const auto multiply = panel.width == kPanel ? &Chunk<kTile>::template multiply<kTileVectors, kBlock>
                                                     : &Chunk<kTile>::template multiply<1, kBlock>;
-        (chunk.*multiply)(v, u, offsets, m, next);
+        (chunk.*multiply)(v, bias + kPanel, reinterpret_cast<float*>(scratch + b.u), offsets, m, next);
         chunk.transform_outputs(panel, m, bias);
       }
     }

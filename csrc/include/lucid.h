@@ -243,7 +243,7 @@ typedef struct lucid_conv2d_args {
   const lucid_conv2d_weights* prepared; /* or NULL; else weight and bias are asked for their shapes only */
   const lucid_context* context;
   int32_t winograd; /* whether windows of 3x3 and stride 1 may be computed by Winograd's algorithms (Lavin & Gray 2015,
-                       https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6, and what is
+                       https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 1.2e-6, and what is
                        no number spreads over a tile; CUDA has none of these, and ignores it */
 } lucid_conv2d_args;
 
@@ -788,7 +788,7 @@ typedef struct lucid_plan_args {
   const int32_t *inputs, *outputs;
   int32_t value_count, step_count, input_count, output_count;
   int32_t winograd; /* whether 3x3 convolutions of stride 1 may use Winograd's algorithms (Lavin & Gray 2015,
-                       https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 2.4e-6; CUDA
+                       https://arxiv.org/abs/1509.09308): up to 3x faster, relative rms error up to 1.2e-6; CUDA
                        has none of these, and ignores it */
   const lucid_context* context; /* its threads are those that a call will have. Its stream does not matter: on CUDA a
                                    plan that is made is ready for every one */

@@ -50,7 +50,7 @@ def conv2d(
     (``h' = h``, stride 1 only; the odd row goes below, the odd column to the right).
 
     Where a gradient is recorded, 3x3 filters with stride 1 and the gradient of ``input`` are computed by
-    Winograd's algorithm, as in plans: relative rms error up to 2.4e-6 (https://arxiv.org/abs/1509.09308).
+    Winograd's algorithm, as in plans: relative rms error up to 1.2e-6 (https://arxiv.org/abs/1509.09308).
     With AMX (``lucid.runtime.isa() == "amx"``) the matrix unit computes that of ``weight`` from 32 channels
     of a group on, as exactly as sums in float32 are; only an infinity gives NaN there.
     """

@@ -230,8 +230,12 @@ WINOGRAD = [
     Case(3, 128, 256, (7, 7), (3, 3), (1, 1), (1, 1), groups=2, bias=True),
     Case(5, 96, 64, (22, 27), (3, 3), (1, 1), (1, 0), bias=True),
     Case(2, 192, 64, (9, 15), (3, 3), (1, 1), (0, 1), groups=2),
+    # So many channels that they are summed in parts.
+    Case(1, 1024, 8, (24, 23), (3, 3), (1, 1), (1, 1), bias=True),
+    Case(1, 272, 24, (14, 15), (3, 3), (1, 1), (1, 1)),
     # So many weights of so few tiles are transformed for each use.
     Case(2, 544, 528, (7, 8), (3, 3), (1, 1), (1, 1), groups=2, bias=True),
+    Case(2, 272, 328, (14, 13), (3, 3), (1, 1), (1, 1), bias=True),
 ]
 
 

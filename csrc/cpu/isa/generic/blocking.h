@@ -34,7 +34,9 @@ constexpr int64_t kChannelsTogether = 64;
 constexpr int64_t kWinogradInputBytes = 1024 << 10;
 
 // conv2d_winograd.cpp: transformed weights that no cache keeps, from images of so few tiles, are computed for each use.
-constexpr int64_t kCachedWinogradBytes = 8 << 20;
+// At 14x14, the 9.4 MB of 256 to 512 channels in 2 groups are read in 0.34 ms and computed in 0.36, those of 512 to
+// 1024 channels in 1.65 and 1.47.
+constexpr int64_t kCachedWinogradBytes = 12 << 20;
 constexpr int64_t kFewWinogradTiles = 16;
 
 // conv2d_bfloat16.cpp: x of a chunk, which all panels read; with weights and y in an L2 of 2 MB.
@@ -44,6 +46,6 @@ constexpr int64_t kBfloat16ChunkBytes = 512 << 10;
 template <int kTile>
 constexpr int64_t kWinogradChunk = kTile == 4 ? 56 : 112;
 template <int kTile>
-constexpr int64_t kFewestWinogradTiles = kTile == 4 ? 32 : 16;  // more than 20x20; 7x7
+constexpr int64_t kFewestWinogradTiles = 16;  // 13x13; 7x7
 
 }  // namespace lucid::LUCID_ISA
