@@ -13,8 +13,8 @@
 //
 // The transforms cost a few percent; what limits is reading u, 4 or 1.8 times the weights, for every chunk, so there
 // must be tiles enough for it, or u is computed where it is used (keeps_weights). Tiles are counted in one image: what
-// an image gives must not depend on its batch. One image of 14x14 is 1.2 times faster by F(4x4) than by F(2x2) on AVX2,
-// and 0.7 on AVX-512, which waits for u, and is as fast if it computes it; eight images are 1.2 times faster on both.
+// an image gives must not depend on its batch. One image of 14x14 is 1.3 times as fast by F(4x4) as by F(2x2) on AVX2,
+// and 0.7 times on AVX-512, which waits for u and takes as long to compute it; eight images would be 1.2 times.
 // Error against the direct sum: relative rms up to 1.2e-6 with F(4x4), below it with F(2x2).
 #include "blocking.h"
 #include "cpu/conv2d_panel.h"
@@ -41,11 +41,17 @@ int64_t block_of(const Conv2dShape& s) { return s.in_group % kBlockOfX == 0 ? kB
 int64_t channels(const Conv2dShape& s) { return round_up(s.in_group, block_of(s)); }
 
 template <int kTile>
+int64_t image_tiles(const Conv2dShape& s) {
+  return ceil_div(s.out_h, kTile) * ceil_div(s.out_w, kTile);
+}
+
+template <int kTile>
 bool accepts(const Conv2dShape& s, const Conv2dOptions& options) {
+  const int64_t tiles = image_tiles<kTile>(s);
   return options.winograd && s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 1 && s.stride_w == 1 &&
          s.dilation_h == 1 && s.dilation_w == 1 && s.in_group >= 8 && s.in_group % 2 == 0 &&
-         s.out_group % kOutputPiece == 0 &&
-         ceil_div(s.out_h, kTile) * ceil_div(s.out_w, kTile) >= kFewestWinogradTiles<kTile>;
+         s.out_group % kOutputPiece == 0 && tiles >= kFewestWinogradTiles<kTile> &&
+         (tiles > kFewWinogradTiles || s.out_group >= kOutputsOfFewWinogradTiles);
 }
 
 template <int kTile>
@@ -53,12 +59,11 @@ constexpr int64_t kProducts = Filter<kTile>::kSize * Filter<kTile>::kSize;
 
 // Whether a panel holds the 9 weights of a channel, and not the 16 or 36 of u, which each chunk then computes from
 // them: u is more than caches keep, and an image has so few tiles that reading it takes longer than multiplying by it.
-// 512 to 1024 channels in 2 groups at 7x7: 0.56 ms became 0.41 in a plan; with 49 tiles, at 14x14, there is nothing to
-// win.
+// 512 to 1024 channels in 2 groups at 7x7: 0.56 ms became 0.41 in a plan; of 49 tiles, at 14x14, nothing is to be won.
 template <int kTile>
 bool keeps_weights(const Conv2dShape& s) {
   return kProducts<kTile> * channels(s) * s.out_channels() * kFloatBytes > kCachedWinogradBytes &&
-         ceil_div(s.out_h, kTile) * ceil_div(s.out_w, kTile) <= kFewWinogradTiles;
+         image_tiles<kTile>(s) <= kFewWinogradTiles;
 }
 
 // Channels that are summed in one accumulator, a part of all: the error of F(4x4) would be 2e-6 with 512. What is
@@ -233,18 +238,11 @@ struct Chunk {
     static constexpr float kNoBias[kWidth] = {};
     const bool computes = b.u_step > 0;
     const int64_t fetched = kWidth * kFloatBytes * (computes ? kTaps : kXi) / kXi;  // bytes for a channel of a product
-    GemmTile tile{.a = nullptr,
-                  .second_row = 0,
-                  .offsets = offsets,
-                  .blocks = 0,
-                  .weight = nullptr,
-                  .bias = kNoBias,
-                  .y = {nullptr, kPanel, F32::kLanes, kTileRows, 0},
-                  .residual = nullptr,
-                  .relu = false,
-                  .prefetch = nullptr,
-                  .prefetch_step = round_up(ceil_div(kPrefetchTerms * fetched, ceil_div(count, kTileRows)), 16),
-                  .prefetch_block = 0};
+    GemmTile tile{};
+    tile.offsets = offsets;
+    tile.bias = kNoBias;
+    tile.y = {nullptr, kPanel, F32::kLanes, kTileRows, 0};
+    tile.prefetch_step = round_up(ceil_div(kPrefetchTerms * fetched, ceil_div(count, kTileRows)), 16);
     tile.prefetch_block = kBlock / kPrefetchTerms * tile.prefetch_step;
     for (int64_t first = 0; first < channels(s); first += kPartChannels<kTile>) {
       const int64_t part = part_channels<kTile>(s, first);

@@ -28,6 +28,7 @@ constexpr int64_t kChannelsTogether = 64;
 constexpr int64_t kWinogradInputBytes = 1024 << 10;
 constexpr int64_t kCachedWinogradBytes = 8 << 20;
 constexpr int64_t kFewWinogradTiles = 16;
+constexpr int64_t kOutputsOfFewWinogradTiles = 128;
 
 constexpr int64_t kBfloat16ChunkBytes = 512 << 10;
 
