@@ -224,8 +224,8 @@ struct Chunk {
   }
 
   // u of some channels of a panel that keeps its weights, in float32.
-  void transform_filters(const float* weights, int64_t count, int64_t width, float* u) const {
-    for (int64_t c = 0; c < count; ++c, weights += kTaps * width, u += width)
+  void transform_filters(const float* weights, int64_t part, int64_t width, float* u) const {
+    for (int64_t c = 0; c < part; ++c, weights += kTaps * width, u += width)
       for (int64_t o = 0; o < width; o += F32::kLanes) transform_filter<kTile>(weights + o, width, u + o, b.u_step);
   }
 
