@@ -234,7 +234,7 @@ WINOGRAD = [
     Case(1, 1024, 8, (24, 23), (3, 3), (1, 1), (1, 1), bias=True),
     Case(1, 272, 24, (14, 15), (3, 3), (1, 1), (1, 1)),
     # So many weights of so few tiles are transformed for each use.
-    Case(2, 544, 528, (7, 8), (3, 3), (1, 1), (1, 1), groups=2, bias=True),
+    Case(2, 544, 752, (7, 8), (3, 3), (1, 1), (1, 1), groups=2, bias=True),
     Case(2, 272, 328, (14, 13), (3, 3), (1, 1), (1, 1), bias=True),
 ]
 
